@@ -1,0 +1,243 @@
+"""Hooks a user's own SkyReels-V2 diffusion-forcing pipeline, from outside and on this one instance only."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import (
+    SkyReelsV2DiffusionForcingImageToVideoPipeline,
+    SkyReelsV2DiffusionForcingPipeline,
+    SkyReelsV2DiffusionForcingVideoToVideoPipeline,
+    SkyReelsV2Transformer3DModel,
+)
+from diffusers.models.modeling_outputs import Transformer2DModelOutput
+from diffusers.models.transformers.transformer_skyreels_v2 import SkyReelsV2TransformerBlock
+from diffusers.utils import apply_lora_scale
+
+from motioncache.config import MotionCacheConfig, PolicyConfig
+from motioncache.engine import Engine
+from motioncache.errors import MotionCacheError
+from motioncache.policy import Policy
+from motioncache.policy.motioncache import MotionCache
+from motioncache.policy.none import NoCache
+from motioncache_skyreels.checks import check_chunks, check_window
+from motioncache_skyreels.flops import SkyReelsCost
+from motioncache_skyreels.packed import Pack, packed_block
+from motioncache_skyreels.polynomials import model_polynomial
+from motioncache_skyreels.schedule import Schedule
+from motioncache_skyreels.seam import InstancePatch, replace_innermost_forward, restore_innermost_forward
+from motioncache_skyreels.step_distance import StepDistance
+from motioncache_skyreels.window import BRANCHES, Window
+
+PIPELINES = (
+    SkyReelsV2DiffusionForcingPipeline,
+    SkyReelsV2DiffusionForcingVideoToVideoPipeline,
+    SkyReelsV2DiffusionForcingImageToVideoPipeline,
+)
+
+
+class SkyReelsAdapter:
+    """How `motioncache` finds out whether a pipeline is one of ours, and hooks it."""
+
+    name = "skyreels-v2"
+
+    @staticmethod
+    def serves(pipeline: object) -> bool:
+        return isinstance(pipeline, PIPELINES)
+
+    @staticmethod
+    def presets() -> Path:
+        """The YAML file of this model's presets, beside the package in the repository and inside it in a wheel."""
+        package = Path(__file__).parent
+        inside = package / "addconfig" / "config.yaml"
+        return inside if inside.is_file() else package.parent / "addconfig" / "config.yaml"
+
+    @staticmethod
+    def hook(pipeline: Any, config: PolicyConfig) -> "SkyReelsHook":
+        return SkyReelsHook(pipeline, config)
+
+
+class SkyReelsHook:
+    """The cache on one pipeline, from `enable` to `undo`.
+
+    Five places are touched, all on instances: the pipeline's `prepare_latents` (a call begins, sizes are checked) and
+    `generate_timestep_matrix` (a window begins, its schedule is known), the transformer's `cache_context` (names the CFG
+    branch) and `forward`, and the `forward` of its blocks.
+    """
+
+    def __init__(self, pipeline: Any, config: PolicyConfig) -> None:
+        transformer = pipeline.transformer
+        if not isinstance(transformer, SkyReelsV2Transformer3DModel):
+            raise MotionCacheError(
+                f"the pipeline's transformer is a {type(transformer).__name__}; expected SkyReelsV2Transformer3DModel"
+            )
+        self._pipeline = pipeline
+        self._transformer = transformer
+        self.config = _complete(config, transformer)
+        self.engine = Engine(_policy(self.config))
+        self._window: Window | None = None
+        self._pending: dict[str, Any] | None = None
+        self._branch: str | None = None
+        self._patch = InstancePatch()
+        self._forwards: list[tuple[torch.nn.Module, Any]] = []
+        try:
+            self._install()
+        except BaseException:
+            self.undo()
+            raise
+
+    def _install(self) -> None:
+        pipeline, transformer = self._pipeline, self._transformer
+        self._patch.set(pipeline, "prepare_latents", partial(self._prepare_latents, pipeline.prepare_latents))
+        matrix = partial(self._generate_timestep_matrix, pipeline.generate_timestep_matrix)
+        self._patch.set(pipeline, "generate_timestep_matrix", matrix)
+        self._patch.set(transformer, "cache_context", partial(self._cache_context, transformer.cache_context))
+        self._replace(transformer, partial(apply_lora_scale("attention_kwargs")(self._forward), transformer))
+        for block in transformer.blocks:
+            self._replace(block, partial(_block_forward, block))
+
+    def _replace(self, module: torch.nn.Module, forward: Any) -> None:
+        replace_innermost_forward(module, forward)
+        self._forwards.append((module, forward))
+
+    def undo(self) -> None:
+        """Take everything out again and free all state."""
+        for module, forward in self._forwards:
+            restore_innermost_forward(module, forward)
+        self._forwards.clear()
+        self._patch.undo()
+        self._drop()
+
+    def cost(self) -> SkyReelsCost:
+        """FLOPs of this model."""
+        return SkyReelsCost.of(self._transformer)
+
+    def _drop(self) -> None:
+        self._window = None
+        self._pending = None
+        self.engine.drop()
+
+    def _prepare_latents(self, original: Any, *args: Any, **kwargs: Any) -> Any:
+        """Called at the start of each window; the first one of a call starts a new video."""
+        call = signature(original).bind(*args, **kwargs).arguments
+        if not call.get("long_video_iter"):
+            self._drop()
+            self.engine.start_video()
+            check_chunks(self._pipeline, call)
+        return original(*args, **kwargs)
+
+    def _generate_timestep_matrix(self, original: Any, *args: Any, **kwargs: Any) -> Any:
+        """Called once per window, right before its loop. The matrices are kept, not copied: an image-to-video call
+        edits them afterwards, so the schedule is made at the window's first forward."""
+        result = original(*args, **kwargs)
+        step_matrix, _, update_mask, valid_interval = result
+        self._window = None
+        self._pending = {
+            "step_matrix": step_matrix,
+            "update_mask": update_mask,
+            "valid_interval": valid_interval,
+            "prefix_frames": int(args[4] if len(args) > 4 else kwargs.get("num_pre_ready", 0)),
+        }
+        return result
+
+    @contextmanager
+    def _cache_context(self, original: Any, name: str, **kwargs: Any) -> Iterator[None]:
+        self._branch = name
+        try:
+            with original(name, **kwargs):
+                yield
+        finally:
+            self._branch = None
+
+    def _forward(
+        self,
+        transformer: SkyReelsV2Transformer3DModel,
+        hidden_states: torch.Tensor,
+        timestep: torch.Tensor,
+        encoder_hidden_states: torch.Tensor,
+        encoder_hidden_states_image: torch.Tensor | None = None,
+        enable_diffusion_forcing: bool = False,
+        fps: Sequence[int] | None = None,
+        return_dict: bool = True,
+        attention_kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """The transformer's forward while the cache is on; calls that are not part of a window pass through."""
+        outside = self._window is None and self._pending is None
+        if outside or not enable_diffusion_forcing or self._branch not in BRANCHES:
+            return type(transformer).forward(
+                transformer,
+                hidden_states,
+                timestep,
+                encoder_hidden_states,
+                encoder_hidden_states_image=encoder_hidden_states_image,
+                enable_diffusion_forcing=enable_diffusion_forcing,
+                fps=fps,
+                return_dict=return_dict,
+                attention_kwargs=attention_kwargs,
+            )
+        try:
+            window = self._open_window(hidden_states, fps)
+            output = window.forward(self._branch, hidden_states, timestep, encoder_hidden_states, fps)
+        except BaseException:
+            self._drop()
+            raise
+        if window.finished:
+            self._window = None
+        return Transformer2DModelOutput(sample=output) if return_dict else (output,)
+
+    def _open_window(self, hidden_states: torch.Tensor, fps: Sequence[int] | None) -> Window:
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            self._window = self._new_window(pending, frames=hidden_states.shape[2], fps=fps)
+        assert self._window is not None
+        return self._window
+
+    def _new_window(self, pending: dict[str, Any], *, frames: int, fps: Sequence[int] | None) -> Window:
+        block = self._transformer.config.num_frame_per_block
+        causal = block > 1
+        check_window(pending, frames=frames, causal=causal, chunk_frames=block)
+        quirks = isinstance(self.config, MotionCacheConfig) and self.config.reference_quirks
+        schedule = Schedule(
+            pending["step_matrix"],
+            pending["update_mask"],
+            prefix_frames=pending["prefix_frames"],
+            chunk_frames=block if causal else frames,
+            finished_visits=not quirks,
+        )
+        distances = None
+        if isinstance(self.config, MotionCacheConfig):
+            index = fps[0] if fps is not None and self._transformer.config.inject_sample_info else None
+            distances = StepDistance(self._transformer, self.config, index)
+        return Window(
+            self._transformer,
+            self.engine,
+            schedule,
+            distances,
+            branches=BRANCHES if self._pipeline.do_classifier_free_guidance else BRANCHES[:1],
+            causal=causal,
+            stale_modulation=quirks,
+        )
+
+
+def _block_forward(block: SkyReelsV2TransformerBlock, *args: Any, **kwargs: Any) -> torch.Tensor:
+    """Packed rows come with a `Pack`; any other call is the block's own."""
+    if len(args) == 3 and isinstance(args[1], Pack):
+        return packed_block(block, *args)
+    return type(block).forward(block, *args, **kwargs)
+
+
+def _complete(config: PolicyConfig, transformer: SkyReelsV2Transformer3DModel) -> PolicyConfig:
+    """Fill in the model's own distance polynomial where the config names none."""
+    if not isinstance(config, MotionCacheConfig) or config.coefficients:
+        return config
+    polynomial = model_polynomial(transformer, SkyReelsAdapter.presets())
+    return replace(config, coefficients=polynomial.coefficients, fit_range=config.fit_range or polynomial.fit_range)
+
+
+def _policy(config: PolicyConfig) -> Policy:
+    return MotionCache(config) if isinstance(config, MotionCacheConfig) else NoCache()

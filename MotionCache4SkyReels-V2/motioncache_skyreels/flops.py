@@ -1,0 +1,113 @@
+"""FLOPs of SkyReels-V2 in closed form, from the tokens that were really computed. 1 multiply-add = 2 FLOPs."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from diffusers import SkyReelsV2Transformer3DModel
+
+from motioncache.trace import Record, Trace, WindowShape
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SkyReelsCost:
+    """Sizes that the FLOPs follow from.
+
+    Attributes:
+        patch: values of a token in latent space, in and out.
+        words: length to which prompts are padded.
+    """
+
+    layers: int
+    width: int
+    ffn: int
+    text_dim: int
+    freq_dim: int
+    patch_in: int
+    patch_out: int
+    fps: bool
+    words: int
+
+    @classmethod
+    def of(cls, transformer: SkyReelsV2Transformer3DModel, words: int = 512) -> "SkyReelsCost":
+        config: Any = transformer.config
+        return cls(
+            layers=config.num_layers,
+            width=config.num_attention_heads * config.attention_head_dim,
+            ffn=config.ffn_dim,
+            text_dim=config.text_dim,
+            freq_dim=config.freq_dim,
+            patch_in=config.in_channels * prod(config.patch_size),
+            patch_out=config.out_channels * prod(config.patch_size),
+            fps=config.inject_sample_info,
+            words=words,
+        )
+
+    def tokens(self, computed: int, attended: int) -> int:
+        """`computed` tokens through all blocks, each attending to `attended` tokens and to the prompt."""
+        d = self.width
+        linear = 12 * d * d + 4 * d * self.ffn  # self-attention q, k, v, out: 8; cross-attention q, out: 4
+        attention = 4 * d * (attended + self.words)
+        return self.layers * computed * (linear + attention)
+
+    def embedding(self, tokens: int) -> int:
+        """Patch embedding of tokens."""
+        return 2 * tokens * self.width * self.patch_in
+
+    def head(self, tokens: int) -> int:
+        """Output projection of tokens."""
+        return 2 * tokens * self.width * self.patch_out
+
+    def text(self) -> int:
+        """One prompt: its embedding, and its keys and values in all layers."""
+        d = self.width
+        return 2 * self.words * (self.text_dim * d + d * d) + self.layers * 4 * self.words * d * d
+
+    def time(self, frames: int) -> int:
+        """Time and frame-rate embedding of one model call."""
+        d = self.width
+        return frames * 2 * (self.freq_dim * d + 7 * d * d) + (14 * d * d if self.fps else 0)
+
+    def video(self, trace: Trace) -> int:
+        """FLOPs of the transformer for one video of a batch, as counted from the trace."""
+        text = sum(len(window.branches) for window in trace.windows) * self.text()
+        return text + self._calls(trace) + sum(self._record(record) for record in trace.records)
+
+    def vanilla(self, windows: Iterable[WindowShape], *, dense: bool = True) -> int:
+        """FLOPs of the pipeline without a cache.
+
+        Args:
+            dense: count all pairs of tokens, which is what runs (the block-causal mask hides pairs, but does not skip
+                them); False counts the visible pairs only, as the papers' tables do.
+        """
+        return sum(
+            window.iterations * len(window.branches) * self._vanilla_call(window, dense) for window in windows
+        )
+
+    def _vanilla_call(self, window: WindowShape, dense: bool) -> int:
+        grid = window.grid
+        if dense or not window.causal:
+            blocks = self.tokens(grid.tokens, grid.tokens)
+        else:
+            chunk = grid.tokens_per_chunk
+            blocks = sum(self.tokens(chunk, chunk * (i + 1)) for i in range(grid.chunks))
+        outside = self.embedding(grid.tokens) + self.head(grid.tokens)
+        return blocks + outside + self.text() + self.time(grid.frames)
+
+    def _record(self, record: Record) -> int:
+        head = self.head(record.tokens) if record.denoises else 0
+        return self.tokens(record.computed, record.attended) + head
+
+    def _calls(self, trace: Trace) -> int:
+        """Patch and time embedding, which are shared by the CFG branches that run in one call."""
+        first_branch = [window.branches[0] for window in trace.windows]
+        calls = {(r.window, r.iteration) for r in trace.records}
+        shared = sum(self.time(trace.windows[window].grid.frames) for window, _ in calls)
+        for record in trace.records:
+            if record.iteration == 0 or record.branch == first_branch[record.window]:
+                shared += self.embedding(record.tokens)
+        for i, window in enumerate(trace.windows):
+            if any(call[0] == i for call in calls):  # the branches of iteration 0 run in calls of their own
+                shared += (len(window.branches) - 1) * self.time(window.grid.frames)
+        return shared

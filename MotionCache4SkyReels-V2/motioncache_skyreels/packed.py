@@ -1,0 +1,159 @@
+"""One packed pass through the blocks: the due tokens of all chunks and both CFG branches side by side.
+
+Shapes: B batch, n packed rows, D channels, H heads, d head_dim, F latent frames of the window, T tokens of the window.
+Linear layers see all rows at once; attention runs per chunk, without a mask, against the range that the chunk may see.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from diffusers.models.attention_dispatch import dispatch_attention_fn
+from diffusers.models.transformers.transformer_skyreels_v2 import SkyReelsV2Attention, SkyReelsV2TransformerBlock
+
+from motioncache.kv_cache import KVCache
+
+
+@dataclass(slots=True)
+class TextContext:
+    """A prompt of one CFG branch, embedded, and its keys and values per layer, projected at their first use.
+
+    Attributes:
+        source: the embeddings as the pipeline passed them; another object means another prompt.
+        embedded: `[B, words, D]`.
+    """
+
+    source: torch.Tensor
+    embedded: torch.Tensor
+    keys_values: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """Rows `[start, stop)` of the pack: one chunk of one CFG branch, and the rows of the KV cache that it may see."""
+
+    branch: str
+    start: int
+    stop: int
+    attended: slice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pack:
+    """Everything a block needs to know of the packed rows.
+
+    Attributes:
+        segments: in the order of the rows; the segments of one branch are neighbours.
+        cache_rows: row of the KV cache of each packed row, int64 `[n]`.
+        rotary: cosine and sine of each row, `[1, n, 1, d]`.
+        modulation: six rows per latent frame, float32 `[F, 6, D]`.
+        frames: latent frame of each group of equally many neighbouring rows, int64 `[groups]`: whole frames where
+            chunks are computed whole, else single rows.
+    """
+
+    segments: Sequence[Segment]
+    cache: KVCache
+    cache_rows: torch.Tensor
+    rotary: tuple[torch.Tensor, torch.Tensor]
+    modulation: torch.Tensor
+    frames: torch.Tensor
+    texts: dict[str, TextContext]
+
+    def branch_rows(self) -> dict[str, slice]:
+        """The rows of each CFG branch."""
+        rows: dict[str, slice] = {}
+        for segment in self.segments:
+            first = rows.get(segment.branch)
+            rows[segment.branch] = slice(segment.start if first is None else first.start, segment.stop)
+        return rows
+
+
+def packed_block(block: SkyReelsV2TransformerBlock, hidden: torch.Tensor, pack: Pack, layer: int) -> torch.Tensor:
+    """A transformer block on packed rows `[B, n, D]`, in the arithmetic of the block's own forward."""
+    table = block.scale_shift_table + pack.modulation.float()  # [F, 6, D]
+    shift, scale, gate, ff_shift, ff_scale, ff_gate = table.unbind(1)
+
+    normed = modulate(block.norm1(hidden.float()), shift, scale, pack.frames).type_as(hidden)
+    attended = self_attention(block.attn1, normed, pack, layer)
+    hidden = (hidden.float() + gated(attended, gate, pack.frames)).type_as(hidden)
+
+    normed = block.norm2(hidden.float()).type_as(hidden)
+    hidden = hidden + cross_attention(block.attn2, normed, pack, layer)
+
+    normed = modulate(block.norm3(hidden.float()), ff_shift, ff_scale, pack.frames).type_as(hidden)
+    return (hidden.float() + gated(block.ffn(normed).float(), ff_gate, pack.frames)).type_as(hidden)
+
+
+def modulate(x: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
+    """x * (1 + scale) + shift, with one row of `[F, D]` tables per latent frame."""
+    groups = x.unflatten(1, (len(frames), -1))  # [B, groups, rows, D]
+    return (groups * (1 + scale[frames])[:, None] + shift[frames][:, None]).flatten(1, 2)
+
+
+def gated(x: torch.Tensor, gate: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
+    """x * gate, with one row of the `[F, D]` table per latent frame."""
+    return (x.unflatten(1, (len(frames), -1)) * gate[frames][:, None]).flatten(1, 2)
+
+
+def self_attention(attn: SkyReelsV2Attention, x: torch.Tensor, pack: Pack, layer: int) -> torch.Tensor:
+    """Write the rows' keys and values, then attend chunk by chunk to everything the chunk may see."""
+    if getattr(attn, "fused_projections", False):
+        query, key, value = attn.to_qkv(x).chunk(3, dim=-1)
+    else:
+        query, key, value = attn.to_q(x), attn.to_k(x), attn.to_v(x)
+    query = rotate(attn.norm_q(query).unflatten(2, (attn.heads, -1)), pack.rotary)
+    key = rotate(attn.norm_k(key).unflatten(2, (attn.heads, -1)), pack.rotary)
+    pack.cache.write(layer, pack.cache_rows, key, value.unflatten(2, (attn.heads, -1)))
+    attended = [
+        _attend(attn, query[:, segment.start : segment.stop], *pack.cache.read(layer, segment.attended))
+        for segment in pack.segments
+    ]
+    return _project_out(attn, torch.cat(attended, dim=1).type_as(query))
+
+
+def cross_attention(attn: SkyReelsV2Attention, x: torch.Tensor, pack: Pack, layer: int) -> torch.Tensor:
+    """Attend to the prompt of each row's CFG branch."""
+    query = attn.norm_q(attn.to_q(x)).unflatten(2, (attn.heads, -1))
+    attended = [
+        _attend(attn, query[:, rows], *text_keys_values(attn, pack.texts[branch], layer))
+        for branch, rows in pack.branch_rows().items()
+    ]
+    return _project_out(attn, torch.cat(attended, dim=1).type_as(query))
+
+
+def text_keys_values(attn: SkyReelsV2Attention, text: TextContext, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Keys and values of a prompt `[B, words, H, d]`, projected once."""
+    if layer not in text.keys_values:
+        if getattr(attn, "fused_projections", False):
+            key, value = attn.to_kv(text.embedded).chunk(2, dim=-1)
+        else:
+            key, value = attn.to_k(text.embedded), attn.to_v(text.embedded)
+        key, value = (x.unflatten(2, (attn.heads, -1)) for x in (attn.norm_k(key), value))
+        text.keys_values[layer] = (key, value)
+    return text.keys_values[layer]
+
+
+def rotate(x: torch.Tensor, rotary: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    """Rotary embedding of `[B, n, H, d]` by tables `[1, n, 1, d]` whose neighbouring pairs belong together."""
+    cos, sin = rotary
+    even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)
+    turned = torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1)
+    return turned.flatten(-2).type_as(x)
+
+
+def _attend(
+    attn: SkyReelsV2Attention, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
+) -> torch.Tensor:
+    """`[B, n, H, d]` -> `[B, n, D]` with the backend that the user has set on the model."""
+    out = dispatch_attention_fn(
+        query,
+        key,
+        value,
+        backend=attn.processor._attention_backend,
+        parallel_config=attn.processor._parallel_config,
+    )
+    return out.flatten(2, 3)
+
+
+def _project_out(attn: SkyReelsV2Attention, x: torch.Tensor) -> torch.Tensor:
+    return attn.to_out[1](attn.to_out[0](x))

@@ -1,0 +1,48 @@
+"""The distance polynomial of each known model, from the table in the presets file."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diffusers import SkyReelsV2Transformer3DModel
+
+from motioncache.config import read_yaml, structured
+from motioncache.errors import MotionCacheError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Polynomial:
+    """A row of the table.
+
+    Args:
+        layers, width: the transformer that it was fitted on.
+        coefficients: highest power first.
+        fit_range: relative changes over which it was fitted.
+        source: where it comes from.
+    """
+
+    layers: int = 0
+    width: int = 0
+    coefficients: tuple[float, ...] = ()
+    fit_range: tuple[float, ...] = ()
+    source: str = ""
+
+
+def model_polynomial(transformer: SkyReelsV2Transformer3DModel, table: Path) -> Polynomial:
+    """The polynomial that was fitted on a model of this size.
+
+    Raises:
+        MotionCacheError: if there is none; another model's polynomial would give distances without meaning.
+    """
+    layers = len(transformer.blocks)
+    width = transformer.config.num_attention_heads * transformer.config.attention_head_dim
+    rows: Sequence[Any] = read_yaml(table).get("polynomials") or []
+    for i, row in enumerate(rows):
+        polynomial = structured(Polynomial, row, where=f"{table}: polynomials[{i}]")
+        if (polynomial.layers, polynomial.width) == (layers, width):
+            return polynomial
+    raise MotionCacheError(
+        f"no distance polynomial is known for a transformer of {layers} layers and width {width}: fit one with "
+        "`python -m motioncache_skyreels.calibrate MODEL` and add it under `polynomials:` or pass `coefficients`"
+    )

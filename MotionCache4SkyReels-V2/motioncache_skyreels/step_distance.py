@@ -1,0 +1,98 @@
+"""Step distance of SkyReels-V2: how far the time modulation moves between two denoise steps.
+
+The modulation depends on timestep and fps alone, so the distances of a schedule are known before sampling: they are
+computed once, in float32 on the host, and no step waits for the device.
+"""
+
+import torch
+from diffusers import SkyReelsV2Transformer3DModel
+from torch import nn
+from torch.nn.functional import linear, silu
+
+from motioncache.config import Distance, MotionCacheConfig
+from motioncache.distance import polynomial, polynomial_per_token, relative_l1
+from motioncache.errors import MotionCacheError
+
+Timesteps = tuple[int, ...]
+
+
+class StepDistance:
+    """Distances between the timesteps of a chunk's latent frames at two steps, each computed once.
+
+    Args:
+        fps: index of the frame rate in the model's fps embedding, None for models without one.
+    """
+
+    def __init__(self, transformer: SkyReelsV2Transformer3DModel, config: MotionCacheConfig, fps: int | None) -> None:
+        self._transformer = transformer
+        self._config = config
+        self._fps = _fps_term(transformer, fps)
+        self._modulations: dict[int, torch.Tensor] = {}
+        self._distances: dict[tuple[Timesteps, Timesteps], float | torch.Tensor] = {}
+
+    def between(self, previous: Timesteps, current: Timesteps) -> float | torch.Tensor:
+        """A float, or float32 `[frames]` where `distance` is per token and the frames' timesteps differ."""
+        if (previous, current) not in self._distances:
+            self._distances[previous, current] = self._between(previous, current)
+        return self._distances[previous, current]
+
+    def _between(self, previous: Timesteps, current: Timesteps) -> float | torch.Tensor:
+        before, now = self._rows(previous), self._rows(current)
+        if self._config.distance is Distance.per_chunk:
+            change = self._inside(float(relative_l1(now, before)))
+            return self._not_negative(polynomial(change, self._config.coefficients))
+        changes = relative_l1(now, before, keep=(0,))  # [frames]
+        if self._config.clamp_distance and self._config.fit_range:
+            changes = changes.clamp(*self._config.fit_range)
+        per_frame = polynomial_per_token(changes, self._config.coefficients)
+        per_frame = per_frame.clamp(min=0) if self._config.clamp_distance else per_frame
+        return float(per_frame[0]) if bool((per_frame == per_frame[0]).all()) else per_frame
+
+    def relative_change(self, previous: Timesteps, current: Timesteps) -> float:
+        """The change before the polynomial, for calibration."""
+        return float(relative_l1(self._rows(current), self._rows(previous)))
+
+    def _inside(self, change: float) -> float:
+        if not (self._config.clamp_distance and self._config.fit_range):
+            return change
+        low, high = self._config.fit_range
+        return min(max(change, low), high)
+
+    def _not_negative(self, distance: float) -> float:
+        return max(distance, 0.0) if self._config.clamp_distance else distance
+
+    def _rows(self, timesteps: Timesteps) -> torch.Tensor:
+        """Modulation of each latent frame, float32 `[frames, 6, channels]`."""
+        missing = [t for t in dict.fromkeys(timesteps) if t not in self._modulations]
+        if missing:
+            self._modulations.update(zip(missing, self._modulate(missing), strict=True))
+        return torch.stack([self._modulations[t] for t in timesteps])
+
+    def _modulate(self, timesteps: list[int]) -> torch.Tensor:
+        embedder = self._transformer.condition_embedder
+        sinusoid = embedder.timesteps_proj(torch.tensor(timesteps)).float()
+        hidden = silu(_linear(embedder.time_embedder.linear_1, sinusoid))
+        hidden = _linear(embedder.time_embedder.linear_2, hidden)
+        return _linear(embedder.time_proj, silu(hidden)).unflatten(-1, (6, -1)) + self._fps
+
+
+def _fps_term(transformer: SkyReelsV2Transformer3DModel, fps: int | None) -> torch.Tensor:
+    if fps is None:
+        return torch.zeros(())
+    embedding = _on_host(transformer.fps_embedding.weight)[fps]
+    gate, out = transformer.fps_projection.net[0], transformer.fps_projection.net[2]
+    return _linear(out, silu(_linear(gate.proj, embedding))).unflatten(-1, (6, -1))
+
+
+def _linear(module: nn.Linear, x: torch.Tensor) -> torch.Tensor:
+    bias = None if module.bias is None else _on_host(module.bias)
+    return linear(x, _on_host(module.weight), bias)
+
+
+def _on_host(weight: torch.Tensor) -> torch.Tensor:
+    if weight.is_meta:
+        raise MotionCacheError(
+            "the weights of the time embedding are not in memory (sequential CPU offload moves every layer by itself); "
+            "use enable_model_cpu_offload or enable_group_offload instead"
+        )
+    return weight.detach().to("cpu", torch.float32)

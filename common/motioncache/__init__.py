@@ -1,0 +1,21 @@
+"""MotionCache: training-free acceleration of autoregressive video diffusion (arXiv 2605.01725)."""
+
+from motioncache.api import cached, disable_cache, enable_cache, summary
+from motioncache.config import MotionCacheConfig, NoCacheConfig, PolicyConfig, load_config
+from motioncache.errors import ConfigError, MotionCacheError
+from motioncache.summary import ChunkSummary, Summary
+
+__all__ = [
+    "ChunkSummary",
+    "ConfigError",
+    "MotionCacheConfig",
+    "MotionCacheError",
+    "NoCacheConfig",
+    "PolicyConfig",
+    "Summary",
+    "cached",
+    "disable_cache",
+    "enable_cache",
+    "load_config",
+    "summary",
+]

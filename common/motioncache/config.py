@@ -1,0 +1,203 @@
+"""Configuration: frozen dataclasses that check themselves, read from YAML through OmegaConf's structured configs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from enum import Enum
+from pathlib import Path
+from typing import Any, TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException, ValidationError
+
+from motioncache.errors import ConfigError
+from motioncache.motion import Normalisation
+
+
+class Distance(Enum):
+    """What the step distance is averaged over."""
+
+    per_chunk = "global"
+    """One number for the chunk."""
+    per_token = "token"
+    """One number for each token; tokens of one latent frame share theirs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoCacheConfig:
+    """The `exact` tier: chunk KV reuse alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MotionCacheConfig:
+    """Every knob of MotionCache. The defaults are the published configuration.
+
+    Args:
+        warmup: last denoise step of a chunk, counted from 0, that is computed in full whatever the distance.
+        chunk_phase_updates: updates of a chunk after the warm-up before motion weights set in.
+        threshold: a token is due when its accumulated distance reaches this.
+        distance: `global`, one step distance for the chunk, or `token`.
+        coefficients: polynomial from relative change of the driving signal to distance, highest power first; empty takes
+            the model's own from its table.
+        fit_range: relative changes over which the polynomial was fitted, lowest and highest; empty means all.
+        clamp_distance: keep the relative change inside the fit range and the distance at 0 or more. The published code
+            adds whatever the polynomial gives, which far from its fit is a large negative number.
+        normalisation: `max_rescale`, `mean` or `max`, see `motioncache.motion.motion_weight`.
+        floor: lowest motion weight under `max_rescale`.
+        temporal_vote: a position is computed in all latent frames of a chunk when it is due in more than this share of
+            them; null decides every token by itself.
+        minimum_update_ratio: a chunk of which fewer tokens are due is reused whole, its accumulated distance is kept.
+        reference_quirks: behave as the published code does where that is known to be wrong (see the model's README).
+    """
+
+    warmup: int = 4
+    chunk_phase_updates: int = 6
+    threshold: float = 0.1
+    distance: Distance = Distance.per_chunk
+    coefficients: tuple[float, ...] = ()
+    fit_range: tuple[float, ...] = ()
+    clamp_distance: bool = True
+    normalisation: Normalisation = Normalisation.max_rescale
+    floor: float = 0.6
+    temporal_vote: float | None = 0.5
+    minimum_update_ratio: float = 0.4
+    reference_quirks: bool = False
+
+    def __post_init__(self) -> None:
+        _require("warmup", self.warmup, self.warmup >= 0, "0 or more")
+        _require("chunk_phase_updates", self.chunk_phase_updates, self.chunk_phase_updates >= 0, "0 or more")
+        _require("threshold", self.threshold, self.threshold >= 0, "0 or more")
+        _require("floor", self.floor, 0 <= self.floor <= 1, "between 0 and 1")
+        vote = self.temporal_vote
+        _require("temporal_vote", vote, vote is None or 0 <= vote < 1, "null, or at least 0 and less than 1")
+        ratio = self.minimum_update_ratio
+        _require("minimum_update_ratio", ratio, 0 <= ratio <= 1, "between 0 and 1")
+        limits = self.fit_range
+        ordered = len(limits) == 2 and 0 <= limits[0] < limits[1]
+        _require("fit_range", list(limits), not limits or ordered, "empty, or two numbers, the lower one first")
+
+
+PolicyConfig = NoCacheConfig | MotionCacheConfig
+POLICIES: dict[str, type[NoCacheConfig] | type[MotionCacheConfig]] = {
+    "none": NoCacheConfig,
+    "motioncache": MotionCacheConfig,
+}
+"""Values of the key `policy` in a preset."""
+
+_Config = TypeVar("_Config")
+
+
+def structured(schema: type[_Config], values: Mapping[str, Any] | DictConfig, *, where: str) -> _Config:
+    """Build a config dataclass from YAML values.
+
+    Raises:
+        ConfigError: for an unknown key, a wrong type or a value out of range; it names the field under `where`, the
+            value, and what is allowed.
+    """
+    known = [field.name for field in fields(schema)]  # pyright: ignore[reportArgumentType]
+    given: dict[str, Any] = _plain(values)
+    for key in given:
+        if key not in known:
+            allowed = ", ".join(sorted(known)) or "none"
+            raise ConfigError(f"{where}: unknown key {key!r}; known keys: {allowed}")
+    given = {key: _enum_name(schema, key, value, where) for key, value in given.items()}
+    merged = OmegaConf.structured(schema)
+    for key, value in given.items():
+        try:
+            merged = OmegaConf.merge(merged, {key: value})
+        except ValidationError as error:
+            reason = _first_line(error).replace("'$VALUE' of type '$VALUE_TYPE'", repr(value))
+            raise ConfigError(f"{where}.{key}: {value!r} has the wrong type: {reason}") from None
+    built: dict[str, Any] = {key: merged[key] for key in known}
+    built = {key: _to_python(value) for key, value in built.items()}
+    try:
+        return schema(**built)
+    except ConfigError as error:
+        raise ConfigError(f"{where}.{error}") from None
+
+
+def parse_policy(values: Mapping[str, Any] | DictConfig, *, where: str) -> PolicyConfig:
+    """A policy's config from a mapping whose key `policy` names the policy."""
+    given = _plain(values)
+    name = given.pop("policy", None)
+    if name not in POLICIES:
+        raise ConfigError(f"{where}.policy: {name!r} is not a policy; allowed: {', '.join(sorted(POLICIES))}")
+    return structured(POLICIES[name], given, where=where)
+
+
+def read_yaml(path: Path) -> DictConfig:
+    """Read a YAML file that holds a mapping."""
+    if not path.is_file():
+        raise ConfigError(f"there is no config file {path}")
+    try:
+        loaded = OmegaConf.load(path)
+    except Exception as error:  # the YAML parser's own errors have no common base that OmegaConf exports
+        raise ConfigError(f"{path} is not valid YAML: {_first_line(error)}") from None
+    if not isinstance(loaded, DictConfig):
+        raise ConfigError(f"{path} has to hold keys and values, not a list")
+    return loaded
+
+
+def load_config(path: Path | str, preset: str | None = None) -> PolicyConfig:
+    """Read a policy from a YAML file.
+
+    The file holds either one policy (a key `policy` and its fields), or `presets:`, a mapping from names to policies, and
+    `preset:`, the name to take where `preset` is not given.
+    """
+    path = Path(path)
+    loaded = read_yaml(path)
+    if "presets" not in loaded:
+        if preset is not None:
+            raise ConfigError(f"{path} has no presets, so {preset!r} cannot be chosen from it")
+        return parse_policy(loaded, where=str(path))
+    presets = loaded["presets"]
+    name = preset if preset is not None else loaded.get("preset")
+    if name not in presets:
+        available = ", ".join(str(key) for key in presets)
+        raise ConfigError(f"unknown preset {name!r}; {path} has: {available}")
+    return parse_policy(presets[name], where=f"{path}: presets.{name}")
+
+
+def _require(name: str, value: object, holds: bool, allowed: str) -> None:
+    if not holds:
+        raise ConfigError(f"{name}: {value!r} is out of range; allowed: {allowed}")
+
+
+def _plain(values: Mapping[str, Any] | DictConfig) -> dict[str, Any]:
+    if not isinstance(values, DictConfig):
+        return dict(values)
+    try:
+        return OmegaConf.to_container(values, resolve=True)  # pyright: ignore[reportReturnType]
+    except OmegaConfBaseException as error:
+        raise ConfigError(_first_line(error)) from None
+
+
+def _enum_name(schema: type, key: str, value: Any, where: str) -> Any:
+    """OmegaConf reads enums by member name; YAML files hold their values."""
+    default = {field.name: field.default for field in fields(schema)}[key]
+    if not isinstance(default, Enum) or isinstance(value, Enum):
+        return value
+    members = {str(member.value): member for member in type(default)}
+    if value not in members:
+        raise ConfigError(f"{where}.{key}: {value!r} is not allowed; allowed: {', '.join(members)}")
+    return members[value]
+
+
+def _to_python(value: Any) -> Any:
+    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+__all__ = [
+    "POLICIES",
+    "Distance",
+    "MotionCacheConfig",
+    "NoCacheConfig",
+    "PolicyConfig",
+    "load_config",
+    "parse_policy",
+    "read_yaml",
+    "structured",
+]

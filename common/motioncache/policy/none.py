@@ -1,0 +1,36 @@
+"""The policy of the `exact` tier: every denoise step is computed, only chunk KV reuse saves work."""
+
+from collections.abc import Sequence
+
+import torch
+
+from motioncache.grid import TokenGrid
+from motioncache.policy import Decision, Memory, Policy, Proposal, Request, all_or_none
+from motioncache.trace import Phase
+
+
+class NoCache(Policy):
+    """Computes all tokens at all steps."""
+
+    @property
+    def keeps_residual(self) -> bool:
+        return False
+
+    def propose(self, requests: Sequence[Request]) -> list[Proposal]:
+        return [Proposal(phase=Phase.uncached, due=True) for _ in requests]
+
+    def settle(
+        self, requests: Sequence[Request], proposals: Sequence[Proposal], masks: Sequence[torch.Tensor | None]
+    ) -> list[Decision]:
+        return [all_or_none(p, r.grid.tokens_per_chunk) for r, p in zip(requests, proposals, strict=True)]
+
+    def remember(
+        self, request: Request, proposal: Proposal, decision: Decision, hidden: torch.Tensor, predecessor: Memory
+    ) -> Memory:
+        return None
+
+    def adopt(self, hidden: torch.Tensor, grid: TokenGrid) -> Memory:
+        return None
+
+    def carry(self, memory: Memory) -> Memory:
+        return None

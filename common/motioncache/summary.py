@@ -1,0 +1,85 @@
+"""A summary of one video: per chunk what was computed and reused, FLOPs, hit ratio."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from motioncache.trace import Record, Trace, WindowShape
+
+
+class Cost(Protocol):
+    """FLOPs of a model in closed form; given by the adapter."""
+
+    def video(self, trace: Trace) -> int: ...
+
+    def vanilla(self, windows: Iterable[WindowShape], *, dense: bool = True) -> int: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkSummary:
+    """Denoise steps of one chunk, both CFG branches together: how many were computed in full, in part, or reused."""
+
+    window: int
+    chunk: int
+    full: int
+    partial: int
+    reused: int
+    computed_share: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What the cache did in one video.
+
+    Attributes:
+        hit_ratio: share of the denoise steps' tokens that reused their residual.
+        computed_share: tokens computed, passes for keys and values included, over the tokens of all denoise steps.
+        flops: FLOPs of the transformer, counted from the trace.
+        vanilla_flops: FLOPs of the same video without a cache, as it runs; `vanilla_visible_flops` counts only the pairs
+            of tokens that the block-causal mask shows.
+    """
+
+    chunks: tuple[ChunkSummary, ...]
+    hit_ratio: float
+    computed_share: float
+    flops: int
+    vanilla_flops: int
+    vanilla_visible_flops: int
+
+    def __str__(self) -> str:
+        lines = ["window  chunk   full  partial  reused  computed"]
+        lines += [
+            f"{c.window:6d} {c.chunk:6d} {c.full:6d} {c.partial:8d} {c.reused:7d} {c.computed_share:9.1%}"
+            for c in self.chunks
+        ]
+        ratio = self.vanilla_flops / self.flops if self.flops else float("nan")
+        lines.append(f"hit ratio {self.hit_ratio:.1%}, {self.flops:.3e} FLOPs, {ratio:.2f}x fewer than without a cache")
+        return "\n".join(lines)
+
+
+def summarise(trace: Trace, cost: Cost) -> Summary:
+    """Count a trace."""
+    by_chunk: dict[tuple[int, int], list[Record]] = {}
+    for record in trace.denoise_records():
+        by_chunk.setdefault((record.window, record.chunk), []).append(record)
+    return Summary(
+        chunks=tuple(_chunk(*key, records) for key, records in sorted(by_chunk.items())),
+        hit_ratio=trace.hit_ratio,
+        computed_share=trace.computed_share,
+        flops=cost.video(trace),
+        vanilla_flops=cost.vanilla(trace.windows),
+        vanilla_visible_flops=cost.vanilla(trace.windows, dense=False),
+    )
+
+
+def _chunk(window: int, chunk: int, records: list[Record]) -> ChunkSummary:
+    full = sum(record.computed == record.tokens for record in records)
+    reused = sum(record.computed == 0 for record in records)
+    return ChunkSummary(
+        window=window,
+        chunk=chunk,
+        full=full,
+        partial=len(records) - full - reused,
+        reused=reused,
+        computed_share=sum(r.computed for r in records) / sum(r.tokens for r in records),
+    )

@@ -1,0 +1,98 @@
+"""A record of what was computed: one entry per iteration, chunk and CFG branch."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+
+import torch
+
+from motioncache.grid import TokenGrid
+
+
+class Phase(Enum):
+    """Why a chunk was handled as it was."""
+
+    prefix = "prefix"
+    """Given latents: computed once, for their keys and values."""
+    finished = "finished"
+    """The chunk has just finished: its clean latents are computed once, for their keys and values."""
+    uncached = "uncached"
+    """The policy computes every step (the `exact` tier)."""
+    warmup = "warm-up"
+    chunk = "chunk phase"
+    token = "token phase"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One chunk of one CFG branch at one iteration.
+
+    Attributes:
+        step: the chunk's own denoise step, from 0; -1 for `prefix` and `finished`.
+        tokens: tokens of the chunk, for one element of the batch.
+        candidates: tokens over the threshold, after the vote and before the minimum update ratio.
+        computed: tokens that ran through the blocks.
+        attended: tokens of the range that the computed tokens attend to.
+        due: indices within the chunk of the computed tokens, int64 on the host; None where all or none were.
+    """
+
+    window: int
+    iteration: int
+    chunk: int
+    branch: str
+    step: int
+    phase: Phase
+    tokens: int
+    candidates: int
+    computed: int
+    attended: int
+    distance: float | None = None
+    due: torch.Tensor | None = None
+
+    @property
+    def denoises(self) -> bool:
+        """Whether this was a denoise step, not a pass for keys and values alone."""
+        return self.phase not in (Phase.prefix, Phase.finished)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowShape:
+    """One window of a video as the sampler walks through it.
+
+    Attributes:
+        iterations: model calls per CFG branch.
+        branches: CFG branches.
+        batch: videos made at once; records count the tokens of one of them.
+        causal: whether a chunk attends to its own and earlier chunks only.
+    """
+
+    grid: TokenGrid
+    iterations: int
+    branches: tuple[str, ...]
+    batch: int
+    causal: bool
+
+
+@dataclass(slots=True)
+class Trace:
+    """The records of one video, in the order in which they were made, and the shapes of its windows."""
+
+    records: list[Record] = field(default_factory=list[Record])
+    windows: list[WindowShape] = field(default_factory=list[WindowShape])
+
+    def denoise_records(self) -> Iterator[Record]:
+        """The records of denoise steps, without the passes for keys and values alone."""
+        return (record for record in self.records if record.denoises)
+
+    @property
+    def computed_share(self) -> float:
+        """Tokens computed, passes for keys and values included, over the tokens of all denoise steps."""
+        total = sum(record.tokens for record in self.denoise_records())
+        return sum(record.computed for record in self.records) / total if total else 0.0
+
+    @property
+    def hit_ratio(self) -> float:
+        """Share of the denoise steps' tokens that reused their residual."""
+        total = sum(record.tokens for record in self.denoise_records())
+        computed = sum(record.computed for record in self.denoise_records())
+        return 1 - computed / total if total else 0.0
