@@ -30,7 +30,7 @@ from motioncache_skyreels.flops import SkyReelsCost
 from motioncache_skyreels.packed import Pack, packed_block
 from motioncache_skyreels.polynomials import model_polynomial
 from motioncache_skyreels.schedule import Schedule
-from motioncache_skyreels.seam import InstancePatch, replace_innermost_forward, restore_innermost_forward
+from motioncache_skyreels.seam import Patch
 from motioncache_skyreels.step_distance import StepDistance
 from motioncache_skyreels.window import BRANCHES, Window
 
@@ -83,8 +83,7 @@ class SkyReelsHook:
         self._window: Window | None = None
         self._pending: dict[str, Any] | None = None
         self._branch: str | None = None
-        self._patch = InstancePatch()
-        self._forwards: list[tuple[torch.nn.Module, Any]] = []
+        self._patch = Patch()
         try:
             self._install()
         except BaseException:
@@ -93,23 +92,17 @@ class SkyReelsHook:
 
     def _install(self) -> None:
         pipeline, transformer = self._pipeline, self._transformer
-        self._patch.set(pipeline, "prepare_latents", partial(self._prepare_latents, pipeline.prepare_latents))
+        prepare = partial(self._prepare_latents, pipeline.prepare_latents)
         matrix = partial(self._generate_timestep_matrix, pipeline.generate_timestep_matrix)
-        self._patch.set(pipeline, "generate_timestep_matrix", matrix)
-        self._patch.set(transformer, "cache_context", partial(self._cache_context, transformer.cache_context))
-        self._replace(transformer, partial(apply_lora_scale("attention_kwargs")(self._forward), transformer))
-        for block in transformer.blocks:
-            self._replace(block, partial(_block_forward, block))
-
-    def _replace(self, module: torch.nn.Module, forward: Any) -> None:
-        replace_innermost_forward(module, forward)
-        self._forwards.append((module, forward))
+        context = partial(self._cache_context, transformer.cache_context)
+        self._patch.set_attribute(pipeline, "prepare_latents", prepare)
+        self._patch.set_attribute(pipeline, "generate_timestep_matrix", matrix)
+        self._patch.set_attribute(transformer, "cache_context", context)
+        self._patch.set_forward(transformer, partial(apply_lora_scale("attention_kwargs")(self._forward), transformer))
+        patch_blocks(self._patch, transformer)
 
     def undo(self) -> None:
         """Take everything out again and free all state."""
-        for module, forward in self._forwards:
-            restore_innermost_forward(module, forward)
-        self._forwards.clear()
         self._patch.undo()
         self._drop()
 
@@ -222,6 +215,12 @@ class SkyReelsHook:
             causal=causal,
             stale_modulation=quirks,
         )
+
+
+def patch_blocks(patch: Patch, transformer: SkyReelsV2Transformer3DModel) -> None:
+    """Let the blocks take packed rows."""
+    for block in transformer.blocks:
+        patch.set_forward(block, partial(_block_forward, block))
 
 
 def _block_forward(block: SkyReelsV2TransformerBlock, *args: Any, **kwargs: Any) -> torch.Tensor:

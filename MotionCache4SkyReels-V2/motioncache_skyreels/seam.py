@@ -14,46 +14,43 @@ from torch import nn
 _MISSING = object()
 
 
-class InstancePatch:
-    """Attributes set on instances; `undo` puts back exactly what was there."""
+class Patch:
+    """Changes to instances; `undo` puts back exactly what was there."""
 
     def __init__(self) -> None:
-        self._before: list[tuple[object, str, object]] = []
+        self._attributes: list[tuple[object, str, object]] = []
+        self._forwards: list[tuple[nn.Module, Callable[..., Any]]] = []
 
-    def set(self, instance: object, name: str, value: object) -> None:
-        self._before.append((instance, name, vars(instance).get(name, _MISSING)))
+    def set_attribute(self, instance: object, name: str, value: object) -> None:
+        """Shadow an attribute or a method of one instance."""
+        self._attributes.append((instance, name, vars(instance).get(name, _MISSING)))
         setattr(instance, name, value)
 
+    def set_forward(self, module: nn.Module, forward: Callable[..., Any]) -> None:
+        """Run `forward` in place of the class's own, inside all hooks of `module`."""
+        places = [place for place in _places(module) if _is_own_forward(module, _read(place))]
+        if not places:
+            raise RuntimeError(
+                f"the forward of {type(module).__name__} has been replaced by something that is neither an accelerate "
+                "nor a diffusers hook; remove it before enabling the cache"
+            )
+        for holder, name in places:
+            setattr(holder, name, forward)
+        self._forwards.append((module, forward))
+
     def undo(self) -> None:
-        for instance, name, before in reversed(self._before):
+        """Put everything back, whatever hooks have come or gone since."""
+        for module, forward in self._forwards:
+            for place in _places(module):
+                if _read(place) is forward:
+                    _restore(module, place)
+        for instance, name, before in reversed(self._attributes):
             if before is _MISSING:
                 delattr(instance, name)
             else:
                 setattr(instance, name, before)
-        self._before.clear()
-
-
-def replace_innermost_forward(module: nn.Module, forward: Callable[..., Any]) -> None:
-    """Run `forward(*args)` in place of the class's own forward, inside all hooks of `module`."""
-    own = _is_class_forward(module)
-    places = [place for place in _places(module) if own(_read(place))]
-    if not places:
-        raise RuntimeError(
-            f"the forward of {type(module).__name__} has been replaced by something that is neither an accelerate nor a "
-            "diffusers hook; remove it before enabling the cache"
-        )
-    for place in places:
-        _write(place, forward)
-
-
-def restore_innermost_forward(module: nn.Module, forward: Callable[..., Any]) -> None:
-    """Undo `replace_innermost_forward`, whatever hooks have come or gone since."""
-    for place in _places(module):
-        if _read(place) is forward:
-            if place == (module, "forward"):
-                del module.__dict__["forward"]
-            else:
-                _write(place, MethodType(type(module).forward, module))
+        self._forwards.clear()
+        self._attributes.clear()
 
 
 def _places(module: nn.Module) -> list[tuple[object, str]]:
@@ -66,13 +63,15 @@ def _places(module: nn.Module) -> list[tuple[object, str]]:
 
 
 def _read(place: tuple[object, str]) -> object:
-    holder, name = place
-    return getattr(holder, name, None) if name == "forward" else vars(holder).get(name)
+    return getattr(*place, None)
 
 
-def _write(place: tuple[object, str], value: object) -> None:
-    setattr(place[0], place[1], value)
+def _is_own_forward(module: nn.Module, value: object) -> bool:
+    return isinstance(value, MethodType) and value.__func__ is type(module).forward
 
 
-def _is_class_forward(module: nn.Module) -> Callable[[object], bool]:
-    return lambda value: isinstance(value, MethodType) and value.__func__ is type(module).forward
+def _restore(module: nn.Module, place: tuple[object, str]) -> None:
+    if place == (module, "forward"):
+        del module.__dict__["forward"]
+    else:
+        setattr(*place, MethodType(type(module).forward, module))

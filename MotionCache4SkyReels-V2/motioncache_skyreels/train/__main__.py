@@ -6,8 +6,18 @@ import sys
 from pathlib import Path
 
 import torch
+from diffusers import (
+    AutoencoderKLWan,
+    SkyReelsV2DiffusionForcingPipeline,
+    SkyReelsV2Transformer3DModel,
+    UniPCMultistepScheduler,
+)
+from transformers import PreTrainedTokenizerFast, UMT5EncoderModel
 
 from motioncache_skyreels.train.loop import TrainConfig
+from motioncache_skyreels.train.text import CaptionEncoder, create_text_encoder, create_tokenizer
+from motioncache_skyreels.train.transformer import FLOW_SHIFT, train_transformer
+from motioncache_skyreels.train.vae import train_vae
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -17,6 +27,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, required=True, help="length of the whole run, a resumed one included")
     parser.add_argument("--peak-lr", type=float, default=2e-3, help="learning rate of Muon (matrices)")
     parser.add_argument("--adam-lr", type=float, default=2e-3, help="learning rate of AdamW (all other weights)")
+    parser.add_argument("--short-clips", type=int, default=8000, help="training clips of one chunk (transformer)")
+    parser.add_argument("--long-clips", type=int, default=1500, help="training clips of five chunks (transformer)")
+    parser.add_argument("--model", type=Path, help="folder whose transformer is trained on (transformer)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
@@ -31,11 +44,46 @@ def main(arguments: list[str] | None = None) -> int:
         seed=options.seed,
         device=options.device,
     )
+    model = options.runs / "motioncache-tiny"
     if options.part == "vae":
-        from motioncache_skyreels.train.vae import train_vae
-
-        train_vae(config).save_pretrained(options.runs / "motioncache-tiny" / "vae")
+        train_vae(config).save_pretrained(model / "vae")
+        return 0
+    vae = AutoencoderKLWan.from_pretrained((options.model or model) / "vae")
+    initial = SkyReelsV2Transformer3DModel.from_pretrained(options.model / "transformer") if options.model else None
+    tokenizer = create_tokenizer()
+    encoder = create_text_encoder(len(tokenizer))
+    transformer = train_transformer(
+        config,
+        vae,
+        CaptionEncoder(tokenizer, encoder),
+        short_clips=options.short_clips,
+        long_clips=options.long_clips,
+        initial=initial,
+    )
+    save_pipeline(model, transformer=transformer, vae=vae, tokenizer=tokenizer, text_encoder=encoder)
     return 0
+
+
+def save_pipeline(
+    folder: Path,
+    *,
+    transformer: SkyReelsV2Transformer3DModel,
+    vae: AutoencoderKLWan,
+    tokenizer: PreTrainedTokenizerFast,
+    text_encoder: UMT5EncoderModel,
+) -> None:
+    """Save in bfloat16, in the format of the official `*-Diffusers` repositories."""
+    scheduler = UniPCMultistepScheduler(
+        prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=FLOW_SHIFT, solver_order=2
+    )
+    pipeline = SkyReelsV2DiffusionForcingPipeline(
+        tokenizer=tokenizer,  # pyright: ignore[reportArgumentType]
+        text_encoder=text_encoder.to(torch.bfloat16),
+        transformer=transformer.to(torch.bfloat16),
+        vae=vae.to(torch.bfloat16),
+        scheduler=scheduler,
+    )
+    pipeline.save_pretrained(folder)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,94 @@
+"""Golden data of single forwards: full attention, block-causal, chunk by chunk, and selected tokens of one chunk."""
+
+from collections.abc import Sequence
+
+import torch
+from diffusers import SkyReelsV2Transformer3DModel
+
+from motioncache.engine import Engine
+from motioncache.policy import Decision, Memory, Proposal, Request
+from motioncache.policy.none import NoCache
+from motioncache.trace import Phase
+from motioncache_skyreels.adapter import patch_blocks
+from motioncache_skyreels.parity.golden import Golden, build_transformer
+from motioncache_skyreels.parity.report import FileReport, Tolerance
+from motioncache_skyreels.schedule import Schedule
+from motioncache_skyreels.seam import Patch
+from motioncache_skyreels.window import Window
+
+
+class Scripted(NoCache):
+    """Computes everything at step 0 and the given tokens afterwards; keeps what came out of the blocks."""
+
+    def __init__(self, due: torch.Tensor) -> None:
+        self.due = due
+        self.hidden: list[torch.Tensor] = []
+
+    @property
+    def keeps_residual(self) -> bool:
+        return True
+
+    def settle(
+        self, requests: Sequence[Request], proposals: Sequence[Proposal], masks: Sequence[torch.Tensor | None]
+    ) -> list[Decision]:
+        return [
+            Decision(phase=Phase.token, due=True if request.step == 0 else self.due, candidates=0)
+            for request in requests
+        ]
+
+    def remember(
+        self, request: Request, proposal: Proposal, decision: Decision, hidden: torch.Tensor, predecessor: Memory
+    ) -> Memory:
+        self.hidden.append(hidden)
+        return None
+
+
+@torch.inference_mode()
+def check_forward(golden: Golden) -> FileReport:
+    """All forwards of the file, through the packed pass."""
+    report, tensors = FileReport(golden.name), golden.tensors
+    transformer = build_transformer(golden.sibling("weights_diffusers.safetensors"))
+    frames, chunk_frames = tensors["t"].shape[1], tensors["e0_last_chunk_per_frame"].shape[1]
+    due = tensors["sel_idx"]
+    patch_blocks(Patch(), transformer)
+    full = _run(transformer, golden, NoCache(), [("x", "t")], frames, causal=False)
+    report.compare("noncausal", full, tensors["noncausal"], Tolerance.latents)
+    causal = _run(transformer, golden, NoCache(), [("x", "t")], chunk_frames)
+    report.compare("causal", causal, tensors["causal"], Tolerance.latents)
+    report.compare("reference_chunked", causal, tensors["reference_chunked"], Tolerance.latents)
+    for name, stale in (("selective_correct", False), ("selective_reference", True)):
+        policy = Scripted(due)
+        calls = [("x", "t_mixed"), ("x_sel", "t_mixed")]
+        _run(transformer, golden, policy, calls, chunk_frames, stale=stale)
+        report.compare(name, policy.hidden[-1][:, due], tensors[name], Tolerance.latents)
+    mixed = policy.hidden[frames // chunk_frames - 1]
+    report.compare("mixed_last_chunk", mixed, tensors["mixed_last_chunk_tokens_full"], Tolerance.latents)
+    return report
+
+
+def _run(
+    transformer: SkyReelsV2Transformer3DModel,
+    golden: Golden,
+    policy: NoCache,
+    calls: Sequence[tuple[str, str]],
+    chunk_frames: int,
+    *,
+    causal: bool = True,
+    stale: bool = False,
+) -> torch.Tensor:
+    """Run model calls of (latents, timesteps) in one window; after the first only the last chunk advances."""
+    tensors = golden.tensors
+    timesteps = torch.cat([tensors[t] for _, t in calls])
+    advances = torch.ones_like(timesteps, dtype=torch.bool)
+    advances[1:, :-chunk_frames] = False
+    window = Window(
+        transformer,
+        Engine(policy),
+        Schedule(timesteps, advances, prefix_frames=0, chunk_frames=chunk_frames, finished_visits=False),
+        None,
+        branches=("cond",),
+        causal=causal,
+        stale_modulation=stale,
+    )
+    fps = [golden.about["fps_index"]]
+    return [window.forward("cond", tensors[x], tensors[t], tensors["ctx"], fps) for x, t in calls][-1]

@@ -1,0 +1,172 @@
+"""Golden data of whole videos: every decision, distance and weight of a trace, and the latents that came out."""
+
+from collections import Counter, defaultdict
+from typing import Any
+
+import torch
+from diffusers import SkyReelsV2DiffusionForcingPipeline, SkyReelsV2Transformer3DModel
+
+from motioncache.api import cached, get_hook
+from motioncache.config import NoCacheConfig
+from motioncache.engine import Engine, Task
+from motioncache.policy.motioncache import MotionMemory
+from motioncache.state import ChunkState
+from motioncache.trace import Phase
+from motioncache_skyreels.parity.golden import Golden, build_pipeline, cache_config
+from motioncache_skyreels.parity.report import FileReport, Tolerance
+from motioncache_skyreels.window import BRANCHES
+
+ORIGINAL, WARMUP, REUSE, FULL, SELECTIVE, SKIPPED = range(1, 7)
+"""Codes of the golden `kind`: without the cache, warm-up, nothing due, all due, some due, too few due."""
+
+QUANTITIES = {
+    "kind": Tolerance.exact,
+    "n_tokens": Tolerance.exact,
+    "chunk_step": Tolerance.exact,
+    "mask": Tolerance.exact,
+    "voted": Tolerance.exact,
+    "phase2": Tolerance.exact,
+    "dist": Tolerance.distances,
+    "acc_post": Tolerance.weights,
+    "weights_new": Tolerance.weights,
+}
+
+
+def check_trace(golden: Golden) -> FileReport:
+    """A trace with the cache on, and its final latents."""
+    report = FileReport(golden.name)
+    pipeline = build_pipeline(golden)
+    with cached(pipeline, cache_config(golden)):
+        recorder = Recorder(golden, get_hook(pipeline).engine, pipeline.transformer)
+        latents = _generate(pipeline, golden, golden.about["io"]["addnoise"])
+    for name, expected in golden.tensors.items():
+        window, _, quantity = name.partition(".")
+        if name == "frames":
+            report.compare(name, latents, expected, Tolerance.latents)
+        elif quantity in QUANTITIES:
+            report.compare(name, recorder.tensor(window, quantity, expected), expected, QUANTITIES[quantity])
+        elif quantity == "final_latents":
+            report.compare(name, _window_latents(latents, window, golden), expected, Tolerance.latents)
+        elif name in recorder.calls:
+            tolerance = Tolerance.exact if expected.dtype is torch.int64 else Tolerance.latents
+            report.compare(name, recorder.calls[name], expected, tolerance)
+        else:
+            raise NotImplementedError(f"{golden.name} holds {name}, which this check does not know")
+    return report
+
+
+def check_vanilla(golden: Golden) -> FileReport:
+    """The `exact` tier against runs without a cache. Given latents are frozen with one draw of noise per window."""
+    report = FileReport(golden.name)
+    for name, noise in (("frames_addnoise0", 0), ("frames_addnoise20_one_draw", golden.about["io"]["addnoise"])):
+        pipeline = build_pipeline(golden)
+        with cached(pipeline, NoCacheConfig()):
+            latents = _generate(pipeline, golden, noise)
+        report.compare(name, latents, golden.tensors[name], Tolerance.latents)
+    return report
+
+
+class Recorder:
+    """Collects what a trace file holds: per window, iteration, branch and chunk, and whole model calls."""
+
+    def __init__(self, golden: Golden, engine: Engine, transformer: SkyReelsV2Transformer3DModel) -> None:
+        self._wanted = set(golden.tensors)
+        self._engine = engine
+        self._values: dict[tuple[str, str], list[tuple[tuple[int, int, int], Any]]] = defaultdict(list)
+        self._made: Counter[str] = Counter()
+        self.calls: dict[str, torch.Tensor] = {}
+        engine.observer = self._observe
+        transformer.register_forward_hook(self._record_call, with_kwargs=True)
+
+    @property
+    def _window(self) -> str:
+        return f"w{len(self._engine.trace.windows) - 1}"
+
+    def _observe(self, task: Task, state: ChunkState) -> None:
+        """One chunk of one branch has been committed."""
+        where = (task.work.iteration, BRANCHES.index(task.work.branch), task.work.chunk)
+        for quantity, value in _quantities(task, state).items():
+            self._values[self._window, quantity].append((where, value))
+
+    def _record_call(self, module: Any, args: Any, kwargs: dict[str, Any], output: tuple[torch.Tensor]) -> None:
+        """A model call has ended; the pipeline calls `cond` and `uncond` in turn."""
+        iteration, second = divmod(self._made[self._window], 2)
+        self._made[self._window] += 1
+        prefix = f"{self._window}.it{iteration}."
+        found = {
+            f"{prefix}model_input": kwargs["hidden_states"],
+            f"{prefix}timestep": kwargs["timestep"],
+            f"{prefix}out_{BRANCHES[second]}": output[0],
+        }
+        self.calls |= {name: value.clone() for name, value in found.items() if name in self._wanted}
+
+    def tensor(self, window: str, quantity: str, like: torch.Tensor) -> torch.Tensor:
+        """All values of a quantity laid out as in the golden tensor; chunks that were not visited have step -1."""
+        filled = torch.full_like(like, -1 if quantity == "chunk_step" else 0)
+        for where, value in self._values[window, quantity]:
+            filled[where] = torch.as_tensor(value).to(like.dtype)
+        return filled
+
+
+def _quantities(task: Task, state: ChunkState) -> dict[str, Any]:
+    """What the golden files record of one chunk at one iteration."""
+    if task.work.kv_only is not None:
+        return {"kind": ORIGINAL, "n_tokens": task.computed, "mask": 1, "chunk_step": -2}
+    tokens = task.request.grid.tokens_per_chunk
+    mask = torch.zeros(tokens)
+    mask[task.indices()] = 1
+    found: dict[str, Any] = {"kind": _kind(task), "n_tokens": task.computed, "mask": mask}
+    found["chunk_step"] = task.request.step
+    if task.decision.phase is Phase.warmup:
+        return found
+    memory = state.memory
+    assert isinstance(memory, MotionMemory) and memory.accumulated is not None
+    found |= {"dist": task.work.distance, "acc_post": memory.accumulated, "voted": task.proposal.due}
+    found["phase2"] = int(task.decision.phase is Phase.token)
+    if memory.weight is not None:
+        found["weights_new"] = memory.weight
+    return found
+
+
+def _kind(task: Task) -> int:
+    if task.decision.phase is Phase.warmup:
+        return WARMUP
+    if task.due is True:
+        return FULL
+    if task.due is False:
+        return SKIPPED if task.decision.candidates else REUSE
+    return SELECTIVE
+
+
+def _generate(pipeline: SkyReelsV2DiffusionForcingPipeline, golden: Golden, addnoise: int) -> torch.Tensor:
+    """Run the pipeline with the golden inputs and seeds; returns latents."""
+    io = golden.about["io"]
+    inputs = golden.sibling(golden.about.get("inputs", "e2e_inputs.safetensors")).tensors
+    pipeline.set_progress_bar_config(disable=True)
+    torch.manual_seed(io["glob_seed"])
+    return pipeline(
+        prompt=None,  # pyright: ignore[reportArgumentType]
+        prompt_embeds=inputs["prompt_embeds"],
+        negative_prompt_embeds=inputs["negative_prompt_embeds"],
+        height=8 * io["H"],
+        width=8 * io["W"],
+        num_frames=io["num_frames"],
+        base_num_frames=io["base_num_frames"],
+        overlap_history=io["overlap"],
+        num_inference_steps=io["N"],
+        guidance_scale=io["guidance"],
+        ar_step=io["ar"],
+        causal_block_size=io["blk"],
+        addnoise_condition=addnoise,
+        fps=io["fps"],
+        generator=torch.Generator().manual_seed(io["gen_seed"]),
+        output_type="latent",
+    ).frames
+
+
+def _window_latents(latents: torch.Tensor, window: str, golden: Golden) -> torch.Tensor:
+    """The latent frames of one window, cut out of the whole video."""
+    io = golden.about["io"]
+    base, overlap = (io["base_num_frames"] - 1) // 4 + 1, (io["overlap"] - 1) // 4 + 1
+    start = int(window.removeprefix("w")) * (base - overlap)
+    return latents[:, :, start : start + base]
