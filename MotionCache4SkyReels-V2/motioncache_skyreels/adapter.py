@@ -83,6 +83,7 @@ class SkyReelsHook:
         self._window: Window | None = None
         self._pending: dict[str, Any] | None = None
         self._branch: str | None = None
+        self._words = 512
         self._patch = Patch()
         try:
             self._install()
@@ -108,7 +109,7 @@ class SkyReelsHook:
 
     def cost(self) -> SkyReelsCost:
         """FLOPs of this model."""
-        return SkyReelsCost.of(self._transformer)
+        return SkyReelsCost.of(self._transformer, self._words)
 
     def _drop(self) -> None:
         self._window = None
@@ -175,6 +176,7 @@ class SkyReelsHook:
             )
         try:
             window = self._open_window(hidden_states, fps)
+            self._words = encoder_hidden_states.shape[1]
             output = window.forward(self._branch, hidden_states, timestep, encoder_hidden_states, fps)
         except BaseException:
             self._drop()

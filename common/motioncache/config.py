@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import Enum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException, ValidationError
@@ -157,6 +157,24 @@ def load_config(path: Path | str, preset: str | None = None) -> PolicyConfig:
     return parse_policy(presets[name], where=f"{path}: presets.{name}")
 
 
+def parse_overrides(texts: Sequence[str], schemas: Sequence[type]) -> dict[str, Any]:
+    """Read `key=value` texts; values are YAML, except for the text fields of `schemas`, which are taken to the letter."""
+    hints = {key: hint for schema in schemas for key, hint in get_type_hints(schema).items()}
+    parsed: dict[str, Any] = {}
+    for text in texts:
+        key, separator, value = text.partition("=")
+        if not separator or not key:
+            raise ConfigError(f"{text!r} is not an override: write key=value")
+        if hints.get(key) in (str, str | None):
+            parsed[key] = None if value == "null" and hints[key] != str else value
+            continue
+        try:
+            parsed[key] = OmegaConf.to_container(OmegaConf.from_dotlist([text]))[key]  # pyright: ignore
+        except (OmegaConfBaseException, ValueError, KeyError) as error:
+            raise ConfigError(f"{text!r} cannot be read: {_first_line(error)}") from None
+    return parsed
+
+
 def _require(name: str, value: object, holds: bool, allowed: str) -> None:
     if not holds:
         raise ConfigError(f"{name}: {value!r} is out of range; allowed: {allowed}")
@@ -197,6 +215,7 @@ __all__ = [
     "NoCacheConfig",
     "PolicyConfig",
     "load_config",
+    "parse_overrides",
     "parse_policy",
     "read_yaml",
     "structured",

@@ -1,0 +1,1 @@
+"""Evaluation that knows no model: fidelity metrics, video files, figures, procedural scenes."""

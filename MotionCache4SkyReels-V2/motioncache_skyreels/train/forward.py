@@ -19,10 +19,12 @@ def attend(
 ) -> torch.Tensor:
     """Attention by plain products, `[batch, tokens, heads, dim]`: on a CPU its backward is 3 times faster than SDPA's."""
     query, key, value = (x.transpose(1, 2) for x in (query, key, value))
-    scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
-    if bias is not None:
-        scores = scores + bias
-    return (scores.softmax(-1).to(value.dtype) @ value).transpose(1, 2)
+    with torch.autocast(query.device.type, enabled=False):  # autocast would widen the scores, the largest tensors
+        query = (query * query.shape[-1] ** -0.5).to(value.dtype)
+        scores = query @ key.to(value.dtype).transpose(-1, -2)
+        if bias is not None:
+            scores = scores + bias.to(scores.dtype)
+        return (scores.softmax(-1) @ value).transpose(1, 2)
 
 
 def rotate(x: torch.Tensor, rotary: Rotary) -> torch.Tensor:

@@ -1,0 +1,184 @@
+"""Fit the distance polynomial of a checkpoint: `python -m motioncache_skyreels.calibrate MODEL [key=value ...]`.
+
+Some prompts are sampled with every step computed. For each denoise step, the relative change of the time modulation
+(known without running the model) stands against the relative change of the residual that it has to predict, as a mean over
+prompts, chunks and CFG branches. A polynomial through these points turns the first into the second.
+"""
+
+import argparse
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import SkyReelsV2DiffusionForcingPipeline
+
+from motioncache.api import cached, get_hook
+from motioncache.config import MotionCacheConfig, NoCacheConfig
+from motioncache.distance import relative_l1
+from motioncache.engine import Task
+from motioncache.errors import MotionCacheError
+from motioncache.policy.none import NoCache
+from motioncache.state import ChunkState
+from motioncache_skyreels.job.__main__ import quiet_libraries
+from motioncache_skyreels.job.config import JobConfig, load_job
+from motioncache_skyreels.job.load import load_pipeline
+from motioncache_skyreels.job.sample import run_pipeline
+from motioncache_skyreels.step_distance import StepDistance
+
+DEFAULT_CONFIG = Path(__file__).parents[2] / "addconfig" / "config.yaml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """A fitted polynomial and the points behind it, one for each denoise step but the first.
+
+    Attributes:
+        change: relative change of the modulation; `residual_change`: that of the residual, which `fitted` predicts.
+        coefficients: highest power first.
+        r_squared: share of the variance of `residual_change` over the steps that the polynomial explains.
+    """
+
+    layers: int
+    width: int
+    coefficients: tuple[float, ...]
+    fit_range: tuple[float, float]
+    r_squared: float
+    change: tuple[float, ...]
+    residual_change: tuple[float, ...]
+    fitted: tuple[float, ...]
+
+
+class KeepResidual(NoCache):
+    """Computes every step, and lets the engine keep the residual."""
+
+    @property
+    def keeps_residual(self) -> bool:
+        return True
+
+
+class ResidualChanges:
+    """Engine observer: relative change of each chunk's residual from step to step."""
+
+    def __init__(self) -> None:
+        self.by_step: dict[int, list[float]] = defaultdict(list)
+        self._last: dict[tuple[str, int], torch.Tensor] = {}
+
+    def __call__(self, task: Task, state: ChunkState) -> None:
+        if task.work.kv_only is not None or state.residual is None:
+            return
+        key, step = (task.work.branch, task.work.chunk), task.request.step
+        if step > 0:
+            self.by_step[step].append(float(relative_l1(state.residual, self._last[key])))
+        self._last[key] = state.residual
+
+
+def calibrate(
+    pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig, prompts: Sequence[str], *, degree: int = 4
+) -> Calibration:
+    """Sample the prompts and fit."""
+    changes = ResidualChanges()
+    for i, prompt in enumerate(prompts):
+        with cached(pipeline, NoCacheConfig()):
+            engine = get_hook(pipeline).engine
+            engine.policy, engine.observer = KeepResidual(), changes
+            run_pipeline(pipeline, replace(job, prompt=prompt, seed=job.seed + i))
+    timesteps = pipeline.scheduler.timesteps.long().tolist()
+    uses_fps = pipeline.transformer.config.inject_sample_info
+    distance = StepDistance(pipeline.transformer, MotionCacheConfig(), int(job.fps != 16) if uses_fps else None)
+    steps = sorted(changes.by_step)
+    change = [distance.relative_change((timesteps[s - 1],), (timesteps[s],)) for s in steps]
+    residual_change = [float(np.mean(changes.by_step[s])) for s in steps]
+    config = pipeline.transformer.config
+    return fit(
+        change,
+        residual_change,
+        degree=degree,
+        layers=config.num_layers,
+        width=config.num_attention_heads * config.attention_head_dim,
+    )
+
+
+def fit(
+    change: Sequence[float], residual_change: Sequence[float], *, degree: int, layers: int, width: int
+) -> Calibration:
+    """Least squares over the steps."""
+    if len(change) <= degree:
+        raise MotionCacheError(
+            f"{len(change)} steps cannot carry a polynomial of degree {degree}; pass a larger num_inference_steps"
+        )
+    polynomial = np.polynomial.Polynomial.fit(change, residual_change, degree)
+    fitted = polynomial(np.array(change))
+    errors = np.square(np.array(residual_change) - fitted).sum()
+    variance = np.square(np.array(residual_change) - np.mean(residual_change)).sum()
+    return Calibration(
+        layers=layers,
+        width=width,
+        coefficients=tuple(float(f"{c:.9g}") for c in reversed(polynomial.convert().coef)),
+        fit_range=(float(f"{min(change):.6g}"), float(f"{max(change):.6g}")),
+        r_squared=float(1 - errors / variance),
+        change=tuple(change),
+        residual_change=tuple(residual_change),
+        fitted=tuple(float(value) for value in fitted),
+    )
+
+
+def yaml_row(calibration: Calibration, source: str) -> str:
+    """The row for `polynomials:` in the presets file."""
+    numbers = ", ".join(f"{c:.9g}" for c in calibration.coefficients)
+    return (
+        f"  - layers: {calibration.layers}\n    width: {calibration.width}\n    coefficients: [{numbers}]\n"
+        f"    fit_range: [{calibration.fit_range[0]:.6g}, {calibration.fit_range[1]:.6g}]\n    source: {source}"
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m motioncache_skyreels.calibrate",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model", help="folder or hub id")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="sizes, steps, device, dtype: see addconfig")
+    parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="YAML file with the other settings")
+    parser.add_argument("--prompts", type=Path, help="text file, a prompt a line (default: the config's prompt)")
+    parser.add_argument("--degree", type=int, default=4, help="degree of the polynomial")
+    parser.add_argument("--output", type=Path, help="JSON file for the points and the fit")
+    options = parser.parse_args(arguments)
+    quiet_libraries()
+    try:
+        job = load_job(options.config, [*options.overrides, f"model={options.model}"])
+        prompts = read_prompts(options.prompts) if options.prompts else [job.prompt]
+        pipeline = load_pipeline(job.model, device=job.device, dtype=job.dtype, cpu_offload=job.cpu_offload)
+        calibration = calibrate(pipeline, job, prompts, degree=options.degree)
+    except MotionCacheError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print("step  modulation  residual  fitted")
+    points = zip(calibration.change, calibration.residual_change, calibration.fitted, strict=True)
+    for step, point in enumerate(points, start=1):
+        print("{:4d}  {:10.5f}  {:8.4f}  {:6.4f}".format(step, *point))
+    print(f"R^2 {calibration.r_squared:.3f} over {len(prompts)} prompts; the row for `polynomials:` in the presets file:\n")
+    print(yaml_row(calibration, f"calibrate, {job.num_inference_steps} steps, {len(prompts)} prompts"))
+    if options.output:
+        options.output.write_text(json.dumps(asdict(calibration), indent=2) + "\n")
+    return 0
+
+
+def read_prompts(path: Path) -> list[str]:
+    """The prompts of a text file, one a line; empty lines do not count."""
+    try:
+        prompts = [line.strip() for line in path.read_text().splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise MotionCacheError(f"the prompts in {path} cannot be read: {error}") from None
+    if not prompts:
+        raise MotionCacheError(f"{path} holds no prompts")
+    return prompts
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,185 @@
+"""Command line of the main job: `python -m motioncache_skyreels.job CONFIG.yaml [key=value ...]`."""
+
+import json
+import logging
+import os
+import platform
+import sys
+import time
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import SkyReelsV2DiffusionForcingPipeline
+from diffusers.utils import logging as diffusers_logging
+
+from motioncache.api import find_adapter, resolve_preset
+from motioncache.config import NoCacheConfig, PolicyConfig
+from motioncache.errors import MotionCacheError
+from motioncache_eval.figures import draw_decisions
+from motioncache_eval.metrics import fidelity
+from motioncache_eval.video import enlarge, side_by_side, to_uint8, write_mp4
+from motioncache_skyreels.adapter import SkyReelsAdapter
+from motioncache_skyreels.job.config import JobConfig, load_job
+from motioncache_skyreels.job.load import load_pipeline
+from motioncache_skyreels.job.motion_map import MotionRecorder
+from motioncache_skyreels.job.sample import Sample, decode, sample, warm_up
+
+PACKAGES = ("motioncache", "torch", "diffusers", "transformers")
+WATCHABLE_WIDTH = 320
+
+
+def main(arguments: list[str] | None = None) -> int:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(__doc__, file=sys.stderr)
+        return 2
+    quiet_libraries()
+    try:
+        run(load_job(Path(arguments[0]), arguments[1:]))
+    except MotionCacheError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def run(job: JobConfig) -> Path:
+    """Run the main job and return the folder of its results."""
+    chosen = resolve_preset(SkyReelsAdapter(), job.preset)
+    started = time.perf_counter()
+    print(f"loading {job.model}")
+    pipeline = load_pipeline(job.model, device=job.device, dtype=job.dtype, cpu_offload=job.cpu_offload)
+    find_adapter(pipeline).hook(pipeline, chosen).undo()  # refuse what cannot be served before any work is done
+    folder = create_folder(Path(job.output), job.preset)
+    print(f'prompt: "{job.prompt}"\n{job.num_frames} frames of {job.width}x{job.height}, writing to {folder}')
+    pipeline.set_progress_bar_config(desc="warming up", leave=False)
+    warm_up(pipeline, job)
+    recorder = MotionRecorder()
+    samples = sample_tiers(pipeline, job, chosen, recorder)
+    videos = {tier: decode(pipeline, taken.latents) for tier, taken in samples.items()}
+    results = measure(samples, videos)
+    write_videos(folder, videos, job.fps)
+    name = list(samples)[-1]
+    trace = samples[name].trace
+    assert trace is not None
+    motion = recorder.motion_map(trace, to_uint8(videos[name]))
+    draw_decisions(folder / "decisions.png", trace, motion, title=f"{name}: what was computed (cond branch)")
+    write_report(folder / "run.json", job, chosen, results, time.perf_counter() - started)
+    print_table(results)
+    print(f"results are in {folder}")
+    return folder
+
+
+def sample_tiers(
+    pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig, chosen: PolicyConfig, recorder: MotionRecorder
+) -> dict[str, Sample]:
+    """Vanilla, exact and the chosen preset, the last one under its own name."""
+    tiers: dict[str, PolicyConfig | None] = {"vanilla": None, "exact": NoCacheConfig()}
+    if not isinstance(chosen, NoCacheConfig):
+        tiers[Path(job.preset).stem] = chosen
+    samples: dict[str, Sample] = {}
+    for tier, policy in tiers.items():
+        pipeline.set_progress_bar_config(desc=tier.ljust(8), leave=True, mininterval=0.5)
+        samples[tier] = sample(pipeline, job, policy, prepare=recorder.attach)
+    return samples
+
+
+def measure(samples: dict[str, Sample], videos: dict[str, torch.Tensor]) -> dict[str, dict[str, float]]:
+    """Figures of every tier against vanilla; the FLOPs of vanilla are those that run, hidden pairs included."""
+    vanilla, counted = samples["vanilla"], samples["exact"].summary
+    assert counted is not None
+    results: dict[str, dict[str, float]] = {}
+    for tier, taken in samples.items():
+        quality = fidelity(videos[tier], videos["vanilla"])
+        difference = (taken.latents.float() - vanilla.latents.float()).abs().max()
+        results[tier] = {
+            "seconds": taken.seconds,
+            "speedup": vanilla.seconds / taken.seconds,
+            "flops": counted.vanilla_flops if taken.summary is None else taken.summary.flops,
+            "psnr_db": quality.psnr_db,
+            "ssim": quality.ssim,
+            "max_abs_latent_difference": float(difference),
+            "computed_share": 1.0 if taken.summary is None else taken.summary.computed_share,
+        }
+    return results
+
+
+def write_videos(folder: Path, videos: dict[str, torch.Tensor], fps: int) -> None:
+    """The uncached video, the cached one, and both side by side, enlarged where they are tiny."""
+    frames = {tier: to_uint8(video) for tier, video in videos.items()}
+    ours = frames[list(frames)[-1]]
+    factor = max(1, -(-WATCHABLE_WIDTH // ours.shape[2]))
+    write_mp4(folder / "vanilla.mp4", frames["vanilla"], fps=fps)
+    write_mp4(folder / "motioncache.mp4", ours, fps=fps)
+    both = side_by_side([enlarge(frames["vanilla"], factor), enlarge(ours, factor)])
+    write_mp4(folder / "side_by_side.mp4", both, fps=fps)
+
+
+def create_folder(output: Path, preset: str) -> Path:
+    """A new folder for this run; a folder that exists is never touched."""
+    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{Path(preset).stem}"
+    for attempt in range(100):
+        folder = output / (stem if not attempt else f"{stem}-{attempt}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            if not output.is_dir():
+                raise MotionCacheError(f"output={output} is a file; pass a folder") from None
+            continue
+        except OSError as error:
+            raise MotionCacheError(f"output={output} cannot be written: {error.strerror}; pass another folder") from None
+        if not os.access(folder, os.W_OK):
+            raise MotionCacheError(f"output={output} cannot be written; pass another folder")
+        return folder
+    raise MotionCacheError(f"{output} holds a hundred runs of this second; wait a moment")
+
+
+def write_report(
+    path: Path, job: JobConfig, policy: PolicyConfig, results: dict[str, dict[str, float]], seconds: float
+) -> None:
+    """`run.json`: the configuration, versions, machine, and results per tier."""
+    report = {
+        "config": asdict(job),
+        "policy": {"name": type(policy).__name__, **asdict(policy)},
+        "versions": {package: version(package) for package in PACKAGES} | {"python": platform.python_version()},
+        "machine": {
+            "device": torch.cuda.get_device_name(job.device) if job.device.startswith("cuda") else "cpu",
+            "threads": torch.get_num_threads(),
+        },
+        "results": results,
+        "seconds_of_whole_run": seconds,
+    }
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(report, indent=2, default=_plain) + "\n")
+    os.replace(temporary, path)
+
+
+def print_table(results: dict[str, dict[str, float]]) -> None:
+    """Seconds, speed-up, FLOPs and fidelity of every tier."""
+    print(f"\n{'':12s}{'seconds':>9s}{'speed-up':>10s}{'TFLOPs':>10s}{'computed':>10s}{'PSNR dB':>9s}{'SSIM':>8s}")
+    for tier, r in results.items():
+        print(
+            f"{tier:12s}{r['seconds']:9.2f}{r['speedup']:9.2f}x{r['flops'] / 1e12:10.3f}{r['computed_share']:10.1%}"
+            f"{r['psnr_db']:9.2f}{r['ssim']:8.4f}"
+        )
+    print("PSNR and SSIM against vanilla, on decoded frames; 120 dB stands for identical\n")
+
+
+def quiet_libraries() -> None:
+    """Leave the terminal to our own progress and errors."""
+    diffusers_logging.set_verbosity_error()
+    diffusers_logging.disable_progress_bar()
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+
+
+def _plain(value: Any) -> Any:
+    return value.value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""The main job's configuration: `addconfig/config.yaml`, and `key=value` overrides from the command line."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from motioncache.config import parse_overrides, read_yaml, structured
+from motioncache.errors import ConfigError
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobConfig:
+    """What to sample, how, and where to write it.
+
+    Args:
+        model: folder or hub id of a SkyReels-V2 diffusion-forcing pipeline in diffusers' format.
+        preset: name of a preset of the model, or path of a YAML file with a policy.
+        prompt: what the video shows.
+        height, width: pixels, multiples of 16.
+        num_frames: 4 n + 1 frames; n + 1 latent frames have to divide into chunks.
+        base_num_frames: frames of a window; longer videos are made of several.
+        overlap_history: frames that windows share; null for videos of one window.
+        ar_step: denoise steps by which a chunk lags behind the one before it; 0 samples synchronously.
+        causal_block_size: latent frames of a chunk.
+        fps: frame rate of the video.
+        device: `cpu`, `cuda` or `cuda:N`.
+        cpu_offload: keep on the GPU only the part of the model that is at work.
+        output: folder that gets one new folder per run.
+    """
+
+    model: str = "MotionCache4SkyReels-V2/motioncache-tiny"
+    preset: str = "slow"
+    prompt: str = ""
+    negative_prompt: str = ""
+    height: int = 64
+    width: int = 96
+    num_frames: int = 97
+    base_num_frames: int = 97
+    overlap_history: int | None = None
+    addnoise_condition: float = 0.0
+    num_inference_steps: int = 50
+    guidance_scale: float = 4.0
+    ar_step: int = 5
+    causal_block_size: int = 5
+    fps: int = 24
+    seed: int = 0
+    device: str = "cpu"
+    dtype: str = "float32"
+    cpu_offload: bool = False
+    output: str = "outputs"
+
+    def __post_init__(self) -> None:
+        for name in ("height", "width", "num_frames", "base_num_frames", "num_inference_steps", "causal_block_size"):
+            _require(name, getattr(self, name), getattr(self, name) >= 1, "1 or more")
+        _require("prompt", self.prompt, bool(self.prompt.strip()), "a sentence that says what the video shows")
+        _require("height", self.height, self.height % 16 == 0, "a multiple of 16")
+        _require("width", self.width, self.width % 16 == 0, "a multiple of 16")
+        _require("num_frames", self.num_frames, self.num_frames % 4 == 1, "4 n + 1, such as 57, 77 or 97")
+        _require("num_inference_steps", self.num_inference_steps, self.num_inference_steps >= 2, "2 or more")
+        _require("ar_step", self.ar_step, self.ar_step >= 0, "0 or more")
+        _require("fps", self.fps, self.fps >= 1, "1 or more")
+        _require("seed", self.seed, 0 <= self.seed < 2**63, "0 or more")
+        _require("dtype", self.dtype, self.dtype in DTYPES, ", ".join(DTYPES))
+        kind, _, index = self.device.partition(":")
+        known = kind in ("cpu", "cuda") and (not index or (kind == "cuda" and index.isdigit()))
+        _require("device", self.device, known, "cpu, cuda or cuda:N")
+        long = self.num_frames > self.base_num_frames
+        fits = not long or self.overlap_history is not None
+        _require("overlap_history", self.overlap_history, fits, "17 or 37 where num_frames exceeds base_num_frames")
+
+
+def load_job(path: Path, overrides: Sequence[str]) -> JobConfig:
+    """Read the YAML file and apply `key=value` overrides.
+
+    Relative paths in the file start at the folder above the file's own, which is the repository; relative paths on the
+    command line start at the working directory.
+    """
+    values = {str(key): value for key, value in (OmegaConf.to_container(read_yaml(path)) or {}).items()}  # pyright: ignore
+    root = path.resolve().parent.parent
+    for key in ("model", "output"):
+        value = values.get(key)
+        if isinstance(value, str) and (key == "output" or (root / value).exists()):
+            values[key] = str(root / value)
+    values |= parse_overrides(overrides, [JobConfig])
+    return structured(JobConfig, values, where=path.name)
+
+
+def _require(name: str, value: object, holds: bool, allowed: str) -> None:
+    if not holds:
+        raise ConfigError(f"{name}: {value!r} is not allowed; allowed: {allowed}")

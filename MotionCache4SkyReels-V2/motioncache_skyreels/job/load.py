@@ -1,0 +1,93 @@
+"""Loads a diffusion-forcing pipeline strictly: a missing, damaged or wrong checkpoint is one clear error."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKLWan, SkyReelsV2DiffusionForcingPipeline, SkyReelsV2Transformer3DModel
+from transformers import UMT5EncoderModel
+
+from motioncache.errors import MotionCacheError
+
+PIPELINE = "SkyReelsV2DiffusionForcingPipeline"
+PARTS: dict[str, Any] = {
+    "transformer": SkyReelsV2Transformer3DModel,
+    "vae": AutoencoderKLWan,
+    "text_encoder": UMT5EncoderModel,
+}
+
+
+def load_pipeline(
+    model: str, *, device: str = "cpu", dtype: str = "float32", cpu_offload: bool = False
+) -> SkyReelsV2DiffusionForcingPipeline:
+    """Load a pipeline from a folder or the hub.
+
+    Raises:
+        MotionCacheError: if there is no such model, it is of another class, files are damaged, tensors are missing, or
+            CUDA is asked for and not there.
+    """
+    check_device(device, cpu_offload)
+    check_folder(model)
+    torch_dtype = getattr(torch, dtype)
+    try:
+        parts = {name: _load_part(cls, model, name, torch_dtype) for name, cls in PARTS.items()}
+        pipeline = SkyReelsV2DiffusionForcingPipeline.from_pretrained(model, **parts, torch_dtype=torch_dtype)
+    except MotionCacheError:
+        raise
+    except Exception as error:  # loading fails in as many ways as there are libraries involved
+        raise MotionCacheError(f"the model {model} cannot be loaded: {_one_line(error)}") from error
+    if cpu_offload:
+        pipeline.enable_model_cpu_offload(device=device)
+    else:
+        pipeline.to(device)
+    return pipeline
+
+
+def check_device(device: str, cpu_offload: bool) -> None:
+    """Refuse a GPU that is not there."""
+    wants_cuda = device.startswith("cuda")
+    if wants_cuda and not torch.cuda.is_available():
+        raise MotionCacheError(f"device={device}, but this machine offers no CUDA device to PyTorch; pass device=cpu")
+    index = int(device.partition(":")[2] or 0)
+    if wants_cuda and index >= torch.cuda.device_count():
+        raise MotionCacheError(f"device={device}, but there are only {torch.cuda.device_count()} CUDA devices")
+    if cpu_offload and not wants_cuda:
+        raise MotionCacheError("cpu_offload=true needs a GPU to load parts onto; pass device=cuda or cpu_offload=false")
+
+
+def check_folder(model: str) -> None:
+    """Refuse a folder that is not there or holds another kind of model; hub ids pass."""
+    folder = Path(model)
+    if not folder.exists():
+        if model.count("/") == 1 and not model.startswith((".", "/", "~")):
+            return
+        raise MotionCacheError(
+            f"there is no model folder {model}; pass a folder in diffusers' format, or a hub id such as "
+            "Skywork/SkyReels-V2-DF-1.3B-540P-Diffusers"
+        )
+    index = folder / "model_index.json"
+    if not index.is_file():
+        raise MotionCacheError(f"{model} is not a pipeline in diffusers' format: it has no model_index.json")
+    try:
+        name = json.loads(index.read_text()).get("_class_name")
+    except (json.JSONDecodeError, AttributeError, UnicodeDecodeError) as error:
+        raise MotionCacheError(f"{index} is damaged: {error}") from None
+    if name != PIPELINE:
+        raise MotionCacheError(f"{model} holds a {name}; this needs a {PIPELINE}")
+
+
+def _load_part(cls: Any, model: str, name: str, dtype: torch.dtype) -> Any:
+    """One part, with every one of its tensors from the checkpoint."""
+    part, found = cls.from_pretrained(model, subfolder=name, torch_dtype=dtype, output_loading_info=True)
+    problems = {kind: found.get(f"{kind}_keys") for kind in ("missing", "mismatched", "unexpected")}
+    for kind, keys in problems.items():
+        if keys:
+            first = sorted(str(key) for key in keys)[0]
+            raise MotionCacheError(f"{model}/{name} has {len(keys)} {kind} tensors, {first} among them: it is damaged")
+    return part
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}"

@@ -1,0 +1,105 @@
+"""Samples one prompt under one tier and measures it."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from diffusers import SkyReelsV2DiffusionForcingPipeline
+
+from motioncache.api import cached, get_hook
+from motioncache.config import PolicyConfig
+from motioncache.summary import Summary
+from motioncache.trace import Trace
+from motioncache_skyreels.job.config import JobConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """A sampled video.
+
+    Attributes:
+        latents: `[1, channels, frames, height, width]`.
+        seconds: wall time of the sampling, without text encoding of earlier calls and without decoding.
+        summary, trace: what the cache did; None without one.
+    """
+
+    latents: torch.Tensor
+    seconds: float
+    summary: Summary | None = None
+    trace: Trace | None = None
+
+
+def sample(
+    pipeline: SkyReelsV2DiffusionForcingPipeline,
+    job: JobConfig,
+    policy: PolicyConfig | None,
+    *,
+    prepare: Callable[[Any], None] | None = None,
+) -> Sample:
+    """Sample the job's prompt; `policy` None is the pipeline as it comes.
+
+    Args:
+        prepare: called with the cache's hook before sampling, to attach an observer.
+    """
+    if policy is None:
+        latents, seconds = _timed(pipeline, job)
+        return Sample(latents=latents, seconds=seconds)
+    with cached(pipeline, policy) as statistics:
+        hook = get_hook(pipeline)
+        if prepare is not None:
+            prepare(hook)
+        latents, seconds = _timed(pipeline, job)
+    return Sample(latents=latents, seconds=seconds, summary=statistics.summary(), trace=hook.engine.trace)
+
+
+def warm_up(pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig) -> None:
+    """Two denoise steps, so that no tier pays for first-time allocations."""
+    run_pipeline(pipeline, replace(job, num_inference_steps=2))
+
+
+def _timed(pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig) -> tuple[torch.Tensor, float]:
+    _synchronize(job.device)
+    started = time.perf_counter()
+    latents = run_pipeline(pipeline, job)
+    _synchronize(job.device)
+    return latents, time.perf_counter() - started
+
+
+def run_pipeline(pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig) -> torch.Tensor:
+    """The job's one call of the pipeline, cached or not as it stands; returns latents."""
+    torch.manual_seed(job.seed)  # diffusers draws the noise of addnoise_condition from the global generator
+    return pipeline(
+        job.prompt,
+        negative_prompt=job.negative_prompt,
+        height=job.height,
+        width=job.width,
+        num_frames=job.num_frames,
+        base_num_frames=job.base_num_frames,
+        overlap_history=job.overlap_history,
+        addnoise_condition=job.addnoise_condition,
+        num_inference_steps=job.num_inference_steps,
+        guidance_scale=job.guidance_scale,
+        ar_step=job.ar_step,
+        causal_block_size=job.causal_block_size,
+        fps=job.fps,
+        generator=torch.Generator().manual_seed(job.seed),
+        output_type="latent",
+    ).frames
+
+
+@torch.inference_mode()
+def decode(pipeline: SkyReelsV2DiffusionForcingPipeline, latents: torch.Tensor) -> torch.Tensor:
+    """Latents to float frames `[frames, 3, height, width]` in [0, 1] on the host, as the pipeline itself decodes."""
+    vae = pipeline.vae
+    mean, std = (torch.tensor(values).view(1, -1, 1, 1, 1) for values in (vae.config.latents_mean, vae.config.latents_std))
+    latents = latents.to(vae.dtype) * std.to(latents.device, vae.dtype) + mean.to(latents.device, vae.dtype)
+    video = vae.decode(latents).sample[0].float().cpu()
+    pipeline.maybe_free_model_hooks()
+    return ((video + 1) / 2).clamp(0, 1).permute(1, 0, 2, 3)
+
+
+def _synchronize(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)

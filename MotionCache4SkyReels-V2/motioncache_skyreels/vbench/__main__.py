@@ -1,0 +1,134 @@
+"""Command line: `python -m motioncache_skyreels.vbench CONFIG.yaml [key=value ...]`.
+
+One process per device samples every n-th video. A video is written under a temporary name and renamed when it is whole,
+so what has its final name is complete and is skipped the next time.
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from motioncache.api import enable_cache, resolve_preset
+from motioncache.config import PolicyConfig
+from motioncache.errors import MotionCacheError
+from motioncache_eval.video import to_uint8, write_mp4
+from motioncache_skyreels.adapter import SkyReelsAdapter
+from motioncache_skyreels.job.__main__ import quiet_libraries
+from motioncache_skyreels.job.config import JobConfig
+from motioncache_skyreels.job.load import check_device, check_folder, load_pipeline
+from motioncache_skyreels.job.sample import decode, run_pipeline
+from motioncache_skyreels.vbench.config import VBenchConfig, load_vbench
+from motioncache_skyreels.vbench.prompts import Video, list_videos, suites_of
+
+RANK = "MOTIONCACHE_VBENCH_RANK"
+"""Set for a worker process: `rank/workers/device`."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(__doc__, file=sys.stderr)
+        return 2
+    quiet_libraries()
+    try:
+        settings, job = load_vbench(Path(arguments[0]), arguments[1:])
+        policy = resolve_preset(SkyReelsAdapter(), job.preset)
+        videos = all_videos(settings)
+        if RANK in os.environ:
+            rank, workers, device = os.environ[RANK].split("/")
+            share = missing(videos[int(rank) :: int(workers)], settings)
+            sample_videos(share, settings, replace(job, device=device), policy)
+            return 0
+        return start_workers(arguments, videos, settings, job)
+    except MotionCacheError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; what is complete stays, start again to go on", file=sys.stderr)
+        return 130
+
+
+def all_videos(settings: VBenchConfig) -> list[Video]:
+    """The videos of the chosen dimensions, in a fixed order."""
+    paths = (settings.full_info, settings.short_prompts, settings.long_prompts)
+    full_info, short, long = (Path(path) if path else None for path in paths)
+    suites = suites_of(settings.dimensions)
+    return list_videos(suites, samples=settings.samples_per_prompt, full_info=full_info, short=short, long=long)
+
+
+def missing(videos: list[Video], settings: VBenchConfig) -> list[Video]:
+    """Those that have no file yet."""
+    return [video for video in videos if not video_path(settings, video).is_file()]
+
+
+def start_workers(arguments: list[str], videos: list[Video], settings: VBenchConfig, job: JobConfig) -> int:
+    """One process per device; the exit status is 1 if one of them failed."""
+    left = missing(videos, settings)
+    print(f"{len(videos)} videos of {len({video.suite for video in videos})} suites, {len(left)} to sample")
+    if not left:
+        print(f"all videos are in {Path(settings.output) / 'videos'}")
+        return 0
+    devices = settings.devices or tuple(f"cuda:{i}" for i in range(torch.cuda.device_count())) or ("cpu",)
+    for device in devices:
+        check_device(device, job.cpu_offload)
+    check_folder(job.model)
+    make_folders(settings, videos)
+    command = [sys.executable, "-m", "motioncache_skyreels.vbench", *arguments]
+    workers = [
+        subprocess.Popen(command, env=os.environ | {RANK: f"{rank}/{len(devices)}/{device}"})
+        for rank, device in enumerate(devices)
+    ]
+    codes = [worker.wait() for worker in workers]
+    failed = [device for device, code in zip(devices, codes, strict=True) if code]
+    if failed:
+        print(f"error: the processes on {', '.join(failed)} failed; start again to sample what is missing", file=sys.stderr)
+        return 2 if 2 in codes else 1
+    print(f"all videos are in {Path(settings.output) / 'videos'}")
+    return 0
+
+
+def sample_videos(videos: list[Video], settings: VBenchConfig, job: JobConfig, policy: PolicyConfig) -> None:
+    """Sample this process's share."""
+    pipeline = load_pipeline(job.model, device=job.device, dtype=job.dtype, cpu_offload=job.cpu_offload)
+    pipeline.set_progress_bar_config(disable=True)
+    enable_cache(pipeline, policy)
+    for video in tqdm(videos, desc=job.device, unit="video"):
+        latents = run_pipeline(pipeline, replace(job, prompt=video.prompt, seed=video_seed(job.seed, video)))
+        final = video_path(settings, video)
+        digest = hashlib.sha256(f"{video.suite}/{video.name}".encode()).hexdigest()[:24]
+        temporary = partial_folder(settings) / f"{digest}-{os.getpid()}.mp4"
+        write_mp4(temporary, to_uint8(decode(pipeline, latents)), fps=job.fps)
+        os.replace(temporary, final)
+
+
+def video_seed(seed: int, video: Video) -> int:
+    """A seed that depends on the video alone, not on the order or the number of processes."""
+    digest = hashlib.sha256(f"{seed}/{video.suite}/{video.name}".encode()).digest()
+    return int.from_bytes(digest[:7], "big")
+
+
+def video_path(settings: VBenchConfig, video: Video) -> Path:
+    """Where VBench reads it; the folder of a suite holds nothing but videos."""
+    return Path(settings.output) / "videos" / video.suite / video.name
+
+
+def partial_folder(settings: VBenchConfig) -> Path:
+    return Path(settings.output) / "partial"
+
+
+def make_folders(settings: VBenchConfig, videos: list[Video]) -> None:
+    try:
+        for folder in {video_path(settings, video).parent for video in videos} | {partial_folder(settings)}:
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MotionCacheError(f"output={settings.output} cannot be written: {error.strerror}; pass another folder") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

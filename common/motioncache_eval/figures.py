@@ -1,0 +1,101 @@
+"""Figures of what a cache did."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from numpy.typing import NDArray
+
+from motioncache.trace import Phase, Trace
+
+matplotlib.use("Agg")
+
+from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.colors import ListedColormap  # noqa: E402
+from matplotlib.patches import Patch  # noqa: E402
+
+COMPUTED, PARTIAL, REUSED = "#b8322a", "#eda33b", "#d9dee5"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MotionMap:
+    """One decision of the token phase, to be drawn over the frame that it belongs to.
+
+    Attributes:
+        frame: uint8 `[height, width, 3]`.
+        weight: motion weights of one latent frame, `[rows, columns]`.
+        reused: bool `[rows, columns]`, the tokens that took their cached residual.
+        title: which chunk, step and latent frame this is.
+    """
+
+    frame: NDArray[np.uint8]
+    weight: NDArray[np.float32]
+    reused: NDArray[np.bool_]
+    title: str
+
+
+def draw_decisions(path: Path, trace: Trace, motion: MotionMap | None, *, title: str, branch: str = "cond") -> None:
+    """Chunk by denoise step: computed, partly computed, reused; below it motion weights and reuse mask on a frame."""
+    figure = plt.figure(figsize=(11, 6.4), layout="constrained")
+    top, bottom = figure.subfigures(2, 1, height_ratios=(1.15, 1))
+    _draw_map(top.subplots(), trace, branch, title)
+    if motion is None:
+        bottom.text(0.5, 0.5, "no motion weights: the token phase was not reached", ha="center", va="center")
+    else:
+        _draw_motion(bottom.subplots(1, 3), motion)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _draw_map(axes: Axes, trace: Trace, branch: str, title: str) -> None:
+    records = [record for record in trace.denoise_records() if record.branch == branch]
+    rows = sorted({(record.window, record.chunk) for record in records})
+    steps = max(record.step for record in records) + 1
+    share = np.full((len(rows), steps), np.nan)
+    for record in records:
+        share[rows.index((record.window, record.chunk)), record.step] = record.computed / record.tokens
+    kinds = np.where(share == 1, 0, np.where(share == 0, 2, 1))
+    axes.imshow(kinds, cmap=ListedColormap([COMPUTED, PARTIAL, REUSED]), vmin=0, vmax=2, aspect="auto")
+    for row, step in zip(*np.nonzero(kinds == 1), strict=True):
+        axes.text(step, row, f"{share[row, step]:.0%}"[:-1], ha="center", va="center", fontsize=6)
+    for phase, mark in ((Phase.token, "token phase"),):
+        first = [min((r.step for r in records if (r.window, r.chunk) == row and r.phase is phase), default=None) for row in rows]
+        for row, step in enumerate(first):
+            if step is not None:
+                axes.plot([step - 0.5] * 2, [row - 0.5, row + 0.5], color="black", linewidth=1.6, label=mark)
+    several = len(trace.windows) > 1
+    labels = [f"window {w}, chunk {c}" if several else f"chunk {c}" for w, c in rows]
+    axes.set(yticks=range(len(rows)), yticklabels=labels, xlabel="denoise step of the chunk", title=title)
+    axes.set_xticks(np.arange(0, steps, 5))
+    axes.set_xticks(np.arange(-0.5, steps), minor=True)
+    axes.set_yticks(np.arange(-0.5, len(rows)), minor=True)
+    axes.grid(which="minor", color="white", linewidth=0.8)
+    axes.tick_params(which="minor", length=0)
+    legend: Sequence[object] = [
+        Patch(color=COMPUTED, label="computed"),
+        Patch(color=PARTIAL, label="partly computed (%)"),
+        Patch(color=REUSED, label="reused"),
+        plt.Line2D([], [], color="black", label="token phase begins"),
+    ]
+    axes.legend(handles=legend, ncols=4, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False)
+
+
+def _draw_motion(axes: Sequence[Axes], motion: MotionMap) -> None:
+    height, width, _ = motion.frame.shape
+    extent = (0, width, height, 0)
+    axes[0].imshow(motion.frame)
+    axes[0].set_title(motion.title, fontsize=9)
+    axes[1].imshow(motion.frame)
+    drawn = axes[1].imshow(motion.weight, extent=extent, cmap="inferno", alpha=0.75, vmin=0, vmax=1)
+    axes[1].set_title("motion weight", fontsize=9)
+    axes[1].figure.colorbar(drawn, ax=axes[1], shrink=0.8)
+    axes[2].imshow(motion.frame)
+    veil = np.zeros((*motion.reused.shape, 4), np.float32)
+    veil[motion.reused] = (0.85, 0.88, 0.92, 0.85)
+    axes[2].imshow(veil, extent=extent, interpolation="nearest")
+    axes[2].set_title(f"reused tokens veiled ({motion.reused.mean():.0%})", fontsize=9)
+    for axis in axes:
+        axis.set(xticks=[], yticks=[])

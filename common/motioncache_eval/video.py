@@ -1,0 +1,45 @@
+"""Video files through PyAV."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+
+def to_uint8(video: torch.Tensor) -> NDArray[np.uint8]:
+    """Float `[frames, 3, height, width]` in [0, 1] to uint8 `[frames, height, width, 3]`."""
+    return (video.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+
+
+def write_mp4(path: Path, frames: NDArray[np.uint8], *, fps: int, crf: int = 12) -> None:
+    """Write `[frames, height, width, 3]` as H.264 that every player shows; lossy, so never measure on it."""
+    _, height, width, _ = frames.shape
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=Fraction(fps), options={"crf": str(crf)})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for image in frames:
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+def read_video(path: Path) -> NDArray[np.uint8]:
+    """All frames of a video file, uint8 `[frames, height, width, 3]`."""
+    with av.open(str(path)) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+
+def side_by_side(videos: list[NDArray[np.uint8]], gap: int = 4) -> NDArray[np.uint8]:
+    """Videos of one size next to each other, with a white gap."""
+    frames, height, _, channels = videos[0].shape
+    white = np.full((frames, height, gap, channels), 255, np.uint8)
+    parts = [part for video in videos for part in (video, white)][:-1]
+    return np.concatenate(parts, axis=2)
+
+
+def enlarge(video: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
+    """Repeat pixels, so that small videos can be watched."""
+    return video.repeat(factor, axis=1).repeat(factor, axis=2)

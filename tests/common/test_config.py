@@ -1,0 +1,95 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from motioncache import ConfigError, MotionCacheConfig, NoCacheConfig, load_config
+from motioncache.config import Distance, parse_overrides, parse_policy
+from motioncache.motion import Normalisation
+
+
+def test_yaml_values_become_a_checked_dataclass() -> None:
+    values = {"policy": "motioncache", "distance": "token", "normalisation": "mean", "temporal_vote": None, "warmup": 2}
+    config = parse_policy(values, where="here")
+    assert config == MotionCacheConfig(
+        distance=Distance.per_token, normalisation=Normalisation.mean, temporal_vote=None, warmup=2
+    )
+    assert parse_policy({"policy": "none"}, where="here") == NoCacheConfig()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"policy": "motioncache", "treshold": 0.1}, r"here: unknown key 'treshold'; known keys: .*threshold"),
+        ({"policy": "motioncache", "warmup": "a"}, r"here\.warmup: 'a' has the wrong type"),
+        ({"policy": "motioncache", "warmup": 4.5}, r"here\.warmup: 4\.5 has the wrong type"),
+        ({"policy": "motioncache", "warmup": -1}, r"here\.warmup: -1 is out of range; allowed: 0 or more"),
+        ({"policy": "motioncache", "threshold": float("nan")}, r"here\.threshold: nan is out of range"),
+        ({"policy": "motioncache", "floor": 1.5}, r"here\.floor: 1\.5 is out of range; allowed: between 0 and 1"),
+        ({"policy": "motioncache", "temporal_vote": 1.0}, r"here\.temporal_vote: 1\.0 is out of range"),
+        ({"policy": "motioncache", "minimum_update_ratio": 2}, r"here\.minimum_update_ratio: 2\.0 is out of range"),
+        ({"policy": "motioncache", "distance": "glob"}, r"here\.distance: 'glob' is not allowed; allowed: global, token"),
+        ({"policy": "motioncache", "coefficients": ["x"]}, r"here\.coefficients: .* has the wrong type"),
+        ({"policy": "motioncache", "fit_range": [2, 1]}, r"here\.fit_range: \[2\.0, 1\.0\] is out of range"),
+        ({"policy": "motioncache", "clamp_distance": "maybe"}, r"here\.clamp_distance: 'maybe' has the wrong type"),
+        ({"policy": "none", "warmup": 1}, r"here: unknown key 'warmup'; known keys: none"),
+        ({"policy": "teacup"}, r"here\.policy: 'teacup' is not a policy; allowed: motioncache, none"),
+        ({"warmup": 1}, r"here\.policy: None is not a policy"),
+    ],
+)
+def test_an_error_names_the_field_the_value_and_what_is_allowed(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_policy(values, where="here")
+
+
+def test_the_dataclass_checks_itself_too() -> None:
+    with pytest.raises(ConfigError, match=r"floor: 2 is out of range; allowed: between 0 and 1"):
+        MotionCacheConfig(floor=2)
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "config.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_one_key_switches_between_presets(tmp_path: Path) -> None:
+    text = "presets: {exact: {policy: none}, slow: {policy: motioncache, threshold: 0.3}}\n"
+    assert load_config(write(tmp_path, text + "preset: exact")) == NoCacheConfig()
+    assert load_config(write(tmp_path, text + "preset: slow")) == MotionCacheConfig(threshold=0.3)
+    assert load_config(tmp_path / "config.yaml", "exact") == NoCacheConfig()
+
+
+def test_a_file_may_hold_one_policy_alone(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path, "{policy: motioncache, warmup: 7}")) == MotionCacheConfig(warmup=7)
+    with pytest.raises(ConfigError, match="has no presets, so 'slow' cannot be chosen"):
+        load_config(tmp_path / "config.yaml", "slow")
+
+
+def test_an_unknown_preset_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+    path = write(tmp_path, "presets: {exact: {policy: none}}\npreset: exact\n")
+    with pytest.raises(ConfigError, match="unknown preset 'slw'; .* has: exact"):
+        load_config(path, "slw")
+
+
+@pytest.mark.parametrize(("text", "message"), [("a: [", "not valid YAML"), ("- 1", "keys and values")])
+def test_a_damaged_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(write(tmp_path, text))
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no config file"):
+        load_config(tmp_path / "none.yaml")
+
+
+def test_overrides_are_yaml_except_for_text_fields(tmp_path: Path) -> None:
+    class Schema:
+        prompt: str
+        path: str | None
+        size: int
+
+    texts = ["prompt=a cat: [dog] = x", "path=null", "size=3", "other=[1, 2]"]
+    assert parse_overrides(texts, [Schema]) == {"prompt": "a cat: [dog] = x", "path": None, "size": 3, "other": [1, 2]}
+    with pytest.raises(ConfigError, match="'size' is not an override: write key=value"):
+        parse_overrides(["size"], [Schema])

@@ -1,0 +1,146 @@
+"""The decisions of MotionCache on one chunk of 2 latent frames with 2 tokens each, by numbers a reader can check."""
+
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+import torch
+
+from motioncache.config import Distance, MotionCacheConfig
+from motioncache.grid import TokenGrid
+from motioncache.motion import Normalisation
+from motioncache.policy import Decision, Memory, Request
+from motioncache.policy.motioncache import MotionCache, MotionMemory
+from motioncache.trace import Phase
+
+GRID = TokenGrid(frames=4, height=1, width=2, chunk_frames=2)
+BASE = MotionCacheConfig(
+    warmup=1, chunk_phase_updates=1, threshold=1.0, coefficients=(1.0, 0.0), temporal_vote=None, minimum_update_ratio=0.0
+)
+# Frame 1 differs from frame 0 by 0 in token 0 and by 1 in token 1: weights 0.6 (the floor) and 1.
+HIDDEN = torch.tensor([1.0, 1.0, 1.0, 2.0]).view(1, 4, 1)
+
+
+def run(
+    config: MotionCacheConfig, distances: list[float], *, chunk: int = 0, predecessor: Memory = None
+) -> list[tuple[Decision, MotionMemory]]:
+    """Feed one chunk a distance per step."""
+    policy, memory, history = MotionCache(config), None, []
+    for step, distance in enumerate(distances):
+        request = Request(branch="cond", chunk=chunk, step=step, distance=distance, grid=GRID, memory=memory)
+        (proposal,) = policy.propose([request])
+        mask = proposal.due if isinstance(proposal.due, torch.Tensor) else None
+        (decision,) = policy.settle([request], [proposal], [mask])
+        memory = policy.remember(request, proposal, decision, HIDDEN, predecessor)
+        assert isinstance(memory, MotionMemory)
+        history.append((decision, memory))
+    return history
+
+
+def due(decision: Decision) -> list[int]:
+    if isinstance(decision.due, torch.Tensor):
+        return decision.due.tolist()
+    return [0, 1, 2, 3] if decision.due else []
+
+
+def test_warm_up_computes_everything_whatever_the_distance() -> None:
+    history = run(BASE, [0.0, 0.0, 0.0])
+    assert [decision.phase for decision, _ in history] == [Phase.warmup, Phase.warmup, Phase.chunk]
+    assert [due(decision) for decision, _ in history] == [[0, 1, 2, 3], [0, 1, 2, 3], []]
+
+
+def test_the_chunk_is_computed_when_the_accumulated_distance_reaches_the_threshold() -> None:
+    # Warm-up distances do not count. 0.5, then 0.5 + 0.5 = 1.0 reaches the threshold.
+    assert [due(d) for d, _ in run(BASE, [9.0, 9.0, 0.5, 0.5])][2:] == [[], [0, 1, 2, 3]]
+
+
+def test_the_accumulated_distance_starts_again_after_an_update() -> None:
+    assert [len(due(d)) for d, _ in run(replace(BASE, chunk_phase_updates=9), [0, 0, 1.0, 0.9, 0.2])][2:] == [4, 0, 4]
+
+
+def test_the_token_phase_begins_after_the_given_number_of_updates() -> None:
+    history = run(BASE, [0, 0, 1.0, 0.1])
+    assert history[2][0].phase is Phase.chunk
+    assert history[2][1].token_phase
+    assert history[3][0].phase is Phase.token
+
+
+def test_a_fast_token_is_due_before_a_still_one() -> None:
+    # After the update at step 2 weights are [0.6, 1, 0.6, 1]: the first frame copies the second one's.
+    history = run(BASE, [0, 0, 1.0, 1.0, 1.0])
+    assert history[2][1].weight is not None
+    assert history[2][1].weight.tolist() == pytest.approx([0.6, 1.0, 0.6, 1.0])
+    assert due(history[3][0]) == [1, 3]  # 0.6 and 1.0 against the threshold 1.0
+    assert due(history[4][0]) == [0, 1, 2, 3]  # 1.2 and 1.0
+
+
+def test_too_few_due_tokens_wait_and_keep_their_accumulated_distance() -> None:
+    history = run(replace(BASE, minimum_update_ratio=0.6), [0, 0, 1.0, 1.0, 0.1, 0.6])
+    assert (due(history[3][0]), history[3][0].candidates) == ([], 2)  # 2 of 4 tokens are under 60 %
+    assert history[3][1].accumulated is not None
+    assert history[3][1].accumulated.tolist() == pytest.approx([0.6, 1.0, 0.6, 1.0])
+    assert due(history[5][0]) == [0, 1, 2, 3]  # 0.6 * 1.7 = 1.02 and 1.7
+
+
+def test_a_missing_predecessor_gives_the_neutral_weight_and_the_floor_under_quirks() -> None:
+    weight = run(BASE, [0, 0, 1.0], chunk=1)[2][1].weight
+    assert weight is not None
+    assert weight.tolist() == pytest.approx([1.0, 1.0, 0.6, 1.0])
+    published = run(replace(BASE, reference_quirks=True), [0, 0, 1.0], chunk=1)[2][1].weight
+    assert published is not None
+    assert published.tolist() == pytest.approx([0.6, 0.6, 0.6, 1.0])
+
+
+def test_the_predecessors_last_frame_weighs_the_first_frame() -> None:
+    before = MotionMemory(last_frame=torch.tensor([[[0.5], [1.0]]]))  # changes: 1.0 and 0.0
+    weight = run(BASE, [0, 0, 1.0], chunk=1, predecessor=before)[2][1].weight
+    assert weight is not None
+    assert weight[:2].tolist() == pytest.approx([1.0, 0.6])
+
+
+def test_nothing_survives_a_window_unless_quirks_are_on() -> None:
+    memory = MotionMemory(last_frame=torch.ones(1, 2, 1), updates=3)
+    assert MotionCache(BASE).carry(memory) is None
+    carried = MotionCache(replace(BASE, reference_quirks=True)).carry(memory)
+    assert isinstance(carried, MotionMemory)
+    assert carried.last_frame is memory.last_frame
+    assert carried.updates == 0
+
+
+CHANGES: dict[str, Any] = {
+    "warmup": 2,
+    "chunk_phase_updates": 9,
+    "threshold": 2.0,
+    "normalisation": Normalisation.mean,
+    "floor": 0.1,
+    "temporal_vote": 0.5,
+    "minimum_update_ratio": 0.9,
+    "reference_quirks": True,
+}
+"""A change of each field that the policy reads; distance, its polynomial and its range are the adapter's to read."""
+
+
+@pytest.mark.parametrize("field", sorted(CHANGES))
+def test_every_field_changes_some_decision(field: str) -> None:
+    # The predecessor makes token 0 of the first frame the moving one, token 1 that of the second frame.
+    before = None if field == "reference_quirks" else MotionMemory(last_frame=torch.tensor([[[0.5], [1.0]]]))
+    distances = [0, 0, 1.0, 1.0, 0.5, 0.45, 1.0, 0.3]
+    plain = [due(d) for d, _ in run(BASE, distances, chunk=1, predecessor=before)]
+    changed = [due(d) for d, _ in run(replace(BASE, **{field: CHANGES[field]}), distances, chunk=1, predecessor=before)]
+    assert plain != changed
+
+
+def test_the_fields_that_the_adapter_reads_are_the_only_others() -> None:
+    names = {field.name for field in fields(MotionCacheConfig)}
+    assert names - set(CHANGES) == {"distance", "coefficients", "fit_range", "clamp_distance"}
+    assert Distance("token") is Distance.per_token
+
+
+def test_a_distance_per_frame_reaches_the_tokens_of_its_frame() -> None:
+    policy = MotionCache(BASE)
+    memory = MotionMemory(accumulated=torch.zeros(4))
+    distance = torch.tensor([1.0, 0.0])
+    request = Request(branch="cond", chunk=0, step=5, distance=distance, grid=GRID, memory=memory)
+    (proposal,) = policy.propose([request])
+    assert isinstance(proposal.due, torch.Tensor)
+    assert proposal.due.tolist() == [True, True, False, False]

@@ -1,0 +1,99 @@
+"""Promises of the repository itself."""
+
+import re
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import yaml
+
+from motioncache import MotionCacheConfig
+from motioncache.config import parse_policy, structured
+from motioncache_skyreels.job.config import JobConfig, load_job
+from motioncache_skyreels.polynomials import Polynomial
+from motioncache_skyreels.vbench.config import load_vbench
+
+ROOT = Path(__file__).parents[1]
+SKYREELS = ROOT / "MotionCache4SkyReels-V2"
+
+
+@pytest.mark.parametrize("folder", [ROOT / "common", SKYREELS])
+def test_only_our_packages_lie_in_a_source_root(folder: Path) -> None:
+    # An editable install puts the root on sys.path: any other folder there could shadow somebody's package.
+    allowed = {"addconfig", "scripts", "__pycache__"}
+    importable = {path.name for path in folder.iterdir() if path.is_dir() and path.name.isidentifier()}
+    modules = {path.name for path in folder.glob("*.py")}
+    assert all(name.startswith("motioncache") for name in importable - allowed)
+    assert modules == set()
+
+
+def test_every_preset_loads() -> None:
+    presets = yaml.safe_load((SKYREELS / "addconfig" / "config.yaml").read_text())
+    assert set(presets["presets"]) >= {"exact", "slow", "fast"}
+    assert presets["preset"] in presets["presets"]
+    for name, values in presets["presets"].items():
+        parse_policy(values, where=name)
+    for row in presets["polynomials"]:
+        assert structured(Polynomial, row, where="row").coefficients
+
+
+def test_the_slow_preset_is_the_published_configuration() -> None:
+    values = yaml.safe_load((SKYREELS / "addconfig" / "config.yaml").read_text())["presets"]["slow"]
+    config = parse_policy(values, where="slow")
+    assert isinstance(config, MotionCacheConfig)
+    published = (4, 6, 0.1, 0.6, 0.5, 0.4)
+    assert published == (
+        config.warmup,
+        config.chunk_phase_updates,
+        config.threshold,
+        config.floor,
+        config.temporal_vote,
+        config.minimum_update_ratio,
+    )
+
+
+def test_the_main_job_and_the_vbench_section_load() -> None:
+    assert isinstance(load_job(ROOT / "addconfig" / "config.yaml", []), JobConfig)
+    settings, job = load_vbench(SKYREELS / "addconfig" / "config.yaml", ["preset=fast", "samples_per_prompt=5"])
+    assert (settings.samples_per_prompt, job.preset) == (5, "fast")
+
+
+def test_the_readmes_settings_table_is_the_dataclass() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| `([^`]*)` \|", (SKYREELS / "README.md").read_text(), flags=re.MULTILINE)
+    documented = {name: default for name, default in rows}
+    expected = {field.name: _shown(field.default) for field in fields(MotionCacheConfig)}
+    assert documented == expected
+
+
+def _shown(default: object) -> str:
+    value = getattr(default, "value", default)
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return "[]" if value == () else str(value)
+
+
+def test_the_pinned_set_lies_within_the_ranges() -> None:
+    pins = dict(
+        line.split("==") for line in (ROOT / "requirements.txt").read_text().splitlines() if re.match(r"\w+==", line)
+    )
+    ranges = re.findall(r'^    "([a-z]+)([<>=].*)",$', (ROOT / "pyproject.toml").read_text(), flags=re.MULTILINE)
+    from packaging.specifiers import SpecifierSet
+
+    assert len(ranges) >= 10
+    for name, bounds in ranges:
+        assert pins[name] in SpecifierSet(bounds)
+
+
+def test_nothing_imports_torchvision() -> None:
+    code = (
+        "import sys; sys.modules['torchvision'] = None\n"
+        "import motioncache, motioncache_eval.figures, motioncache_eval.video, motioncache_skyreels.job.__main__\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd="/")
+
+
+def test_the_library_imports_no_model() -> None:
+    code = "import sys, motioncache; assert not {'diffusers', 'transformers'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd="/")
