@@ -31,7 +31,7 @@ from motioncache_skyreels.packed import Pack, packed_block
 from motioncache_skyreels.polynomials import model_polynomial
 from motioncache_skyreels.schedule import Schedule
 from motioncache_skyreels.seam import Patch
-from motioncache_skyreels.step_distance import StepDistance
+from motioncache_skyreels.step_distance import DistanceTable, StepDistance
 from motioncache_skyreels.window import BRANCHES, Window
 
 PIPELINES = (
@@ -204,10 +204,10 @@ class SkyReelsHook:
             chunk_frames=block if causal else frames,
             finished_visits=not quirks,
         )
-        distances = None
+        distances: DistanceTable = {}
         if isinstance(self.config, MotionCacheConfig):
             index = fps[0] if fps is not None and self._transformer.config.inject_sample_info else None
-            distances = StepDistance(self._transformer, self.config, index)
+            distances = StepDistance(self._transformer, self.config, index).table(schedule.steps())
         return Window(
             self._transformer,
             self.engine,

@@ -76,6 +76,16 @@ class Schedule:
             return None
         return self.chunk_timesteps(iteration - 1, chunk)
 
+    def steps(self) -> set[tuple[tuple[int, ...], tuple[int, ...]]]:
+        """All pairs of timesteps that a chunk goes through from one denoise step to its next."""
+        pairs = (
+            (self.previous_timesteps(iteration, chunk), self.chunk_timesteps(iteration, chunk))
+            for iteration in range(self.iterations)
+            for chunk, active in enumerate(self._active[iteration])
+            if active
+        )
+        return {(previous, current) for previous, current in pairs if previous is not None}
+
     def _check_whole_chunks(self, advances: torch.Tensor) -> None:
         """Frames of a block-causal chunk have to advance together, or the sampler would overwrite given frames."""
         mixed = advances.any(dim=2) != advances.all(dim=2)

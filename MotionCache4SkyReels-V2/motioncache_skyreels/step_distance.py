@@ -4,6 +4,8 @@ The modulation depends on timestep and fps alone, so the distances of a schedule
 computed once, in float32 on the host, and no step waits for the device.
 """
 
+from collections.abc import Iterable
+
 import torch
 from diffusers import SkyReelsV2Transformer3DModel
 from torch import nn
@@ -14,10 +16,11 @@ from motioncache.distance import polynomial, polynomial_per_token, relative_l1
 from motioncache.errors import MotionCacheError
 
 Timesteps = tuple[int, ...]
+DistanceTable = dict[tuple[Timesteps, Timesteps], float | torch.Tensor]
 
 
 class StepDistance:
-    """Distances between the timesteps of a chunk's latent frames at two steps, each computed once.
+    """Distances between the timesteps of a chunk's latent frames at two steps.
 
     Args:
         fps: index of the frame rate in the model's fps embedding, None for models without one.
@@ -28,15 +31,13 @@ class StepDistance:
         self._config = config
         self._fps = _fps_term(transformer, fps)
         self._modulations: dict[int, torch.Tensor] = {}
-        self._distances: dict[tuple[Timesteps, Timesteps], float | torch.Tensor] = {}
+
+    def table(self, steps: Iterable[tuple[Timesteps, Timesteps]]) -> DistanceTable:
+        """The distances of all steps of a schedule."""
+        return {(previous, current): self.between(previous, current) for previous, current in steps}
 
     def between(self, previous: Timesteps, current: Timesteps) -> float | torch.Tensor:
         """A float, or float32 `[frames]` where `distance` is per token and the frames' timesteps differ."""
-        if (previous, current) not in self._distances:
-            self._distances[previous, current] = self._between(previous, current)
-        return self._distances[previous, current]
-
-    def _between(self, previous: Timesteps, current: Timesteps) -> float | torch.Tensor:
         before, now = self._rows(previous), self._rows(current)
         if self._config.distance is Distance.per_chunk:
             change = self._inside(float(relative_l1(now, before)))

@@ -13,7 +13,7 @@ from motioncache.kv_cache import KVCache
 from motioncache.trace import WindowShape
 from motioncache_skyreels.packed import Pack, Segment, TextContext, modulate
 from motioncache_skyreels.schedule import Schedule
-from motioncache_skyreels.step_distance import StepDistance
+from motioncache_skyreels.step_distance import DistanceTable
 
 BRANCHES = ("cond", "uncond")
 
@@ -40,6 +40,7 @@ class Window:
     `uncond` picks its result up.
 
     Args:
+        distances: step distances of the schedule; empty for policies that need none.
         branches: `("cond", "uncond")` with classifier-free guidance, else `("cond",)`.
         causal: block-causal attention; False attends to the whole window.
         stale_modulation: modulate the selected tokens of a chunk with its first rows, as the published code does.
@@ -50,7 +51,7 @@ class Window:
         transformer: SkyReelsV2Transformer3DModel,
         engine: Engine,
         schedule: Schedule,
-        distances: StepDistance | None,
+        distances: DistanceTable,
         *,
         branches: tuple[str, ...],
         causal: bool,
@@ -186,9 +187,9 @@ class Window:
 
     def _distance(self, iteration: int, chunk: int) -> float | torch.Tensor:
         previous = self._schedule.previous_timesteps(iteration, chunk)
-        if self._distances is None or previous is None:
+        if not self._distances or previous is None:
             return 0.0
-        return self._distances.between(previous, self._schedule.chunk_timesteps(iteration, chunk))
+        return self._distances[previous, self._schedule.chunk_timesteps(iteration, chunk)]
 
     def _embed(
         self, hidden_states: torch.Tensor, timestep: torch.Tensor, fps: Sequence[int] | None, chunks: list[int]

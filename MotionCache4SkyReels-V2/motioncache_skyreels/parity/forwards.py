@@ -85,7 +85,7 @@ def _run(
         transformer,
         Engine(policy),
         Schedule(timesteps, advances, prefix_frames=0, chunk_frames=chunk_frames, finished_visits=False),
-        None,
+        {},
         branches=("cond",),
         causal=causal,
         stale_modulation=stale,

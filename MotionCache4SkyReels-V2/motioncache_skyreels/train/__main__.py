@@ -33,6 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--compile", action="store_true", help="compile the blocks: slow to start, then a quarter faster")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(options.threads)
@@ -43,6 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
         adam_lr=options.adam_lr,
         seed=options.seed,
         device=options.device,
+        compile=options.compile,
     )
     model = options.runs / "motioncache-tiny"
     if options.part == "vae":

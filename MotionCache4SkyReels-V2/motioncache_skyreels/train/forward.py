@@ -85,6 +85,10 @@ class BiasedCrossAttention:
         return attn.to_out[0](attend(query, key, value, self.bias).flatten(2))
 
 
+LONGEST_CAPTION = 20
+"""Words that captions are padded to, so that every batch has one shape."""
+
+
 def pad_captions(captions: list[torch.Tensor], padded_length: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Stack captions `[words, dim]` of several lengths.
 
@@ -96,9 +100,9 @@ def pad_captions(captions: list[torch.Tensor], padded_length: torch.Tensor) -> t
         its keys `[batch, longest + 1]`: 0 for words, -inf behind them, log(count) for the zero row.
     """
     lengths = torch.tensor([len(caption) for caption in captions])
-    longest = int(lengths.max())
+    longest = max(LONGEST_CAPTION, int(lengths.max()))
     text = torch.nn.utils.rnn.pad_sequence(captions, batch_first=True)
-    text = torch.nn.functional.pad(text, (0, 0, 0, 1))
+    text = torch.nn.functional.pad(text, (0, 0, 0, longest + 1 - text.shape[1]))
     bias = torch.zeros(len(captions), longest + 1)
     bias[:, :longest].masked_fill_(torch.arange(longest) >= lengths[:, None], -torch.inf)
     bias[:, longest] = (padded_length - lengths).log()

@@ -4,7 +4,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +38,7 @@ class TrainConfig:
     validate_every: int = 200
     checkpoint_every: int = 200
     device: str = "cpu"
+    compile: bool = False
 
     def learning_rate(self, step: int) -> float:
         """Share of the peak learning rate at `step`."""
@@ -94,6 +95,7 @@ def train(
     loss: Callable[[int], Losses],
     validate: Callable[[nn.Module], dict[str, float]],
     vectors: tuple[str, ...] = (),
+    compiled: Iterable[nn.Module] = (),
     clip_grad: float = 1.0,
 ) -> nn.Module:
     """Train `model` and return its averaged weights.
@@ -103,12 +105,15 @@ def train(
             resumed run sees the very data that an uninterrupted one would have seen.
         validate: figures of the averaged model, for the log.
         vectors: name prefixes of weights that AdamW takes even though they are matrices.
+        compiled: parts of the model that `config.compile` compiles.
 
     A checkpoint in `config.folder` is resumed; the log and its plot are written beside it.
     """
     config.folder.mkdir(parents=True, exist_ok=True)
     optimizer = MatrixOptimizer(model, config, vectors)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
+    for module in compiled if config.compile else ():
+        module.compile(dynamic=False)
     checkpoint = config.folder / "checkpoint.pt"
     first, minutes = _resume(checkpoint, model, average, optimizer)
     started = time.monotonic() - 60 * minutes

@@ -135,6 +135,7 @@ def train_transformer(
         loss=lambda step: _step_loss(model, step, short, long, encode, config),
         validate=lambda averaged: _validate(averaged, check, encode, config),  # pyright: ignore
         vectors=vectors,
+        compiled=model.blocks,
     )
     return average  # pyright: ignore[reportReturnType]
 
