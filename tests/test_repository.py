@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-
 from motioncache import MotionCacheConfig
 from motioncache.config import parse_policy, structured
 from motioncache_skyreels.job.config import JobConfig, load_job
@@ -62,7 +61,7 @@ def test_the_main_job_and_the_vbench_section_load() -> None:
 
 def test_the_readmes_settings_table_is_the_dataclass() -> None:
     rows = re.findall(r"^\| `(\w+)` \| `([^`]*)` \|", (SKYREELS / "README.md").read_text(), flags=re.MULTILINE)
-    documented = {name: default for name, default in rows}
+    documented = dict(rows)
     expected = {field.name: _shown(field.default) for field in fields(MotionCacheConfig)}
     assert documented == expected
 

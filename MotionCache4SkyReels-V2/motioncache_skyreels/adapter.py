@@ -18,13 +18,13 @@ from diffusers import (
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
 from diffusers.models.transformers.transformer_skyreels_v2 import SkyReelsV2TransformerBlock
 from diffusers.utils import apply_lora_scale
-
 from motioncache.config import MotionCacheConfig, PolicyConfig
 from motioncache.engine import Engine
 from motioncache.errors import MotionCacheError
 from motioncache.policy import Policy
 from motioncache.policy.motioncache import MotionCache
 from motioncache.policy.none import NoCache
+
 from motioncache_skyreels.checks import check_chunks, check_window
 from motioncache_skyreels.flops import SkyReelsCost
 from motioncache_skyreels.packed import Pack, packed_block
@@ -66,8 +66,8 @@ class SkyReelsHook:
     """The cache on one pipeline, from `enable` to `undo`.
 
     Five places are touched, all on instances: the pipeline's `prepare_latents` (a call begins, sizes are checked) and
-    `generate_timestep_matrix` (a window begins, its schedule is known), the transformer's `cache_context` (names the CFG
-    branch) and `forward`, and the `forward` of its blocks.
+    `generate_timestep_matrix` (a window begins, its schedule is known), the transformer's `cache_context` (names the
+    CFG branch) and `forward`, and the `forward` of its blocks.
     """
 
     def __init__(self, pipeline: Any, config: PolicyConfig) -> None:

@@ -1,8 +1,8 @@
 """Fit the distance polynomial of a checkpoint: `python -m motioncache_skyreels.calibrate MODEL [key=value ...]`.
 
 Some prompts are sampled with every step computed. For each denoise step, the relative change of the time modulation
-(known without running the model) stands against the relative change of the residual that it has to predict, as a mean over
-prompts, chunks and CFG branches. A polynomial through these points turns the first into the second.
+(known without running the model) stands against the relative change of the residual that it has to predict, as a mean
+over prompts, chunks and CFG branches. A polynomial through these points turns the first into the second.
 """
 
 import argparse
@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import SkyReelsV2DiffusionForcingPipeline
-
 from motioncache.api import cached, get_hook
 from motioncache.config import MotionCacheConfig, NoCacheConfig
 from motioncache.distance import relative_l1
@@ -24,6 +23,7 @@ from motioncache.engine import Task
 from motioncache.errors import MotionCacheError
 from motioncache.policy.none import NoCache
 from motioncache.state import ChunkState
+
 from motioncache_skyreels.job.__main__ import quiet_libraries
 from motioncache_skyreels.job.config import JobConfig, load_job
 from motioncache_skyreels.job.load import load_pipeline
@@ -162,7 +162,7 @@ def main(arguments: list[str] | None = None) -> int:
     points = zip(calibration.change, calibration.residual_change, calibration.fitted, strict=True)
     for step, point in enumerate(points, start=1):
         print("{:4d}  {:10.5f}  {:8.4f}  {:6.4f}".format(step, *point))
-    print(f"R^2 {calibration.r_squared:.3f} over {len(prompts)} prompts; the row for `polynomials:` in the presets file:\n")
+    print(f"R^2 {calibration.r_squared:.3f} over {len(prompts)} prompts; the row for `polynomials:` of the presets:\n")
     print(yaml_row(calibration, f"calibrate, {job.num_inference_steps} steps, {len(prompts)} prompts"))
     if options.output:
         options.output.write_text(json.dumps(asdict(calibration), indent=2) + "\n")

@@ -1,10 +1,9 @@
-"""Refuses calls for which diffusers' own sampling is unsound, before any work is done, and says what to pass instead."""
+"""Refuses calls for which diffusers' own sampling is unsound, before any work, and says what to pass instead."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import torch
-
 from motioncache.errors import MotionCacheError
 
 

@@ -6,7 +6,6 @@ from math import prod
 from typing import Any
 
 from diffusers import SkyReelsV2Transformer3DModel
-
 from motioncache.trace import Record, Trace, WindowShape
 
 
@@ -81,9 +80,7 @@ class SkyReelsCost:
             dense: count all pairs of tokens, which is what runs (the block-causal mask hides pairs, but does not skip
                 them); False counts the visible pairs only, as the papers' tables do.
         """
-        return sum(
-            window.iterations * len(window.branches) * self._vanilla_call(window, dense) for window in windows
-        )
+        return sum(window.iterations * len(window.branches) * self._vanilla_call(window, dense) for window in windows)
 
     def _vanilla_call(self, window: WindowShape, dense: bool) -> int:
         grid = window.grid

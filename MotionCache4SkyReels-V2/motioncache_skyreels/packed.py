@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 import torch
 from diffusers.models.attention_dispatch import dispatch_attention_fn
 from diffusers.models.transformers.transformer_skyreels_v2 import SkyReelsV2Attention, SkyReelsV2TransformerBlock
-
 from motioncache.kv_cache import KVCache
 
 
@@ -141,9 +140,7 @@ def rotate(x: torch.Tensor, rotary: tuple[torch.Tensor, torch.Tensor]) -> torch.
     return turned.flatten(-2).type_as(x)
 
 
-def _attend(
-    attn: SkyReelsV2Attention, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
-) -> torch.Tensor:
+def _attend(attn: SkyReelsV2Attention, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     """`[B, n, H, d]` -> `[B, n, D]` with the backend that the user has set on the model."""
     out = dispatch_attention_fn(
         query,

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import torch
-
 from motioncache.errors import MotionCacheError
 from motioncache.trace import Phase
 

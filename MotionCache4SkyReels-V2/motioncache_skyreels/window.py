@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import torch
 from diffusers import SkyReelsV2Transformer3DModel
-
 from motioncache.engine import Engine, Task, Work
 from motioncache.errors import MotionCacheError
 from motioncache.grid import TokenGrid
 from motioncache.kv_cache import KVCache
 from motioncache.trace import WindowShape
+
 from motioncache_skyreels.packed import Pack, Segment, TextContext, modulate
 from motioncache_skyreels.schedule import Schedule
 from motioncache_skyreels.step_distance import DistanceTable
@@ -36,8 +36,8 @@ class Frames:
 class Window:
     """Runs the model calls of one window.
 
-    From the second iteration on, both prompts are known: the call for `cond` computes `uncond` as well, and the call for
-    `uncond` picks its result up.
+    From the second iteration on, both prompts are known: the call for `cond` computes `uncond` as well, and the call
+    for `uncond` picks its result up.
 
     Args:
         distances: step distances of the schedule; empty for policies that need none.
@@ -259,7 +259,7 @@ class Window:
         )
 
     def _head(self, hidden: torch.Tensor, temb: torch.Tensor) -> torch.Tensor:
-        """Output norm, projection and unpatching of one chunk: `[B, tokens, D]` -> `[B, channels, f, height, width]`."""
+        """Output norm, projection, unpatching of one chunk: `[B, tokens, D]` -> `[B, channels, f, height, width]`."""
         transformer, grid = self._transformer, self._grid
         shift, scale = (transformer.scale_shift_table + temb[:, None]).unbind(1)  # [f, D]
         frames = torch.arange(len(temb), device=hidden.device)

@@ -1,6 +1,6 @@
 """The public functions: turn a cache on and off on a pipeline, and report what it did."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -94,7 +94,7 @@ class Statistics:
 
 
 @contextmanager
-def cached(pipeline: object, preset: str | PolicyConfig | Path | None = None) -> Iterator[Statistics]:
+def cached(pipeline: object, preset: str | PolicyConfig | Path | None = None) -> Generator[Statistics]:
     """The cache for the length of a `with` block; undone on an exception too."""
     enable_cache(pipeline, preset)
     statistics = Statistics(pipeline)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import Enum
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, cast, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException, ValidationError
@@ -36,8 +36,8 @@ class MotionCacheConfig:
         chunk_phase_updates: updates of a chunk after the warm-up before motion weights set in.
         threshold: a token is due when its accumulated distance reaches this.
         distance: `global`, one step distance for the chunk, or `token`.
-        coefficients: polynomial from relative change of the driving signal to distance, highest power first; empty takes
-            the model's own from its table.
+        coefficients: polynomial from relative change of the driving signal to distance, highest power first; empty
+            takes the model's own from its table.
         fit_range: relative changes over which the polynomial was fitted, lowest and highest; empty means all.
         clamp_distance: keep the relative change inside the fit range and the distance at 0 or more. The published code
             adds whatever the polynomial gives, which far from its fit is a large negative number.
@@ -107,7 +107,7 @@ def structured(schema: type[_Config], values: Mapping[str, Any] | DictConfig, *,
         except ValidationError as error:
             reason = _first_line(error).replace("'$VALUE' of type '$VALUE_TYPE'", repr(value))
             raise ConfigError(f"{where}.{key}: {value!r} has the wrong type: {reason}") from None
-    built: dict[str, Any] = {key: merged[key] for key in known}
+    built: dict[str, Any] = {key: getattr(merged, key) for key in known}
     built = {key: _to_python(value) for key, value in built.items()}
     try:
         return schema(**built)
@@ -140,8 +140,8 @@ def read_yaml(path: Path) -> DictConfig:
 def load_config(path: Path | str, preset: str | None = None) -> PolicyConfig:
     """Read a policy from a YAML file.
 
-    The file holds either one policy (a key `policy` and its fields), or `presets:`, a mapping from names to policies, and
-    `preset:`, the name to take where `preset` is not given.
+    The file holds either one policy (a key `policy` and its fields), or `presets:`, a mapping from names to policies,
+    and `preset:`, the name to take where `preset` is not given.
     """
     path = Path(path)
     loaded = read_yaml(path)
@@ -158,7 +158,7 @@ def load_config(path: Path | str, preset: str | None = None) -> PolicyConfig:
 
 
 def parse_overrides(texts: Sequence[str], schemas: Sequence[type]) -> dict[str, Any]:
-    """Read `key=value` texts; values are YAML, except for the text fields of `schemas`, which are taken to the letter."""
+    """Read `key=value` texts; values are YAML, but for the text fields of `schemas`, which are taken to the letter."""
     hints = {key: hint for schema in schemas for key, hint in get_type_hints(schema).items()}
     parsed: dict[str, Any] = {}
     for text in texts:
@@ -166,7 +166,7 @@ def parse_overrides(texts: Sequence[str], schemas: Sequence[type]) -> dict[str, 
         if not separator or not key:
             raise ConfigError(f"{text!r} is not an override: write key=value")
         if hints.get(key) in (str, str | None):
-            parsed[key] = None if value == "null" and hints[key] != str else value
+            parsed[key] = None if value == "null" and hints[key] is not str else value
             continue
         try:
             parsed[key] = OmegaConf.to_container(OmegaConf.from_dotlist([text]))[key]  # pyright: ignore
@@ -201,7 +201,9 @@ def _enum_name(schema: type, key: str, value: Any, where: str) -> Any:
 
 
 def _to_python(value: Any) -> Any:
-    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return tuple(cast("Sequence[Any]", value))
+    return value
 
 
 def _first_line(error: Exception) -> str:

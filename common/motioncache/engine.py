@@ -124,9 +124,7 @@ class Engine:
             self.observer(task, state)
         return hidden
 
-    def _scatter(
-        self, task: Task, state: ChunkState, embedded: torch.Tensor, computed: torch.Tensor
-    ) -> torch.Tensor:
+    def _scatter(self, task: Task, state: ChunkState, embedded: torch.Tensor, computed: torch.Tensor) -> torch.Tensor:
         """hidden = embedded + residual, with the due rows replaced by what was computed."""
         if task.due is True:
             if self.policy.keeps_residual and task.work.kv_only is None:

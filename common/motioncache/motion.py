@@ -22,7 +22,7 @@ def motion_score(hidden: torch.Tensor, previous_frame: torch.Tensor | None, *, m
 
     Args:
         hidden: `[batch, frames, tokens_per_frame, channels]`.
-        previous_frame: the latent frame before the chunk, `[batch, tokens_per_frame, channels]`; None where there is none.
+        previous_frame: the latent frame before the chunk, `[batch, tokens_per_frame, channels]`; None if there is none.
         missing: score of the first frame where `previous_frame` is None; NaN copies the second frame's scores.
 
     Returns:

@@ -32,11 +32,11 @@ class Summary:
     """What the cache did in one video.
 
     Attributes:
-        hit_ratio: share of the denoise steps' tokens that reused their residual.
-        computed_share: tokens computed, passes for keys and values included, over the tokens of all denoise steps.
+        computed_share: share of the denoise steps' tokens that ran through the blocks.
+        hit_ratio: the rest, which reused their residual.
         flops: FLOPs of the transformer, counted from the trace.
-        vanilla_flops: FLOPs of the same video without a cache, as it runs; `vanilla_visible_flops` counts only the pairs
-            of tokens that the block-causal mask shows.
+        vanilla_flops: FLOPs of the same video without a cache, as it runs.
+        vanilla_visible_flops: the same, counting only the pairs of tokens that the block-causal mask shows.
     """
 
     chunks: tuple[ChunkSummary, ...]

@@ -86,13 +86,13 @@ class Trace:
 
     @property
     def computed_share(self) -> float:
-        """Tokens computed, passes for keys and values included, over the tokens of all denoise steps."""
+        """Share of the denoise steps' tokens that ran through the blocks. Passes for keys and values alone do not count
+        here, but in the FLOPs."""
         total = sum(record.tokens for record in self.denoise_records())
-        return sum(record.computed for record in self.records) / total if total else 0.0
+        computed = sum(record.computed for record in self.denoise_records())
+        return computed / total if total else 0.0
 
     @property
     def hit_ratio(self) -> float:
         """Share of the denoise steps' tokens that reused their residual."""
-        total = sum(record.tokens for record in self.denoise_records())
-        computed = sum(record.computed for record in self.denoise_records())
-        return 1 - computed / total if total else 0.0
+        return 1 - self.computed_share if self.records else 0.0

@@ -4,18 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from motioncache.trace import Phase, Record, Trace
 from numpy.typing import NDArray
-
-from motioncache.trace import Phase, Trace
-
-matplotlib.use("Agg")
-
-from matplotlib import pyplot as plt  # noqa: E402
-from matplotlib.axes import Axes  # noqa: E402
-from matplotlib.colors import ListedColormap  # noqa: E402
-from matplotlib.patches import Patch  # noqa: E402
 
 COMPUTED, PARTIAL, REUSED = "#b8322a", "#eda33b", "#d9dee5"
 
@@ -39,15 +35,14 @@ class MotionMap:
 
 def draw_decisions(path: Path, trace: Trace, motion: MotionMap | None, *, title: str, branch: str = "cond") -> None:
     """Chunk by denoise step: computed, partly computed, reused; below it motion weights and reuse mask on a frame."""
-    figure = plt.figure(figsize=(11, 6.4), layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=(1.15, 1))
+    figure = Figure(figsize=(11, 6.4), layout="constrained")
+    top, bottom = figure.subfigures(2, 1, height_ratios=(1.15, 1), squeeze=False)[:, 0]
     _draw_map(top.subplots(), trace, branch, title)
     if motion is None:
         bottom.text(0.5, 0.5, "no motion weights: the token phase was not reached", ha="center", va="center")
     else:
         _draw_motion(bottom.subplots(1, 3), motion)
     figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 def _draw_map(axes: Axes, trace: Trace, branch: str, title: str) -> None:
@@ -61,11 +56,10 @@ def _draw_map(axes: Axes, trace: Trace, branch: str, title: str) -> None:
     axes.imshow(kinds, cmap=ListedColormap([COMPUTED, PARTIAL, REUSED]), vmin=0, vmax=2, aspect="auto")
     for row, step in zip(*np.nonzero(kinds == 1), strict=True):
         axes.text(step, row, f"{share[row, step]:.0%}"[:-1], ha="center", va="center", fontsize=6)
-    for phase, mark in ((Phase.token, "token phase"),):
-        first = [min((r.step for r in records if (r.window, r.chunk) == row and r.phase is phase), default=None) for row in rows]
-        for row, step in enumerate(first):
-            if step is not None:
-                axes.plot([step - 0.5] * 2, [row - 0.5, row + 0.5], color="black", linewidth=1.6, label=mark)
+    for row, key in enumerate(rows):
+        begin = _token_phase_begin([record for record in records if (record.window, record.chunk) == key])
+        if begin is not None:
+            axes.plot([begin - 0.5] * 2, [row - 0.5, row + 0.5], color="black", linewidth=1.6)
     several = len(trace.windows) > 1
     labels = [f"window {w}, chunk {c}" if several else f"chunk {c}" for w, c in rows]
     axes.set(yticks=range(len(rows)), yticklabels=labels, xlabel="denoise step of the chunk", title=title)
@@ -78,9 +72,13 @@ def _draw_map(axes: Axes, trace: Trace, branch: str, title: str) -> None:
         Patch(color=COMPUTED, label="computed"),
         Patch(color=PARTIAL, label="partly computed (%)"),
         Patch(color=REUSED, label="reused"),
-        plt.Line2D([], [], color="black", label="token phase begins"),
+        Line2D([], [], color="black", label="token phase begins"),
     ]
     axes.legend(handles=legend, ncols=4, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False)
+
+
+def _token_phase_begin(records: Sequence[Record]) -> int | None:
+    return min((record.step for record in records if record.phase is Phase.token), default=None)
 
 
 def _draw_motion(axes: Sequence[Axes], motion: MotionMap) -> None:

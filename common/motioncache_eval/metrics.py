@@ -37,7 +37,7 @@ def psnr_of_frames(video: torch.Tensor, reference: torch.Tensor) -> list[float]:
 
 
 def ssim(video: torch.Tensor, reference: torch.Tensor) -> float:
-    """Mean structural similarity: Gaussian window of 11x11 and sigma 1.5, data range 1, mirrored borders, per channel."""
+    """Mean structural similarity: Gaussian window of 11x11, sigma 1.5, data range 1, mirrored borders, per channel."""
     scores = [_ssim_map(a[None], b[None]).mean() for a, b in zip(video.double(), reference.double(), strict=True)]
     return float(torch.stack(scores).mean())
 

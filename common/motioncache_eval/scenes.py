@@ -67,7 +67,6 @@ class Scene:
         pan = f" panning {self.pan[0]} {self.pan[1]}" if self.pan else ""
         return f"{movers} over a {self.background} background{pan}"
 
-
     @property
     def held_out(self) -> bool:
         """One caption in eight is never trained on: it belongs to the validation split."""
@@ -144,9 +143,7 @@ def _starts(rng: np.random.Generator, count: int, height: int, width: int) -> ND
     return np.stack([first + i * np.array((width, height)) / 2 for i in range(count)]).astype(np.float32)
 
 
-def _coverage(
-    shape: str, centre: NDArray[np.float32], radius: float, height: int, width: int
-) -> NDArray[np.float32]:
+def _coverage(shape: str, centre: NDArray[np.float32], radius: float, height: int, width: int) -> NDArray[np.float32]:
     """Anti-aliased coverage `[frames, height, width]` of a shape whose centre follows a path on the torus."""
     dx = (np.arange(width, dtype=np.float32) - centre[:, :1] + width / 2) % width - width / 2  # [frames, width]
     dy = (np.arange(height, dtype=np.float32) - centre[:, 1:] + height / 2) % height - height / 2

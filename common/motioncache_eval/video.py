@@ -29,7 +29,7 @@ def write_mp4(path: Path, frames: NDArray[np.uint8], *, fps: int, crf: int = 12)
 def read_video(path: Path) -> NDArray[np.uint8]:
     """All frames of a video file, uint8 `[frames, height, width, 3]`."""
     with av.open(str(path)) as container:
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]).astype(np.uint8)
 
 
 def side_by_side(videos: list[NDArray[np.uint8]], gap: int = 4) -> NDArray[np.uint8]:

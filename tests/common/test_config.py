@@ -2,7 +2,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from motioncache import ConfigError, MotionCacheConfig, NoCacheConfig, load_config
 from motioncache.config import Distance, parse_overrides, parse_policy
 from motioncache.motion import Normalisation
@@ -28,7 +27,10 @@ def test_yaml_values_become_a_checked_dataclass() -> None:
         ({"policy": "motioncache", "floor": 1.5}, r"here\.floor: 1\.5 is out of range; allowed: between 0 and 1"),
         ({"policy": "motioncache", "temporal_vote": 1.0}, r"here\.temporal_vote: 1\.0 is out of range"),
         ({"policy": "motioncache", "minimum_update_ratio": 2}, r"here\.minimum_update_ratio: 2\.0 is out of range"),
-        ({"policy": "motioncache", "distance": "glob"}, r"here\.distance: 'glob' is not allowed; allowed: global, token"),
+        (
+            {"policy": "motioncache", "distance": "glob"},
+            r"here\.distance: 'glob' is not allowed; allowed: global, token",
+        ),
         ({"policy": "motioncache", "coefficients": ["x"]}, r"here\.coefficients: .* has the wrong type"),
         ({"policy": "motioncache", "fit_range": [2, 1]}, r"here\.fit_range: \[2\.0, 1\.0\] is out of range"),
         ({"policy": "motioncache", "clamp_distance": "maybe"}, r"here\.clamp_distance: 'maybe' has the wrong type"),
@@ -68,7 +70,7 @@ def test_a_file_may_hold_one_policy_alone(tmp_path: Path) -> None:
 
 def test_an_unknown_preset_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     path = write(tmp_path, "presets: {exact: {policy: none}}\npreset: exact\n")
-    with pytest.raises(ConfigError, match="unknown preset 'slw'; .* has: exact"):
+    with pytest.raises(ConfigError, match=r"unknown preset 'slw'; .* has: exact"):
         load_config(path, "slw")
 
 

@@ -1,6 +1,5 @@
 import pytest
 import torch
-
 from motioncache.distance import polynomial, polynomial_per_token, relative_l1
 
 

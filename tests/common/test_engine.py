@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-
 from motioncache.engine import Engine, Work
 from motioncache.grid import TokenGrid
 from motioncache.policy import Decision, Memory, Proposal, Request, all_or_none
@@ -131,7 +130,7 @@ def test_passes_for_keys_and_values_do_not_count_as_steps() -> None:
     assert (prefix.step, prefix.computed, prefix.denoises) == (-1, 2, False)
     assert (first.step, first.denoises) == (0, True)
     assert engine.trace.hit_ratio == 0.0
-    assert engine.trace.computed_share == 2.0  # 4 tokens computed for 2 tokens of denoise steps
+    assert engine.trace.computed_share == 1.0
 
 
 def test_a_new_window_starts_from_nothing() -> None:

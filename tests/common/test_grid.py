@@ -1,5 +1,4 @@
 import pytest
-
 from motioncache.errors import MotionCacheError
 from motioncache.grid import TokenGrid
 

@@ -1,12 +1,9 @@
 import torch
-
 from motioncache.kv_cache import KVCache
 
 
 def test_rows_are_written_where_they_belong_and_read_as_ranges() -> None:
-    cache = KVCache(
-        layers=2, batch=1, rows=4, heads=1, head_dim=1, dtype=torch.bfloat16, device=torch.device("cpu")
-    )
+    cache = KVCache(layers=2, batch=1, rows=4, heads=1, head_dim=1, dtype=torch.bfloat16, device=torch.device("cpu"))
     for layer in range(2):
         value = torch.arange(4.0).view(1, 4, 1, 1) + 10 * layer
         cache.write(layer, torch.arange(4), value, -value)

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-
 from motioncache.config import Distance, MotionCacheConfig
 from motioncache.grid import TokenGrid
 from motioncache.motion import Normalisation
@@ -15,7 +14,12 @@ from motioncache.trace import Phase
 
 GRID = TokenGrid(frames=4, height=1, width=2, chunk_frames=2)
 BASE = MotionCacheConfig(
-    warmup=1, chunk_phase_updates=1, threshold=1.0, coefficients=(1.0, 0.0), temporal_vote=None, minimum_update_ratio=0.0
+    warmup=1,
+    chunk_phase_updates=1,
+    threshold=1.0,
+    coefficients=(1.0, 0.0),
+    temporal_vote=None,
+    minimum_update_ratio=0.0,
 )
 # Frame 1 differs from frame 0 by 0 in token 0 and by 1 in token 1: weights 0.6 (the floor) and 1.
 HIDDEN = torch.tensor([1.0, 1.0, 1.0, 2.0]).view(1, 4, 1)

@@ -1,6 +1,7 @@
-"""A SkyReels-V2 pipeline of a few thousand random weights: enough to prove equalities, and runs in a fraction of a second."""
+"""A SkyReels-V2 pipeline of a few thousand random weights: enough to prove equalities, and quick."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +12,8 @@ from diffusers import (
     SkyReelsV2Transformer3DModel,
     UniPCMultistepScheduler,
 )
-
 from motioncache import MotionCacheConfig
+from motioncache_skyreels.train.text import TEXT_DIM, create_text_encoder, create_tokenizer
 
 COEFFICIENTS = (1.0, 0.0)
 """Distance = relative change itself, 0.12 to 0.2 a step, so that thresholds are easy to choose."""
@@ -103,3 +104,39 @@ def config() -> Callable[..., MotionCacheConfig]:
         return MotionCacheConfig(**{**options, **changes})
 
     return make
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pipeline with random weights, saved as the official repositories are."""
+    tokenizer = create_tokenizer()
+    pipeline = make_pipeline()
+    torch.manual_seed(0)
+    transformer = SkyReelsV2Transformer3DModel(
+        num_attention_heads=2, attention_head_dim=24, in_channels=4, out_channels=4, text_dim=TEXT_DIM,
+        freq_dim=32, ffn_dim=64, num_layers=2, num_frame_per_block=5,
+    )  # fmt: skip
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    SkyReelsV2DiffusionForcingPipeline(
+        tokenizer=tokenizer,  # pyright: ignore[reportArgumentType]
+        text_encoder=create_text_encoder(len(tokenizer)),
+        transformer=transformer,
+        vae=pipeline.vae,
+        scheduler=pipeline.scheduler,
+    ).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def preset_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A policy for that model, which the presets know no polynomial for."""
+    path = tmp_path_factory.mktemp("presets") / "mine.yaml"
+    path.write_text(
+        "{policy: motioncache, warmup: 1, chunk_phase_updates: 1, threshold: 0.25, coefficients: [1.0, 0.0], "
+        "temporal_vote: null, minimum_update_ratio: 0.0}\n"
+    )
+    return path
+
+
+SMALL = ["height=16", "width=32", "num_frames=37", "base_num_frames=37", "num_inference_steps=6", "ar_step=2"]
+"""Overrides that make a job of two chunks."""

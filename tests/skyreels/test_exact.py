@@ -2,11 +2,10 @@
 
 from typing import Any
 
+import motioncache
 import pytest
 import torch
 from diffusers import SkyReelsV2DiffusionForcingVideoToVideoPipeline
-
-import motioncache
 from motioncache.trace import Phase
 
 from .conftest import embeddings, generate, make_pipeline
@@ -102,9 +101,7 @@ def test_callers_that_are_not_diffusion_forcing_pass_through() -> None:
         before = pipeline.transformer(latents, torch.tensor([500]), **call)[0]
         with motioncache.cached(pipeline, "exact"):
             inside = pipeline.transformer(latents, torch.tensor([500]), **call)[0]
-            forced = pipeline.transformer(
-                latents, torch.full((1, 5), 500), enable_diffusion_forcing=True, **call
-            )[0]
+            forced = pipeline.transformer(latents, torch.full((1, 5), 500), enable_diffusion_forcing=True, **call)[0]
         outside = pipeline.transformer(latents, torch.full((1, 5), 500), enable_diffusion_forcing=True, **call)[0]
     assert torch.equal(before, inside)
     assert torch.equal(forced, outside)

@@ -3,13 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
+import motioncache
 import pytest
 import torch
 from accelerate import cpu_offload_with_hook
-from peft import LoraConfig
-
-import motioncache
 from motioncache import MotionCacheConfig
+from peft import LoraConfig
 
 from .conftest import generate, make_pipeline
 
@@ -147,9 +146,7 @@ def test_changed_prompt_embeddings_in_a_window_are_refused() -> None:
         return {"prompt_embeds": kwargs["prompt_embeds"] * 1.1} if step == 3 else {}
 
     with pytest.raises(motioncache.MotionCacheError, match="prompt embeddings of the cond branch changed"):
-        generate(
-            pipeline, callback_on_step_end=change, callback_on_step_end_tensor_inputs=["latents", "prompt_embeds"]
-        )
+        generate(pipeline, callback_on_step_end=change, callback_on_step_end_tensor_inputs=["latents", "prompt_embeds"])
 
 
 def test_at_most_one_transfer_from_the_device_per_model_call(config: Make, monkeypatch: pytest.MonkeyPatch) -> None:

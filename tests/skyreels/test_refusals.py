@@ -3,13 +3,12 @@
 import re
 from typing import Any
 
+import motioncache
 import pytest
 import torch
 from diffusers import SkyReelsV2DiffusionForcingImageToVideoPipeline
-from PIL import Image
-
-import motioncache
 from motioncache import MotionCacheConfig, MotionCacheError
+from PIL import Image
 
 from .conftest import COEFFICIENTS, generate, make_pipeline
 
@@ -106,7 +105,7 @@ def test_weights_that_are_not_in_memory_are_refused() -> None:
 
 
 def test_an_unknown_preset_is_refused() -> None:
-    with pytest.raises(MotionCacheError, match="unknown preset 'slwo'; .* has: exact, slow, fast"):
+    with pytest.raises(MotionCacheError, match=r"unknown preset 'slwo'; .* has: exact, slow, fast"):
         motioncache.enable_cache(make_pipeline(), "slwo")
 
 

@@ -1,7 +1,6 @@
 """The visits of a window, against a matrix small enough to read."""
 
 import torch
-
 from motioncache.trace import Phase
 from motioncache_skyreels.schedule import Schedule, Visit
 
@@ -11,9 +10,7 @@ def schedule(prefix_chunks: int = 0, *, finished_visits: bool = True) -> Schedul
     rows = ["a..", "aa.", "faa", "ffa"] if not prefix_chunks else ["pa.", "paa", "pfa"]
     active = torch.tensor([[c == "a" for c in row] for row in rows]).repeat_interleave(2, 1)
     timesteps = torch.where(active, 500, 0)
-    return Schedule(
-        timesteps, active, prefix_frames=2 * prefix_chunks, chunk_frames=2, finished_visits=finished_visits
-    )
+    return Schedule(timesteps, active, prefix_frames=2 * prefix_chunks, chunk_frames=2, finished_visits=finished_visits)
 
 
 def test_chunks_are_visited_while_active_and_once_when_finished() -> None:

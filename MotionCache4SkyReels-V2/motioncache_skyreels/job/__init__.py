@@ -1,1 +1,1 @@
-"""The main job: one prompt, sampled without a cache, with the `exact` tier, and with the chosen preset, and compared."""
+"""The main job: one prompt without a cache, with the `exact` tier, and with the chosen preset, compared."""

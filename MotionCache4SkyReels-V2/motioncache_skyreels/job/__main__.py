@@ -1,7 +1,6 @@
 """Command line of the main job: `python -m motioncache_skyreels.job CONFIG.yaml [key=value ...]`."""
 
 import json
-import logging
 import os
 import platform
 import sys
@@ -14,13 +13,14 @@ from typing import Any
 import torch
 from diffusers import SkyReelsV2DiffusionForcingPipeline
 from diffusers.utils import logging as diffusers_logging
-
 from motioncache.api import find_adapter, resolve_preset
 from motioncache.config import NoCacheConfig, PolicyConfig
 from motioncache.errors import MotionCacheError
 from motioncache_eval.figures import draw_decisions
 from motioncache_eval.metrics import fidelity
 from motioncache_eval.video import enlarge, side_by_side, to_uint8, write_mp4
+from transformers.utils import logging as transformers_logging
+
 from motioncache_skyreels.adapter import SkyReelsAdapter
 from motioncache_skyreels.job.config import JobConfig, load_job
 from motioncache_skyreels.job.load import load_pipeline
@@ -132,7 +132,9 @@ def create_folder(output: Path, preset: str) -> Path:
                 raise MotionCacheError(f"output={output} is a file; pass a folder") from None
             continue
         except OSError as error:
-            raise MotionCacheError(f"output={output} cannot be written: {error.strerror}; pass another folder") from None
+            raise MotionCacheError(
+                f"output={output} cannot be written: {error.strerror}; pass another folder"
+            ) from None
         if not os.access(folder, os.W_OK):
             raise MotionCacheError(f"output={output} cannot be written; pass another folder")
         return folder
@@ -156,7 +158,7 @@ def write_report(
     }
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(report, indent=2, default=_plain) + "\n")
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def print_table(results: dict[str, dict[str, float]]) -> None:
@@ -174,7 +176,8 @@ def quiet_libraries() -> None:
     """Leave the terminal to our own progress and errors."""
     diffusers_logging.set_verbosity_error()
     diffusers_logging.disable_progress_bar()
-    logging.getLogger("transformers").setLevel(logging.ERROR)
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
 
 
 def _plain(value: Any) -> Any:

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from omegaconf import OmegaConf
-
 from motioncache.config import parse_overrides, read_yaml, structured
 from motioncache.errors import ConfigError
+from omegaconf import OmegaConf
 
 DTYPES = ("float32", "bfloat16", "float16")
 

@@ -6,9 +6,8 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKLWan, SkyReelsV2DiffusionForcingPipeline, SkyReelsV2Transformer3DModel
-from transformers import UMT5EncoderModel
-
 from motioncache.errors import MotionCacheError
+from transformers import UMT5EncoderModel
 
 PIPELINE = "SkyReelsV2DiffusionForcingPipeline"
 PARTS: dict[str, Any] = {
@@ -29,10 +28,10 @@ def load_pipeline(
     """
     check_device(device, cpu_offload)
     check_folder(model)
-    torch_dtype = getattr(torch, dtype)
+    precision: torch.dtype = getattr(torch, dtype)
     try:
-        parts = {name: _load_part(cls, model, name, torch_dtype) for name, cls in PARTS.items()}
-        pipeline = SkyReelsV2DiffusionForcingPipeline.from_pretrained(model, **parts, torch_dtype=torch_dtype)
+        parts = {name: _load_part(cls, model, name, precision) for name, cls in PARTS.items()}
+        pipeline = SkyReelsV2DiffusionForcingPipeline.from_pretrained(model, **parts, dtype=precision)
     except MotionCacheError:
         raise
     except Exception as error:  # loading fails in as many ways as there are libraries involved
@@ -79,7 +78,7 @@ def check_folder(model: str) -> None:
 
 def _load_part(cls: Any, model: str, name: str, dtype: torch.dtype) -> Any:
     """One part, with every one of its tensors from the checkpoint."""
-    part, found = cls.from_pretrained(model, subfolder=name, torch_dtype=dtype, output_loading_info=True)
+    part, found = cls.from_pretrained(model, subfolder=name, dtype=dtype, output_loading_info=True)
     problems = {kind: found.get(f"{kind}_keys") for kind in ("missing", "mismatched", "unexpected")}
     for kind, keys in problems.items():
         if keys:

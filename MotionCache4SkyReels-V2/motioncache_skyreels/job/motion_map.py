@@ -4,14 +4,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-
 from motioncache.engine import Task
 from motioncache.grid import TokenGrid
 from motioncache.policy.motioncache import MotionMemory
 from motioncache.state import ChunkState
 from motioncache.trace import Phase, Trace
 from motioncache_eval.figures import MotionMap
+from numpy.typing import NDArray
 
 
 class MotionRecorder:
@@ -26,8 +25,9 @@ class MotionRecorder:
 
     def _observe(self, task: Task, state: ChunkState) -> None:
         memory = task.request.memory
-        weighed = isinstance(memory, MotionMemory) and memory.weight is not None
-        if task.work.branch == "cond" and task.decision.phase is Phase.token and weighed:
+        if task.work.branch != "cond" or task.decision.phase is not Phase.token:
+            return
+        if isinstance(memory, MotionMemory) and memory.weight is not None:
             self._decisions.append((task, memory.weight))
 
     def motion_map(self, trace: Trace, video: NDArray[np.uint8]) -> MotionMap | None:

@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 from diffusers import SkyReelsV2DiffusionForcingPipeline
-
 from motioncache.api import cached, get_hook
 from motioncache.config import PolicyConfig
 from motioncache.summary import Summary
 from motioncache.trace import Trace
+
 from motioncache_skyreels.job.config import JobConfig
 
 
@@ -93,7 +93,9 @@ def run_pipeline(pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig) -
 def decode(pipeline: SkyReelsV2DiffusionForcingPipeline, latents: torch.Tensor) -> torch.Tensor:
     """Latents to float frames `[frames, 3, height, width]` in [0, 1] on the host, as the pipeline itself decodes."""
     vae = pipeline.vae
-    mean, std = (torch.tensor(values).view(1, -1, 1, 1, 1) for values in (vae.config.latents_mean, vae.config.latents_std))
+    mean, std = (
+        torch.tensor(values).view(1, -1, 1, 1, 1) for values in (vae.config.latents_mean, vae.config.latents_std)
+    )
     latents = latents.to(vae.dtype) * std.to(latents.device, vae.dtype) + mean.to(latents.device, vae.dtype)
     video = vae.decode(latents).sample[0].float().cpu()
     pipeline.maybe_free_model_hooks()

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import torch
 from diffusers import SkyReelsV2Transformer3DModel
-
 from motioncache.engine import Engine
 from motioncache.policy import Decision, Memory, Proposal, Request
 from motioncache.policy.none import NoCache
 from motioncache.trace import Phase
+
 from motioncache_skyreels.adapter import patch_blocks
 from motioncache_skyreels.parity.golden import Golden, build_transformer
 from motioncache_skyreels.parity.report import FileReport, Tolerance

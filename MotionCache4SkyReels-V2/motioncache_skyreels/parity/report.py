@@ -33,7 +33,9 @@ class Comparison:
     def __str__(self) -> str:
         verdict = "ok  " if self.passed else "FAIL"
         detail = f"largest error {self.error:.2e}" if self.tolerance is not Tolerance.exact else "masks and counts"
-        return f"  {verdict} {self.name:32s} {detail}, {self.mismatches} of {self.elements} outside {self.tolerance.name}"
+        return (
+            f"  {verdict} {self.name:32s} {detail}, {self.mismatches} of {self.elements} outside {self.tolerance.name}"
+        )
 
 
 @dataclass(slots=True)

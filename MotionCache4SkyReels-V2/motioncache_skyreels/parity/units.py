@@ -1,7 +1,6 @@
 """Golden data of single functions: frame difference, distance, decision."""
 
 import torch
-
 from motioncache.config import MotionCacheConfig
 from motioncache.distance import polynomial, polynomial_per_token, relative_l1
 from motioncache.grid import TokenGrid
@@ -9,6 +8,7 @@ from motioncache.motion import Normalisation, motion_score, motion_weight
 from motioncache.policy import Proposal, Request
 from motioncache.policy.motioncache import MotionCache, MotionMemory
 from motioncache.trace import Phase
+
 from motioncache_skyreels.parity.golden import Golden
 from motioncache_skyreels.parity.report import FileReport, Tolerance
 
@@ -120,7 +120,8 @@ def _step(
     updated = torch.zeros(request.grid.tokens_per_chunk, dtype=torch.bool)
     updated[decision.due if isinstance(decision.due, torch.Tensor) else slice(None)] = decision.due is not False
     memory = policy.remember(request, proposal, decision, hidden, None)
-    assert isinstance(memory, MotionMemory) and proposal.phase is not Phase.warmup
+    assert isinstance(memory, MotionMemory)
+    assert proposal.phase is not Phase.warmup
     return proposal, updated, decision.candidates, memory
 
 

@@ -5,13 +5,13 @@ from typing import Any
 
 import torch
 from diffusers import SkyReelsV2DiffusionForcingPipeline, SkyReelsV2Transformer3DModel
-
 from motioncache.api import cached, get_hook
 from motioncache.config import NoCacheConfig
 from motioncache.engine import Engine, Task
 from motioncache.policy.motioncache import MotionMemory
 from motioncache.state import ChunkState
 from motioncache.trace import Phase
+
 from motioncache_skyreels.parity.golden import Golden, build_pipeline, cache_config
 from motioncache_skyreels.parity.report import FileReport, Tolerance
 from motioncache_skyreels.window import BRANCHES
@@ -120,7 +120,8 @@ def _quantities(task: Task, state: ChunkState) -> dict[str, Any]:
     if task.decision.phase is Phase.warmup:
         return found
     memory = state.memory
-    assert isinstance(memory, MotionMemory) and memory.accumulated is not None
+    assert isinstance(memory, MotionMemory)
+    assert memory.accumulated is not None
     found |= {"dist": task.work.distance, "acc_post": memory.accumulated, "voted": task.proposal.due}
     found["phase2"] = int(task.decision.phase is Phase.token)
     if memory.weight is not None:

@@ -2,13 +2,13 @@
 
 import json
 import logging
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from matplotlib.figure import Figure
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
@@ -62,9 +62,7 @@ class MatrixOptimizer:
         others = [p for name, p in parameters if p.ndim < 2 or name.startswith(vectors)]
         # torch's Muon takes matrices only: it steps on flat views that share storage with the real weights.
         self._flat = [nn.Parameter(p.data.view(len(p), -1)) for p in self._matrices]
-        self.muon = torch.optim.Muon(
-            self._flat, lr=config.peak_lr, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"
-        )
+        self.muon = torch.optim.Muon(self._flat, lr=config.peak_lr, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
         self.adam = torch.optim.AdamW(others, lr=config.adam_lr, betas=(0.9, 0.98), weight_decay=0.0)
         self._peaks = (config.peak_lr, config.adam_lr)
 
@@ -101,8 +99,8 @@ def train(
     """Train `model` and return its averaged weights.
 
     Args:
-        loss: gives the losses of step `step`, `loss["loss"]` among them. All randomness must come from `step`, so that a
-            resumed run sees the very data that an uninterrupted one would have seen.
+        loss: gives the losses of step `step`, `loss["loss"]` among them. All randomness must come from `step`, so that
+            a resumed run sees the very data that an uninterrupted one would have seen.
         validate: figures of the averaged model, for the log.
         vectors: name prefixes of weights that AdamW takes even though they are matrices.
         compiled: parts of the model that `config.compile` compiles.
@@ -145,25 +143,19 @@ def train(
 
 def plot_log(folder: Path) -> None:
     """Draw every figure of `log.jsonl` over the steps into `log.png`."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     records = list(_read_log(folder / "log.jsonl"))
     names = sorted({name for record in records for name in record} - {"step", "minutes"})
     if not names:
         return
-    figure, axes = plt.subplots(len(names), 1, figsize=(7, 2.2 * len(names)), sharex=True, squeeze=False)
+    figure = Figure(figsize=(7, 2.2 * len(names)), layout="constrained")
+    axes = figure.subplots(len(names), 1, sharex=True, squeeze=False)
     for axis, name in zip(axes[:, 0], names, strict=True):
         points = [(record["step"], record[name]) for record in records if name in record]
         axis.plot(*zip(*points, strict=True), linewidth=0.9)
         axis.set_ylabel(name)
         axis.grid(alpha=0.3)
     axes[-1, 0].set_xlabel("step")
-    figure.tight_layout()
     figure.savefig(folder / "log.png", dpi=90)
-    plt.close(figure)
 
 
 def _read_log(path: Path) -> Iterator[dict[str, float]]:
@@ -184,12 +176,10 @@ def _save(
     }
     temporary = path.with_suffix(".tmp")
     torch.save(state, temporary)
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
-def _resume(
-    path: Path, model: nn.Module, average: AveragedModel, optimizer: MatrixOptimizer
-) -> tuple[int, float]:
+def _resume(path: Path, model: nn.Module, average: AveragedModel, optimizer: MatrixOptimizer) -> tuple[int, float]:
     if not path.exists():
         return 0, 0.0
     state = torch.load(path, weights_only=True)

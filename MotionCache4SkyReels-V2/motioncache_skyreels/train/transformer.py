@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKLWan, SkyReelsV2Transformer3DModel
+from motioncache_eval.scenes import draw_split, render
 from torch import nn
 from tqdm import tqdm
 
-from motioncache_eval.scenes import draw_split, render
 from motioncache_skyreels.train.forward import pad_captions, training_forward
 from motioncache_skyreels.train.loop import Losses, TrainConfig, train
 from motioncache_skyreels.train.text import TEXT_DIM, CaptionEncoder
@@ -55,9 +55,7 @@ def create_transformer() -> SkyReelsV2Transformer3DModel:
     )
 
 
-def encode_clips(
-    vae: AutoencoderKLWan, path: Path, *, clips: int, chunks: int, held_out: bool, seed: int
-) -> LatentSet:
+def encode_clips(vae: AutoencoderKLWan, path: Path, *, clips: int, chunks: int, held_out: bool, seed: int) -> LatentSet:
     """Encode `clips` clips of `chunks` chunks and keep them in `path`; read them from there when they exist."""
     if path.exists():
         return LatentSet(**torch.load(path, weights_only=True))
@@ -126,10 +124,9 @@ def train_transformer(
     check = encode_clips(vae, data / "check.pt", clips=48, chunks=1, held_out=True, seed=config.seed)
     torch.manual_seed(config.seed)
     model = (initial or create_transformer()).to(config.device)
-    vectors = ("patch_embedding", "proj_out", "condition_embedder", "scale_shift_table") + tuple(
-        f"blocks.{i}.scale_shift_table" for i in range(len(model.blocks))
-    )
-    average = train(
+    tables = [f"blocks.{i}.scale_shift_table" for i in range(len(model.blocks))]
+    vectors = ("patch_embedding", "proj_out", "condition_embedder", "scale_shift_table", *tables)
+    return train(  # pyright: ignore[reportReturnType]
         model,
         config,
         loss=lambda step: _step_loss(model, step, short, long, encode, config),
@@ -137,7 +134,6 @@ def train_transformer(
         vectors=vectors,
         compiled=model.blocks,
     )
-    return average  # pyright: ignore[reportReturnType]
 
 
 def _step_loss(
@@ -216,4 +212,4 @@ def _rotate_words(caption: str, words: tuple[str, ...]) -> str:
     return " ".join(following.get(word, word) for word in caption.split())
 
 
-__all__ = ["LatentSet", "create_transformer", "encode_clips", "train_transformer", "nn"]
+__all__ = ["LatentSet", "create_transformer", "encode_clips", "nn", "train_transformer"]

@@ -3,10 +3,10 @@
 import numpy as np
 import torch
 from diffusers import AutoencoderKLWan
+from motioncache_eval.scenes import draw_scene, render
 from torch import nn
 from torch.nn.functional import l1_loss, mse_loss
 
-from motioncache_eval.scenes import draw_scene, render
 from motioncache_skyreels.train.loop import Losses, TrainConfig, train
 
 SHORT, LONG = (17,), (57, 57, 97)
@@ -62,7 +62,9 @@ def set_latent_statistics(vae: AutoencoderKLWan, config: TrainConfig, clips: int
     with torch.inference_mode():
         latents = torch.cat(
             [
-                vae.encode(_clip(np.random.default_rng((config.seed, 2, i)), frames=57).to(config.device)).latent_dist.mode()
+                vae.encode(
+                    _clip(np.random.default_rng((config.seed, 2, i)), frames=57).to(config.device)
+                ).latent_dist.mode()
                 for i in range(clips)
             ]
         )
@@ -110,9 +112,7 @@ def decode_unclamped(vae: AutoencoderKLWan, latents: torch.Tensor) -> torch.Tens
     for i in range(latents.shape[2]):
         vae._conv_idx = [0]
         frames.append(
-            vae.decoder(
-                features[:, :, i : i + 1], feat_cache=vae._feat_map, feat_idx=vae._conv_idx, first_chunk=i == 0
-            )
+            vae.decoder(features[:, :, i : i + 1], feat_cache=vae._feat_map, feat_idx=vae._conv_idx, first_chunk=i == 0)
         )
     vae.clear_cache()
     return torch.cat(frames, dim=2)

@@ -12,12 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
-
 from motioncache.api import enable_cache, resolve_preset
 from motioncache.config import PolicyConfig
 from motioncache.errors import MotionCacheError
 from motioncache_eval.video import to_uint8, write_mp4
+from tqdm import tqdm
+
 from motioncache_skyreels.adapter import SkyReelsAdapter
 from motioncache_skyreels.job.__main__ import quiet_libraries
 from motioncache_skyreels.job.config import JobConfig
@@ -87,7 +87,10 @@ def start_workers(arguments: list[str], videos: list[Video], settings: VBenchCon
     codes = [worker.wait() for worker in workers]
     failed = [device for device, code in zip(devices, codes, strict=True) if code]
     if failed:
-        print(f"error: the processes on {', '.join(failed)} failed; start again to sample what is missing", file=sys.stderr)
+        print(
+            f"error: the processes on {', '.join(failed)} failed; start again to sample what is missing",
+            file=sys.stderr,
+        )
         return 2 if 2 in codes else 1
     print(f"all videos are in {Path(settings.output) / 'videos'}")
     return 0
@@ -104,7 +107,7 @@ def sample_videos(videos: list[Video], settings: VBenchConfig, job: JobConfig, p
         digest = hashlib.sha256(f"{video.suite}/{video.name}".encode()).hexdigest()[:24]
         temporary = partial_folder(settings) / f"{digest}-{os.getpid()}.mp4"
         write_mp4(temporary, to_uint8(decode(pipeline, latents)), fps=job.fps)
-        os.replace(temporary, final)
+        temporary.replace(final)
 
 
 def video_seed(seed: int, video: Video) -> int:
@@ -127,7 +130,9 @@ def make_folders(settings: VBenchConfig, videos: list[Video]) -> None:
         for folder in {video_path(settings, video).parent for video in videos} | {partial_folder(settings)}:
             folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise MotionCacheError(f"output={settings.output} cannot be written: {error.strerror}; pass another folder") from None
+        raise MotionCacheError(
+            f"output={settings.output} cannot be written: {error.strerror}; pass another folder"
+        ) from None
 
 
 if __name__ == "__main__":

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-
 from motioncache.config import parse_overrides, read_yaml, structured
 from motioncache.errors import ConfigError
+from omegaconf import DictConfig, OmegaConf
+
 from motioncache_skyreels.job.config import JobConfig
 
 
@@ -41,8 +41,8 @@ class VBenchConfig:
 def load_vbench(path: Path, overrides: Sequence[str]) -> tuple[VBenchConfig, JobConfig]:
     """Read the settings and the sampling options, which stand together under `vbench:`.
 
-    Keys of `JobConfig` (model, preset, sizes, seed, dtype, ...) configure the sampling, all others the prompts. Relative
-    paths in the file start at the repository, those on the command line at the working directory.
+    Keys of `JobConfig` (model, preset, sizes, seed, dtype, ...) configure the sampling, all others the prompts.
+    Relative paths in the file start at the repository, those on the command line at the working directory.
     """
     section = read_yaml(path).get("vbench")
     if not isinstance(section, DictConfig):

@@ -98,7 +98,9 @@ def _suite_file(path: Path, suite: str, suffix: str, suites: Sequence[str]) -> P
     if path.is_dir():
         return path / f"{suite}{suffix}.txt"
     if len(suites) > 1:
-        raise ConfigError(f"{path} is one file, but there are {len(suites)} suites: pass a folder of {{suite}}{suffix}.txt")
+        raise ConfigError(
+            f"{path} is one file, but there are {len(suites)} suites: pass a folder of {{suite}}{suffix}.txt"
+        )
     return path
 
 

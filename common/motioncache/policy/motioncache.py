@@ -68,19 +68,18 @@ class MotionCache(Policy):
         self, requests: Sequence[Request], proposals: Sequence[Proposal], masks: Sequence[torch.Tensor | None]
     ) -> list[Decision]:
         return [
-            all_or_none(proposal, request.grid.tokens_per_chunk)
-            if mask is None
-            else self._settle(proposal.phase, mask)
+            all_or_none(proposal, request.grid.tokens_per_chunk) if mask is None else self._settle(proposal.phase, mask)
             for request, proposal, mask in zip(requests, proposals, masks, strict=True)
         ]
 
     def _settle(self, phase: Phase, mask: torch.Tensor) -> Decision:
         indices = mask.nonzero().flatten()
         share = len(indices) / len(mask)
-        if share < 1:
-            due = indices if share > 0 and share >= self.config.minimum_update_ratio else False
-        else:
+        due: bool | torch.Tensor = indices
+        if share == 1:
             due = True
+        elif share == 0 or share < self.config.minimum_update_ratio:
+            due = False
         return Decision(phase=phase, due=due, candidates=len(indices))
 
     def remember(
@@ -101,11 +100,9 @@ class MotionCache(Policy):
             return memory
         return self._weigh(replace(memory, token_phase=True), request, hidden, predecessor)
 
-    def _weigh(
-        self, memory: MotionMemory, request: Request, hidden: torch.Tensor, predecessor: Memory
-    ) -> MotionMemory:
+    def _weigh(self, memory: MotionMemory, request: Request, hidden: torch.Tensor, predecessor: Memory) -> MotionMemory:
         grid = request.grid
-        frames = hidden.unflatten(1, (grid.chunk_frames, grid.tokens_per_frame))
+        frames = hidden.view(len(hidden), grid.chunk_frames, grid.tokens_per_frame, -1)
         before = _motion_memory(predecessor).last_frame if request.chunk > 0 else None
         # The first chunk of a video copies its second frame's score; any other chunk should have a predecessor.
         missing = 1.0 if request.chunk > 0 else torch.nan

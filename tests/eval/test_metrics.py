@@ -1,0 +1,50 @@
+import math
+
+import pytest
+import torch
+from motioncache_eval.metrics import fidelity, psnr, psnr_of_frames, ssim
+
+
+def test_psnr_is_the_log_of_one_mean_squared_error() -> None:
+    reference = torch.zeros(2, 3, 12, 12)
+    video = reference.clone()
+    video[0] += 0.1  # squared error 0.01 in one of two frames: 0.005
+    assert psnr(video, reference) == pytest.approx(-10 * math.log10(0.005), abs=1e-4)
+    assert psnr_of_frames(video, reference) == pytest.approx([20.0, 120.0], abs=1e-4)
+
+
+def test_identical_videos_have_120_db_and_ssim_1() -> None:
+    video = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    assert fidelity(video, video).psnr_db == pytest.approx(120)
+    assert fidelity(video, video).ssim == pytest.approx(1)
+
+
+def test_ssim_agrees_with_its_definition_at_a_pixel() -> None:
+    generator = torch.Generator().manual_seed(1)
+    a, b = torch.rand(2, 1, 3, 11, 11, generator=generator, dtype=torch.float64)
+    offsets = torch.arange(-5, 6, dtype=torch.float64)
+    line = torch.exp(-(offsets**2) / (2 * 1.5**2))
+    window = line[:, None] * line / line.sum() ** 2
+    from motioncache_eval.metrics import _ssim_map
+
+    for channel in range(3):
+        x, y = a[0, channel], b[0, channel]
+        mx, my = (window * x).sum(), (window * y).sum()
+        vx, vy = (window * (x - mx) ** 2).sum(), (window * (y - my) ** 2).sum()
+        cov = (window * (x - mx) * (y - my)).sum()
+        c1, c2 = 1e-4, 9e-4
+        expected = (2 * mx * my + c1) * (2 * cov + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2))
+        assert _ssim_map(a, b)[0, channel, 5, 5] == pytest.approx(expected.item())
+
+
+def test_more_noise_is_less_similar() -> None:
+    generator = torch.Generator().manual_seed(2)
+    video = torch.rand(2, 3, 24, 24, generator=generator)
+    noise = torch.randn(video.shape, generator=generator)
+    scores = [ssim((video + s * noise).clamp(0, 1), video) for s in (0.02, 0.1, 0.4)]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_videos_of_different_shapes_are_refused() -> None:
+    with pytest.raises(ValueError, match="cannot be compared"):
+        fidelity(torch.zeros(2, 3, 16, 16), torch.zeros(3, 3, 16, 16))

@@ -1,0 +1,160 @@
+"""The main job, end to end, and its refusals."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from motioncache_eval.video import read_video
+from motioncache_skyreels.job.__main__ import main
+from safetensors.torch import load_file, save_file
+
+from .conftest import SMALL
+
+CONFIG = str(Path(__file__).parents[2] / "addconfig" / "config.yaml")
+
+
+def run(*overrides: str) -> int:
+    return main([CONFIG, *SMALL, *overrides])
+
+
+def test_the_main_job_writes_everything_it_promises(
+    model_folder: Path, preset_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(f"model={model_folder}", f"preset={preset_file}", f"output={tmp_path}", "seed=3") == 0
+    (folder,) = tmp_path.iterdir()
+    names = {"vanilla.mp4", "motioncache.mp4", "side_by_side.mp4", "decisions.png", "run.json"}
+    assert {path.name for path in folder.iterdir()} == names
+    assert read_video(folder / "vanilla.mp4").shape == (37, 16, 32, 3)
+    assert read_video(folder / "side_by_side.mp4").shape == (37, 160, 2 * 320 + 4, 3)
+    report = json.loads((folder / "run.json").read_text())
+    assert report["config"]["seed"] == 3
+    assert report["versions"]["torch"] == torch.__version__
+    assert report["policy"]["normalisation"] == "max_rescale"
+    results = report["results"]
+    assert set(results) == {"vanilla", "exact", "mine"}
+    for figures in results.values():
+        assert set(figures) >= {
+            "seconds", "speedup", "flops", "psnr_db", "ssim", "max_abs_latent_difference", "computed_share",
+        }  # fmt: skip
+    assert results["vanilla"]["speedup"] == 1
+    assert results["vanilla"]["psnr_db"] == 120
+    assert results["exact"]["max_abs_latent_difference"] < 2e-5
+    assert results["mine"]["flops"] < results["exact"]["flops"] < results["vanilla"]["flops"]
+    assert results["mine"]["computed_share"] < 1
+    shown = capsys.readouterr().out
+    assert all(word in shown for word in ("vanilla", "exact", "mine", "speed-up", "PSNR"))
+
+
+def test_an_exact_run_has_two_tiers_and_two_runs_two_folders(model_folder: Path, tmp_path: Path) -> None:
+    for _ in range(2):
+        assert run(f"model={model_folder}", "preset=exact", f"output={tmp_path}") == 0
+    folders = sorted(tmp_path.iterdir())
+    assert len(folders) == 2
+    assert set(json.loads((folders[0] / "run.json").read_text())["results"]) == {"vanilla", "exact"}
+
+
+def damaged(model_folder: Path, tmp_path: Path, part: str) -> Path:
+    copy = tmp_path / "damaged"
+    shutil.copytree(model_folder, copy)
+    path = next((copy / part).glob("*.safetensors"))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return copy
+
+
+def without_tensor(model_folder: Path, tmp_path: Path) -> Path:
+    copy = tmp_path / "incomplete"
+    shutil.copytree(model_folder, copy)
+    path = next((copy / "transformer").glob("*.safetensors"))
+    tensors = load_file(path)
+    del tensors["blocks.1.attn1.to_q.weight"]
+    save_file(tensors, path, metadata={"format": "pt"})
+    return copy
+
+
+def of_class(model_folder: Path, tmp_path: Path, name: str) -> Path:
+    copy = tmp_path / "other"
+    shutil.copytree(model_folder, copy)
+    index = copy / "model_index.json"
+    index.write_text(index.read_text().replace("SkyReelsV2DiffusionForcingPipeline", name))
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("preset=quick", r"unknown preset 'quick'; .* has: exact, slow, fast"),
+        ("preset=none.yaml", "there is no config file none.yaml"),
+        ("hight=64", r"config.yaml: unknown key 'hight'; known keys: .*height"),
+        ("height=sixty", r"config.yaml.height: 'sixty' has the wrong type"),
+        ("height=60", "height: 60 is not allowed; allowed: a multiple of 16"),
+        ("prompt=", "prompt: '' is not allowed; allowed: a sentence"),
+        ("prompt=  ", "prompt: '  ' is not allowed"),
+        ("num_frames=38", r"num_frames: 38 is not allowed; allowed: 4 n \+ 1"),
+        ("num_frames=41", "overlap_history: None is not allowed; allowed: 17 or 37"),
+        ("base_num_frames=41 num_frames=41", "num_frames=41 does not divide .* pass num_frames=37 or 57"),
+        ("device=cuda", "device=cuda, but this machine offers no CUDA device to PyTorch; pass device=cpu"),
+        ("device=tpu", "device: 'tpu' is not allowed; allowed: cpu, cuda or cuda:N"),
+        ("dtype=float8", "dtype: 'float8' is not allowed; allowed: float32, bfloat16, float16"),
+        ("cpu_offload=true", "cpu_offload=true needs a GPU"),
+        ("model=./no/such/folder", "there is no model folder ./no/such/folder"),
+        ("seed", "'seed' is not an override: write key=value"),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_status_2(
+    override: str, message: str, model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if override.startswith("device=cuda") and torch.cuda.is_available():
+        pytest.skip("this machine has the device that the test must not find")
+    given = [override] if override.startswith("prompt") else override.split()
+    code = run(f"model={model_folder}", "preset=exact", f"output={tmp_path / 'out'}", *given)
+    error = capsys.readouterr().err
+    assert code == 2
+    assert pytest.importorskip("re").search(message, error), error
+    assert "Traceback" not in error
+    lines = [line for line in error.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1
+
+
+@pytest.mark.parametrize("part", ["transformer", "vae", "text_encoder"])
+def test_a_damaged_checkpoint_is_refused(
+    part: str, model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(f"model={damaged(model_folder, tmp_path, part)}", f"output={tmp_path / 'out'}") == 2
+    error = capsys.readouterr().err
+    assert "cannot be loaded" in error
+    assert "Traceback" not in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_tensor_is_named(model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(f"model={without_tensor(model_folder, tmp_path)}", f"output={tmp_path / 'out'}") == 2
+    assert "1 missing tensors, blocks.1.attn1.to_q.weight among them" in capsys.readouterr().err
+
+
+def test_another_model_class_is_refused(model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(f"model={of_class(model_folder, tmp_path, 'WanPipeline')}", f"output={tmp_path / 'out'}") == 2
+    assert "holds a WanPipeline; this needs a SkyReelsV2DiffusionForcingPipeline" in capsys.readouterr().err
+
+
+def test_an_output_that_cannot_be_written_is_refused_and_keeps_what_it_is(
+    model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    occupied = tmp_path / "file"
+    occupied.write_text("mine")
+    assert run(f"model={model_folder}", "preset=exact", f"output={occupied}") == 2
+    assert "cannot be written" in capsys.readouterr().err or "is a file" in capsys.readouterr().err
+    assert occupied.read_text() == "mine"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write anywhere")
+def test_a_read_only_output_is_refused(model_folder: Path, tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    assert run(f"model={model_folder}", "preset=exact", f"output={tmp_path / 'out'}") == 2
+
+
+def test_no_arguments_show_the_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "key=value" in capsys.readouterr().err
