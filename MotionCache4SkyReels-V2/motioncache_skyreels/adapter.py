@@ -131,6 +131,7 @@ class SkyReelsHook:
         result = original(*args, **kwargs)
         step_matrix, _, update_mask, valid_interval = result
         self._window = None
+        self.engine.end_window()  # for a window that the user interrupted
         self._pending = {
             "step_matrix": step_matrix,
             "update_mask": update_mask,
@@ -183,6 +184,7 @@ class SkyReelsHook:
             raise
         if window.finished:
             self._window = None
+            self.engine.end_window()
         return Transformer2DModelOutput(sample=output) if return_dict else (output,)
 
     def _open_window(self, hidden_states: torch.Tensor, fps: Sequence[int] | None) -> Window:

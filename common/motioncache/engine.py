@@ -57,6 +57,8 @@ class Task:
 class Engine:
     """Runs one policy over the windows of a video. One engine belongs to one pipeline.
 
+    A window's states live from `start_window` to `end_window` in a store of their own: reset means that it is dropped.
+
     `observer`, if set, sees every task after its commit with the chunk's state.
     """
 
@@ -65,26 +67,34 @@ class Engine:
         self.trace = Trace()
         self.observer: Callable[[Task, ChunkState], None] | None = None
         self._store: StateStore | None = None
+        self._carried: StateStore | None = None
         self._grid: TokenGrid | None = None
 
     def start_video(self) -> None:
-        """Drop everything that is known of the last video."""
+        """Forget the last video."""
         self.trace = Trace()
         self.drop()
 
     def start_window(self, shape: WindowShape) -> None:
-        """Begin a window with a new store; the policy says what of its memories survives."""
-        store = StateStore()
-        for (branch, chunk), state in self._store.items() if self._store else ():
-            store.get(branch, chunk).memory = self.policy.carry(state.memory)
-        self._store = store
+        """Begin a window with a new store, in which only what the policy carries over is known."""
+        self._store, self._carried = self._carried or StateStore(), None
         self._grid = shape.grid
         self.trace.windows.append(shape)
 
+    def end_window(self) -> None:
+        """Free the states of the window, except for what the policy carries over to the next."""
+        if self._store is None:
+            return
+        self._carried = StateStore()
+        for (branch, chunk), state in self._store.items():
+            memory = self.policy.carry(state.memory)
+            if memory is not None:
+                self._carried.get(branch, chunk).memory = memory
+        self._store = self._grid = None
+
     def drop(self) -> None:
-        """Free all states."""
-        self._store = None
-        self._grid = None
+        """Free all states; the trace stays."""
+        self._store = self._carried = self._grid = None
 
     def plan(self, works: Sequence[Work]) -> list[Task]:
         """Decide for all chunks of a model call at once, with one transfer from the device at most."""

@@ -137,6 +137,7 @@ def test_a_new_window_starts_from_nothing() -> None:
     engine = started(PerChunk())
     step(engine, [work(0, 0)], 0.0, 1.0)
     step(engine, [work(0, 1, 0.9)], 0.0, 1.0)
+    engine.end_window()
     engine.start_window(SHAPE)
     assert engine.plan([work(0, 0, 0.0)])[0].request.step == 0
     assert engine.plan([work(0, 0, 0.0)])[0].request.memory is None

@@ -169,7 +169,10 @@ def test_all_states_are_freed_when_a_window_ends(config: Make) -> None:
     pipeline = make_pipeline()
     motioncache.enable_cache(pipeline, config())
     generate(pipeline)
-    assert get_hook(pipeline)._window is None  # pyright: ignore[reportAttributeAccessIssue]
+    hook = get_hook(pipeline)
+    assert hook._window is None  # pyright: ignore[reportAttributeAccessIssue]
+    assert hook.engine._store is None
+    assert not list(hook.engine._carried.items())  # pyright: ignore[reportOptionalMemberAccess]
 
 
 def test_enabling_twice_is_an_error() -> None:
