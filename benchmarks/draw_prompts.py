@@ -4,7 +4,6 @@ Run once: `python benchmarks/draw_prompts.py > benchmarks/prompts.txt`.
 """
 
 import numpy as np
-
 from motioncache_eval.scenes import draw_split
 
 COUNTS = {"mover": 14, "still": 4, "two": 3, "pan": 3}

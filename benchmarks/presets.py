@@ -1,7 +1,8 @@
 """Speed and fidelity of every preset over the prompts of `benchmarks/prompts.txt`.
 
-`python benchmarks/presets.py [--share I/N] [key=value ...]` samples the prompts (every N-th of them, so that N processes
-can share the work) and writes one JSON per prompt to `benchmarks/results/presets/`; prompts that have one are skipped.
+`python benchmarks/presets.py [--share I/N] [key=value ...]` samples the prompts (every N-th of them, so that N
+processes can share the work) and writes one JSON per prompt to `benchmarks/results/presets/`; prompts that have one are
+skipped.
 `python benchmarks/presets.py --report` makes the table and the contact sheet from the JSONs.
 
 Each prompt is sampled without a cache and under every preset, from the same noise, in the same process. Fidelity is
@@ -11,7 +12,6 @@ ratios within one process.
 
 import argparse
 import json
-import os
 import platform
 import statistics
 import sys
@@ -22,15 +22,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-
 from motioncache.api import resolve_preset
-from motioncache.config import NoCacheConfig
 from motioncache_eval.detector import detect
 from motioncache_eval.metrics import fidelity, psnr_of_frames
 from motioncache_eval.video import to_uint8
 from motioncache_skyreels.adapter import SkyReelsAdapter
 from motioncache_skyreels.calibrate import read_prompts
-from motioncache_skyreels.job.__main__ import quiet_libraries
+from motioncache_skyreels.cli import quiet_libraries
 from motioncache_skyreels.job.config import JobConfig, load_job
 from motioncache_skyreels.job.load import load_pipeline
 from motioncache_skyreels.job.sample import decode, sample, warm_up
@@ -55,7 +53,9 @@ def measure(prompt: str, index: int, job: JobConfig, pipeline: object) -> dict[s
         video = decode(pipeline, taken.latents)  # pyright: ignore[reportArgumentType]
         quality = fidelity(video, reference)
         results[preset] = {
-            "policy": {} if isinstance(policy, NoCacheConfig) else json.loads(json.dumps(asdict(policy), default=_plain)),
+            "policy": {}
+            if isinstance(policy, NoCacheConfig)
+            else json.loads(json.dumps(asdict(policy), default=_plain)),
             "seconds": taken.seconds,
             "speedup": vanilla.seconds / taken.seconds,
             "flops": taken.summary.flops,
@@ -97,8 +97,8 @@ def run(share: str, overrides: list[str]) -> None:
             continue
         result = measure(prompt, index, job, pipeline)
         temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(result, indent=1) + "\n")
-        os.replace(temporary, path)
+        temporary.write_text(json.dumps(result, indent=1, default=_plain) + "\n")
+        temporary.replace(path)
         print(f"{index:02d} {prompt}", flush=True)
 
 
@@ -108,9 +108,10 @@ def report() -> None:
     if not runs:
         sys.exit("error: there are no results; run benchmarks/presets.py first")
     rows = [table_row(tier, [run["results"] for run in runs]) for tier in ("vanilla", *PRESETS)]
+    config = runs[0]["config"]
     lines = [
-        f"{len(runs)} prompts, {runs[0]['config']['num_frames']} frames, {runs[0]['config']['num_inference_steps']} steps; "
-        "mean over prompts, fidelity ± standard deviation; speed-up: median.",
+        f"{len(runs)} prompts, {config['num_frames']} frames, {config['num_inference_steps']} steps; mean over prompts, "
+        "fidelity ± standard deviation, speed-up the median.",
         "",
         "| | seconds | speed-up | TFLOPs | fewer FLOPs | computed | PSNR dB | SSIM | largest latent difference |",
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|",

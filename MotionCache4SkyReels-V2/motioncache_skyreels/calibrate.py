@@ -24,7 +24,7 @@ from motioncache.errors import MotionCacheError
 from motioncache.policy.none import NoCache
 from motioncache.state import ChunkState
 
-from motioncache_skyreels.job.__main__ import quiet_libraries
+from motioncache_skyreels.cli import run_command
 from motioncache_skyreels.job.config import JobConfig, load_job
 from motioncache_skyreels.job.load import load_pipeline
 from motioncache_skyreels.job.sample import run_pipeline
@@ -149,15 +149,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--degree", type=int, default=4, help="degree of the polynomial")
     parser.add_argument("--output", type=Path, help="JSON file for the points and the fit")
     options = parser.parse_args(arguments)
-    quiet_libraries()
-    try:
-        job = load_job(options.config, [*options.overrides, f"model={options.model}"])
-        prompts = read_prompts(options.prompts) if options.prompts else [job.prompt]
-        pipeline = load_pipeline(job.model, device=job.device, dtype=job.dtype, cpu_offload=job.cpu_offload)
-        calibration = calibrate(pipeline, job, prompts, degree=options.degree)
-    except MotionCacheError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return run_command(lambda: run(options))
+
+
+def run(options: argparse.Namespace) -> int:
+    """Load, calibrate, and print the points and the row."""
+    job = load_job(options.config, [*options.overrides, f"model={options.model}"])
+    prompts = read_prompts(options.prompts) if options.prompts else [job.prompt]
+    pipeline = load_pipeline(job.model, device=job.device, dtype=job.dtype, cpu_offload=job.cpu_offload)
+    calibration = calibrate(pipeline, job, prompts, degree=options.degree)
     print("step  modulation  residual  fitted")
     points = zip(calibration.change, calibration.residual_change, calibration.fitted, strict=True)
     for step, point in enumerate(points, start=1):

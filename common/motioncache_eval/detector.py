@@ -39,7 +39,11 @@ def detect(video: NDArray[np.uint8]) -> Detection:
     middle = np.median(pixels, axis=(0, 1, 2))
     background = _nearest(middle, BACKGROUND_COLOURS)
     mask = np.linalg.norm(pixels - middle, axis=-1) > _FOREGROUND  # [frames, height, width]
-    colours = [_nearest(np.median(frame[m], axis=0), OBJECT_COLOURS) for frame, m in zip(pixels, mask, strict=True) if m.sum() > 20]
+    colours = [
+        _nearest(np.median(frame[m], axis=0), OBJECT_COLOURS)
+        for frame, m in zip(pixels, mask, strict=True)
+        if m.sum() > 20
+    ]
     if not colours:
         return Detection(background=background, colour=None, shown=0.0, velocity=(0.0, 0.0), direction=None)
     colour = max(set(colours), key=colours.count)

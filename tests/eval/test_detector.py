@@ -1,5 +1,4 @@
 import numpy as np
-
 from motioncache_eval.detector import detect
 from motioncache_eval.scenes import SPEEDS, draw_scene, render
 

@@ -12,16 +12,15 @@ from typing import Any
 
 import torch
 from diffusers import SkyReelsV2DiffusionForcingPipeline
-from diffusers.utils import logging as diffusers_logging
 from motioncache.api import find_adapter, resolve_preset
 from motioncache.config import NoCacheConfig, PolicyConfig
 from motioncache.errors import MotionCacheError
 from motioncache_eval.figures import draw_decisions
 from motioncache_eval.metrics import fidelity
 from motioncache_eval.video import enlarge, side_by_side, to_uint8, write_mp4
-from transformers.utils import logging as transformers_logging
 
 from motioncache_skyreels.adapter import SkyReelsAdapter
+from motioncache_skyreels.cli import run_command, show_usage
 from motioncache_skyreels.job.config import JobConfig, load_job
 from motioncache_skyreels.job.load import load_pipeline
 from motioncache_skyreels.job.motion_map import MotionRecorder
@@ -34,22 +33,12 @@ WATCHABLE_WIDTH = 320
 def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(__doc__, file=sys.stderr)
-        return 2
-    quiet_libraries()
-    try:
-        run(load_job(Path(arguments[0]), arguments[1:]))
-    except MotionCacheError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    return 0
+        return show_usage(__doc__)
+    return run_command(lambda: run(load_job(Path(arguments[0]), arguments[1:])))
 
 
-def run(job: JobConfig) -> Path:
-    """Run the main job and return the folder of its results."""
+def run(job: JobConfig) -> int:
+    """Run the main job and write its results to a new folder."""
     chosen = resolve_preset(SkyReelsAdapter(), job.preset)
     started = time.perf_counter()
     print(f"loading {job.model}")
@@ -72,7 +61,7 @@ def run(job: JobConfig) -> Path:
     write_report(folder / "run.json", job, chosen, results, time.perf_counter() - started)
     print_table(results)
     print(f"results are in {folder}")
-    return folder
+    return 0
 
 
 def sample_tiers(
@@ -170,14 +159,6 @@ def print_table(results: dict[str, dict[str, float]]) -> None:
             f"{r['psnr_db']:9.2f}{r['ssim']:8.4f}"
         )
     print("PSNR and SSIM against vanilla, on decoded frames; 120 dB stands for identical\n")
-
-
-def quiet_libraries() -> None:
-    """Leave the terminal to our own progress and errors."""
-    diffusers_logging.set_verbosity_error()
-    diffusers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
 
 
 def _plain(value: Any) -> Any:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from motioncache.errors import MotionCacheError
 
+from motioncache_skyreels.cli import run_command
 from motioncache_skyreels.parity.forwards import check_forward
 from motioncache_skyreels.parity.golden import Golden
 from motioncache_skyreels.parity.report import FileReport
@@ -41,22 +42,26 @@ def check_folder(folder: Path) -> Iterator[FileReport]:
         check = next((check for name, check in CHECKS.items() if path.stem.startswith(name)), None)
         if check is None:
             raise MotionCacheError(f"{path.name} is none of the golden files that are known: {', '.join(CHECKS)}")
-        yield check(Golden(path))
+        try:
+            yield check(Golden(path))
+        except KeyError as error:
+            raise MotionCacheError(f"{path.name} or its JSON lacks {error}") from None
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m motioncache_skyreels.parity", description=__doc__)
     parser.add_argument("folder", type=Path, help="folder of golden files")
     folder = parser.parse_args(arguments).folder
+    return run_command(lambda: run(folder))
+
+
+def run(folder: Path) -> int:
+    """Check a folder and print every comparison."""
     torch.set_num_threads(1)
     failed = 0
-    try:
-        for report in check_folder(folder):
-            print(report, flush=True)
-            failed += not report.passed
-    except MotionCacheError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    for report in check_folder(folder):
+        print(report, flush=True)
+        failed += not report.passed
     print(f"{failed} files over their tolerances" if failed else "all golden files agree")
     return 1 if failed else 0
 

@@ -8,6 +8,7 @@ from diffusers import SkyReelsV2DiffusionForcingPipeline, SkyReelsV2Transformer3
 from motioncache.api import cached, get_hook
 from motioncache.config import NoCacheConfig
 from motioncache.engine import Engine, Task
+from motioncache.errors import MotionCacheError
 from motioncache.policy.motioncache import MotionMemory
 from motioncache.state import ChunkState
 from motioncache.trace import Phase
@@ -51,7 +52,7 @@ def check_trace(golden: Golden) -> FileReport:
             tolerance = Tolerance.exact if expected.dtype is torch.int64 else Tolerance.latents
             report.compare(name, recorder.calls[name], expected, tolerance)
         else:
-            raise NotImplementedError(f"{golden.name} holds {name}, which this check does not know")
+            raise MotionCacheError(f"{golden.name} holds {name}, which this check does not know")
     return report
 
 
@@ -153,7 +154,7 @@ def _generate(pipeline: SkyReelsV2DiffusionForcingPipeline, golden: Golden, addn
         width=8 * io["W"],
         num_frames=io["num_frames"],
         base_num_frames=io["base_num_frames"],
-        overlap_history=io["overlap"],
+        overlap_history=io.get("overlap"),
         num_inference_steps=io["N"],
         guidance_scale=io["guidance"],
         ar_step=io["ar"],
@@ -168,6 +169,6 @@ def _generate(pipeline: SkyReelsV2DiffusionForcingPipeline, golden: Golden, addn
 def _window_latents(latents: torch.Tensor, window: str, golden: Golden) -> torch.Tensor:
     """The latent frames of one window, cut out of the whole video."""
     io = golden.about["io"]
-    base, overlap = (io["base_num_frames"] - 1) // 4 + 1, (io["overlap"] - 1) // 4 + 1
+    base, overlap = (io["base_num_frames"] - 1) // 4 + 1, ((io.get("overlap") or 1) - 1) // 4 + 1
     start = int(window.removeprefix("w")) * (base - overlap)
     return latents[:, :, start : start + base]

@@ -12,8 +12,10 @@ from diffusers import (
     SkyReelsV2Transformer3DModel,
     UniPCMultistepScheduler,
 )
+from motioncache.errors import MotionCacheError
 from transformers import PreTrainedTokenizerFast, UMT5EncoderModel
 
+from motioncache_skyreels.cli import run_command
 from motioncache_skyreels.train.loop import TrainConfig
 from motioncache_skyreels.train.text import CaptionEncoder, create_text_encoder, create_tokenizer
 from motioncache_skyreels.train.transformer import FLOW_SHIFT, train_transformer
@@ -37,6 +39,11 @@ def main(arguments: list[str] | None = None) -> int:
         "--compile", action="store_true", help="compile the blocks: slow to start, then a quarter faster"
     )
     options = parser.parse_args(arguments)
+    return run_command(lambda: run(options))
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train one part and save it; the transformer's run saves the whole pipeline."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(options.threads)
     config = TrainConfig(
@@ -52,7 +59,10 @@ def main(arguments: list[str] | None = None) -> int:
     if options.part == "vae":
         train_vae(config).save_pretrained(model / "vae")
         return 0
-    vae = AutoencoderKLWan.from_pretrained((options.model or model) / "vae")
+    source = options.model or model
+    if not (source / "vae" / "config.json").is_file():
+        raise MotionCacheError(f"there is no autoencoder in {source}/vae: train one first, or pass --model FOLDER")
+    vae = AutoencoderKLWan.from_pretrained(source / "vae")
     initial = SkyReelsV2Transformer3DModel.from_pretrained(options.model / "transformer") if options.model else None
     tokenizer = create_tokenizer()
     encoder = create_text_encoder(len(tokenizer))

@@ -19,7 +19,7 @@ from motioncache_eval.video import to_uint8, write_mp4
 from tqdm import tqdm
 
 from motioncache_skyreels.adapter import SkyReelsAdapter
-from motioncache_skyreels.job.__main__ import quiet_libraries
+from motioncache_skyreels.cli import run_command, show_usage
 from motioncache_skyreels.job.config import JobConfig
 from motioncache_skyreels.job.load import check_device, check_folder, load_pipeline
 from motioncache_skyreels.job.sample import decode, run_pipeline
@@ -33,25 +33,21 @@ RANK = "MOTIONCACHE_VBENCH_RANK"
 def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(__doc__, file=sys.stderr)
-        return 2
-    quiet_libraries()
-    try:
-        settings, job = load_vbench(Path(arguments[0]), arguments[1:])
-        policy = resolve_preset(SkyReelsAdapter(), job.preset)
-        videos = all_videos(settings)
-        if RANK in os.environ:
-            rank, workers, device = os.environ[RANK].split("/")
-            share = missing(videos[int(rank) :: int(workers)], settings)
-            sample_videos(share, settings, replace(job, device=device), policy)
-            return 0
+        return show_usage(__doc__)
+    return run_command(lambda: run(arguments))
+
+
+def run(arguments: list[str]) -> int:
+    """Sample all videos that are missing, or, in a worker process, this worker's share of them."""
+    settings, job = load_vbench(Path(arguments[0]), arguments[1:])
+    policy = resolve_preset(SkyReelsAdapter(), job.preset)
+    videos = all_videos(settings)
+    if RANK not in os.environ:
         return start_workers(arguments, videos, settings, job)
-    except MotionCacheError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; what is complete stays, start again to go on", file=sys.stderr)
-        return 130
+    rank, workers, device = os.environ[RANK].split("/")
+    share = missing(videos[int(rank) :: int(workers)], settings)
+    sample_videos(share, settings, replace(job, device=device), policy)
+    return 0
 
 
 def all_videos(settings: VBenchConfig) -> list[Video]:
