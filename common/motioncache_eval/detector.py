@@ -10,6 +10,8 @@ from motioncache_eval.scenes import BACKGROUND_COLOURS, DIRECTIONS, OBJECT_COLOU
 _FOREGROUND = 70.0
 """Distance in RGB from the background's median colour; the texture stays below 40."""
 
+_FEWEST_PIXELS = 20
+
 _STILL = 0.15
 """Pixels per frame under which a shape counts as resting."""
 
@@ -42,7 +44,7 @@ def detect(video: NDArray[np.uint8]) -> Detection:
     colours = [
         _nearest(np.median(frame[m], axis=0), OBJECT_COLOURS)
         for frame, m in zip(pixels, mask, strict=True)
-        if m.sum() > 20
+        if m.sum() > _FEWEST_PIXELS
     ]
     if not colours:
         return Detection(background=background, colour=None, shown=0.0, velocity=(0.0, 0.0), direction=None)
