@@ -25,7 +25,7 @@ from motioncache.policy import Policy
 from motioncache.policy.motioncache import MotionCache
 from motioncache.policy.none import NoCache
 
-from motioncache_skyreels.checks import check_chunks, check_window
+from motioncache_skyreels.checks import VideoSize, check_chunks, check_end_frame, check_window
 from motioncache_skyreels.flops import SkyReelsCost
 from motioncache_skyreels.packed import Pack, packed_block
 from motioncache_skyreels.polynomials import model_polynomial
@@ -122,7 +122,9 @@ class SkyReelsHook:
         if not call.get("long_video_iter"):
             self._drop()
             self.engine.start_video()
-            check_chunks(self._pipeline, call)
+            size = VideoSize.of_call(self._pipeline, call)
+            check_end_frame(size, call.get("last_image"))
+            check_chunks(size)
         return original(*args, **kwargs)
 
     def _generate_timestep_matrix(self, original: Any, *args: Any, **kwargs: Any) -> Any:

@@ -26,7 +26,7 @@ from motioncache.state import ChunkState
 
 from motioncache_skyreels.cli import run_command
 from motioncache_skyreels.job.config import JobConfig, load_job
-from motioncache_skyreels.job.load import load_pipeline
+from motioncache_skyreels.job.load import check_size, load_pipeline
 from motioncache_skyreels.job.sample import run_pipeline
 from motioncache_skyreels.step_distance import StepDistance
 
@@ -157,6 +157,7 @@ def run(options: argparse.Namespace) -> int:
     job = load_job(options.config, [*options.overrides, f"model={options.model}"])
     prompts = read_prompts(options.prompts) if options.prompts else [job.prompt]
     pipeline = load_pipeline(job.model, device=job.device, dtype=job.dtype, cpu_offload=job.cpu_offload)
+    check_size(pipeline, job)
     calibration = calibrate(pipeline, job, prompts, degree=options.degree)
     print("step  modulation  residual  fitted")
     points = zip(calibration.change, calibration.residual_change, calibration.fitted, strict=True)

@@ -1,43 +1,88 @@
 """Refuses calls for which diffusers' own sampling is unsound, before any work, and says what to pass instead."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from motioncache.errors import MotionCacheError
 
 
-def check_chunks(pipeline: Any, call: Mapping[str, Any]) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoSize:
+    """How long a video is, and how it is cut.
+
+    Args:
+        num_frames: frames of the whole video.
+        chunk: latent frames of a chunk; 1 for attention over the whole window.
+        factor: frames per latent frame.
+        base, overlap: latent frames of a window, and those that windows share; None for videos of one window.
+    """
+
+    num_frames: int
+    chunk: int
+    factor: int
+    base: int | None = None
+    overlap: int | None = None
+
+    @classmethod
+    def of_call(cls, pipeline: Any, call: Mapping[str, Any]) -> "VideoSize":
+        """From the arguments of the pipeline's `prepare_latents`, by name."""
+        return cls(
+            num_frames=call["num_frames"],
+            chunk=call.get("causal_block_size") or pipeline.transformer.config.num_frame_per_block,
+            factor=pipeline.vae_scale_factor_temporal,
+            base=call.get("base_latent_num_frames"),
+            overlap=call.get("overlap_history_latent_frames"),
+        )
+
+    @property
+    def latent_frames(self) -> int:
+        return (self.num_frames - 1) // self.factor + 1
+
+    def divides(self, frames: int) -> bool:
+        """Whether every window of a video of `frames` latent frames divides into chunks."""
+        if self.base is None or self.overlap is None or frames <= self.base:
+            return frames % self.chunk == 0
+        done = self.base
+        while done < frames:
+            window = min(frames - done + self.overlap, self.base)
+            done += window - self.overlap
+            if window % self.chunk:
+                return False
+        return True
+
+
+def check_chunks(size: VideoSize) -> None:
     """Refuse sizes that do not divide into chunks.
 
     diffusers floors the number of chunks without a word: the latent frames that are left over come back as noise.
-
-    Args:
-        call: arguments of the pipeline's `prepare_latents`, by name.
     """
-    block = call.get("causal_block_size") or pipeline.transformer.config.num_frame_per_block
-    if block <= 1:
+    if size.chunk <= 1:
         return
-    if call.get("last_image") is not None:
+    if size.base is not None and size.base % size.chunk:
+        whole = size.base // size.chunk * size.chunk
+        options = [size.factor * (n - 1) + 1 for n in (whole, whole + size.chunk) if n]
         raise MotionCacheError(
-            f"last_image cannot be combined with chunks of {block} latent frames: the end frame would never reach the "
-            "model. Sample synchronously with full attention: ar_step=0, causal_block_size=1"
+            f"base_num_frames gives windows of {size.base} latent frames, which do not divide into chunks of "
+            f"{size.chunk}: pass base_num_frames={' or '.join(map(str, options))}"
         )
-    factor = pipeline.vae_scale_factor_temporal
-    frames = _latent_frames(call["num_frames"], factor)
-    base, overlap = call.get("base_latent_num_frames"), call.get("overlap_history_latent_frames")
-    if base is not None and base % block:
-        lower, upper = (factor * (n * block - 1) + 1 for n in (base // block, base // block + 1))
+    frames = size.latent_frames
+    if not size.divides(frames):
+        nearest = [_nearest(size, step) for step in (-1, 1)]
+        options = [size.factor * (n - 1) + 1 for n in nearest if n is not None]
         raise MotionCacheError(
-            f"base_num_frames gives windows of {base} latent frames, which do not divide into chunks of {block}: pass "
-            f"base_num_frames={max(lower, 1)} or {upper}"
+            f"num_frames={size.num_frames} does not divide into chunks of {size.chunk} latent frames ({frames} latent "
+            f"frames): pass num_frames={' or '.join(map(str, options))}"
         )
-    if not _divides(frames, base, overlap, block):
-        options = [_nearest(frames, step, base, overlap, block) for step in (-1, 1)]
-        advice = " or ".join(str(factor * (n - 1) + 1) for n in options if n is not None)
+
+
+def check_end_frame(size: VideoSize, last_image: object) -> None:
+    """Refuse an end frame in chunked sampling."""
+    if last_image is not None and size.chunk > 1:
         raise MotionCacheError(
-            f"num_frames={call['num_frames']} does not divide into chunks of {block} latent frames ({frames} latent "
-            f"frames): pass num_frames={advice}"
+            f"last_image cannot be combined with chunks of {size.chunk} latent frames: the end frame would never reach "
+            "the model. Sample synchronously with full attention: ar_step=0, causal_block_size=1"
         )
 
 
@@ -69,26 +114,8 @@ def check_window(pending: Mapping[str, Any], *, frames: int, causal: bool, chunk
         )
 
 
-def _latent_frames(frames: int, factor: int) -> int:
-    return (frames - 1) // factor + 1
-
-
-def _divides(frames: int, base: int | None, overlap: int | None, block: int) -> bool:
-    """Whether every window of a video of `frames` latent frames divides into chunks."""
-    if base is None or overlap is None or frames <= base:
-        return frames % block == 0
-    window, done = base, base
-    while done < frames:
-        window = min(frames - done + overlap, base)
-        done += window - overlap
-        if window % block:
-            return False
-    return base % block == 0
-
-
-def _nearest(frames: int, step: int, base: int | None, overlap: int | None, block: int) -> int | None:
+def _nearest(size: VideoSize, step: int) -> int | None:
     """The nearest number of latent frames in the direction of `step` that divides into chunks."""
-    for candidate in range(frames + step, frames + step * (2 * block + 1), step):
-        if candidate >= block and _divides(candidate, base, overlap, block):
-            return candidate
-    return None
+    frames = size.latent_frames
+    candidates = range(frames + step, frames + step * (2 * size.chunk + 1), step)
+    return next((n for n in candidates if n >= size.chunk and size.divides(n)), None)

@@ -7,6 +7,7 @@ import motioncache
 import pytest
 import torch
 from accelerate import cpu_offload_with_hook
+from accelerate.hooks import remove_hook_from_module
 from motioncache import MotionCacheConfig
 from peft import LoraConfig
 
@@ -67,6 +68,20 @@ def test_offloading_works_in_either_order(offload: Callable[[Any], None], cache_
     fired.clear()
     assert torch.equal(generate(pipeline), vanilla)
     assert len(fired) >= 19 * 2  # the offloading is still there
+
+
+@pytest.mark.parametrize("cache_first", [True, False])
+def test_offloading_may_go_away_while_the_cache_is_on(cache_first: bool, config: Make) -> None:
+    pipeline = make_pipeline()
+    vanilla = generate(pipeline)
+    steps = [lambda: motioncache.enable_cache(pipeline, config()), lambda: model_offload(pipeline)]
+    for step in steps if cache_first else reversed(steps):
+        step()
+    expected = generate(pipeline)
+    remove_hook_from_module(pipeline.transformer, recurse=True)
+    assert torch.equal(generate(pipeline), expected)
+    motioncache.disable_cache(pipeline)
+    assert torch.equal(generate(pipeline), vanilla)
 
 
 def add_lora(pipeline: Any) -> None:

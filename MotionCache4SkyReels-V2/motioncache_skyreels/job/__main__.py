@@ -22,7 +22,7 @@ from motioncache_eval.video import enlarge, side_by_side, to_uint8, write_mp4
 from motioncache_skyreels.adapter import SkyReelsAdapter
 from motioncache_skyreels.cli import run_command, show_usage
 from motioncache_skyreels.job.config import JobConfig, load_job
-from motioncache_skyreels.job.load import load_pipeline
+from motioncache_skyreels.job.load import check_size, load_pipeline
 from motioncache_skyreels.job.motion_map import MotionRecorder
 from motioncache_skyreels.job.sample import Sample, decode, sample, warm_up
 
@@ -40,9 +40,11 @@ def main(arguments: list[str] | None = None) -> int:
 def run(job: JobConfig) -> int:
     """Run the main job and write its results to a new folder."""
     chosen = resolve_preset(SkyReelsAdapter(), job.preset)
+    check_output(Path(job.output))
     started = time.perf_counter()
     print(f"loading {job.model}")
     pipeline = load_pipeline(job.model, device=job.device, dtype=job.dtype, cpu_offload=job.cpu_offload)
+    check_size(pipeline, job)
     find_adapter(pipeline).hook(pipeline, chosen).undo()  # refuse what cannot be served before any work is done
     folder = create_folder(Path(job.output), job.preset)
     print(f'prompt: "{job.prompt}"\n{job.num_frames} frames of {job.width}x{job.height}, writing to {folder}')
@@ -109,6 +111,15 @@ def write_videos(folder: Path, videos: dict[str, torch.Tensor], fps: int) -> Non
     write_mp4(folder / "side_by_side.mp4", both, fps=fps)
 
 
+def check_output(output: Path) -> None:
+    """Refuse a folder that cannot be written, before the model is loaded."""
+    existing = next(path for path in (output.absolute(), *output.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise MotionCacheError(f"output={output} cannot be written: {existing} is a file; pass a folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise MotionCacheError(f"output={output} cannot be written: no permission for {existing}; pass another folder")
+
+
 def create_folder(output: Path, preset: str) -> Path:
     """A new folder for this run; a folder that exists is never touched."""
     stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{Path(preset).stem}"
@@ -117,15 +128,10 @@ def create_folder(output: Path, preset: str) -> Path:
         try:
             folder.mkdir(parents=True)
         except FileExistsError:
-            if not output.is_dir():
-                raise MotionCacheError(f"output={output} is a file; pass a folder") from None
             continue
         except OSError as error:
-            raise MotionCacheError(
-                f"output={output} cannot be written: {error.strerror}; pass another folder"
-            ) from None
-        if not os.access(folder, os.W_OK):
-            raise MotionCacheError(f"output={output} cannot be written; pass another folder")
+            message = f"output={output} cannot be written: {error.strerror}; pass another folder"
+            raise MotionCacheError(message) from None
         return folder
     raise MotionCacheError(f"{output} holds a hundred runs of this second; wait a moment")
 

@@ -52,6 +52,11 @@ class JobConfig:
     cpu_offload: bool = False
     output: str = "outputs"
 
+    @property
+    def long(self) -> bool:
+        """Whether the video is made of several windows."""
+        return self.num_frames > self.base_num_frames
+
     def __post_init__(self) -> None:
         for name in ("height", "width", "num_frames", "base_num_frames", "num_inference_steps", "causal_block_size"):
             _require(name, getattr(self, name), getattr(self, name) >= 1, "1 or more")
@@ -61,14 +66,15 @@ class JobConfig:
         _require("num_frames", self.num_frames, self.num_frames % 4 == 1, "4 n + 1, such as 57, 77 or 97")
         _require("num_inference_steps", self.num_inference_steps, self.num_inference_steps >= 2, "2 or more")
         _require("ar_step", self.ar_step, self.ar_step >= 0, "0 or more")
+        chunks = self.causal_block_size > 1 or self.ar_step == 0
+        _require("causal_block_size", self.causal_block_size, chunks, "2 or more where ar_step > 0; the models have 5")
         _require("fps", self.fps, self.fps >= 1, "1 or more")
         _require("seed", self.seed, 0 <= self.seed < 2**63, "0 or more")
         _require("dtype", self.dtype, self.dtype in DTYPES, ", ".join(DTYPES))
         kind, _, index = self.device.partition(":")
         known = kind in ("cpu", "cuda") and (not index or (kind == "cuda" and index.isdigit()))
         _require("device", self.device, known, "cpu, cuda or cuda:N")
-        long = self.num_frames > self.base_num_frames
-        fits = not long or self.overlap_history is not None
+        fits = not self.long or self.overlap_history is not None
         _require("overlap_history", self.overlap_history, fits, "17 or 37 where num_frames exceeds base_num_frames")
 
 

@@ -9,6 +9,9 @@ from diffusers import AutoencoderKLWan, SkyReelsV2DiffusionForcingPipeline, SkyR
 from motioncache.errors import MotionCacheError
 from transformers import UMT5EncoderModel
 
+from motioncache_skyreels.checks import VideoSize, check_chunks
+from motioncache_skyreels.job.config import JobConfig
+
 PIPELINE = "SkyReelsV2DiffusionForcingPipeline"
 PARTS: dict[str, Any] = {
     "transformer": SkyReelsV2Transformer3DModel,
@@ -41,6 +44,24 @@ def load_pipeline(
     else:
         pipeline.to(device)
     return pipeline
+
+
+def check_size(pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig) -> None:
+    """Refuse a job whose frames do not divide into chunks, before anything is sampled."""
+    factor = pipeline.vae_scale_factor_temporal
+
+    def latent(frames: int | None) -> int | None:
+        return (frames - 1) // factor + 1 if job.long and frames is not None else None
+
+    check_chunks(
+        VideoSize(
+            num_frames=job.num_frames,
+            chunk=job.causal_block_size,
+            factor=factor,
+            base=latent(job.base_num_frames),
+            overlap=latent(job.overlap_history),
+        )
+    )
 
 
 def check_device(device: str, cpu_offload: bool) -> None:

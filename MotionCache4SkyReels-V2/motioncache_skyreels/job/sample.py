@@ -9,6 +9,7 @@ import torch
 from diffusers import SkyReelsV2DiffusionForcingPipeline
 from motioncache.api import cached, get_hook
 from motioncache.config import PolicyConfig
+from motioncache.errors import MotionCacheError
 from motioncache.summary import Summary
 from motioncache.trace import Trace
 
@@ -69,6 +70,16 @@ def _timed(pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig) -> tupl
 
 def run_pipeline(pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig) -> torch.Tensor:
     """The job's one call of the pipeline, cached or not as it stands; returns latents."""
+    try:
+        return _call(pipeline, job)
+    except torch.OutOfMemoryError:
+        raise MotionCacheError(
+            f"the GPU has too little memory for {job.num_frames} frames of {job.width}x{job.height} in {job.dtype}: "
+            "pass cpu_offload=true, dtype=bfloat16, or a smaller video"
+        ) from None
+
+
+def _call(pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig) -> torch.Tensor:
     torch.manual_seed(job.seed)  # diffusers draws the noise of addnoise_condition from the global generator
     return pipeline(
         job.prompt,

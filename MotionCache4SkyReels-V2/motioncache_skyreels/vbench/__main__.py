@@ -21,7 +21,7 @@ from tqdm import tqdm
 from motioncache_skyreels.adapter import SkyReelsAdapter
 from motioncache_skyreels.cli import run_command, show_usage
 from motioncache_skyreels.job.config import JobConfig
-from motioncache_skyreels.job.load import check_device, check_folder, load_pipeline
+from motioncache_skyreels.job.load import check_device, check_folder, check_size, load_pipeline
 from motioncache_skyreels.job.sample import decode, run_pipeline
 from motioncache_skyreels.vbench.config import VBenchConfig, load_vbench
 from motioncache_skyreels.vbench.prompts import Video, list_videos, suites_of
@@ -95,6 +95,7 @@ def start_workers(arguments: list[str], videos: list[Video], settings: VBenchCon
 def sample_videos(videos: list[Video], settings: VBenchConfig, job: JobConfig, policy: PolicyConfig) -> None:
     """Sample this process's share."""
     pipeline = load_pipeline(job.model, device=job.device, dtype=job.dtype, cpu_offload=job.cpu_offload)
+    check_size(pipeline, job)
     pipeline.set_progress_bar_config(disable=True)
     enable_cache(pipeline, policy)
     for video in tqdm(videos, desc=job.device, unit="video"):
