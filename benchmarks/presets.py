@@ -86,7 +86,7 @@ def run(share: str, overrides: list[str]) -> None:
     quiet_libraries()
     job = load_job(HERE.parent / "addconfig" / "config.yaml", overrides)
     RESULTS.mkdir(parents=True, exist_ok=True)
-    pipeline = load_pipeline(job.model, device=job.device, dtype=job.dtype)
+    pipeline = load_pipeline(job)
     pipeline.set_progress_bar_config(disable=True)
     warm_up(pipeline, job)
     for index, prompt in enumerate(read_prompts(HERE / "prompts.txt")):

@@ -31,6 +31,7 @@ from motioncache_skyreels.job.sample import run_pipeline
 from motioncache_skyreels.step_distance import StepDistance
 
 DEFAULT_CONFIG = Path(__file__).parents[2] / "addconfig" / "config.yaml"
+"""The main job's configuration in the repository; an installed wheel has none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +145,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("model", help="folder or hub id")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="sizes, steps, device, dtype: see addconfig")
-    parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="YAML file with the other settings")
+    default = DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None
+    parser.add_argument("--config", type=Path, default=default, help="YAML file with the other settings")
     parser.add_argument("--prompts", type=Path, help="text file, a prompt a line (default: the config's prompt)")
     parser.add_argument("--degree", type=int, default=4, help="degree of the polynomial")
     parser.add_argument("--output", type=Path, help="JSON file for the points and the fit")
@@ -154,9 +156,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Load, calibrate, and print the points and the row."""
-    job = load_job(options.config, [*options.overrides, f"model={options.model}"])
-    prompts = read_prompts(options.prompts) if options.prompts else [job.prompt]
-    pipeline = load_pipeline(job.model, device=job.device, dtype=job.dtype, cpu_offload=job.cpu_offload)
+    prompts = read_prompts(options.prompts) if options.prompts else []
+    overrides = [*options.overrides, f"model={options.model}"] + [f"prompt={prompt}" for prompt in prompts[:1]]
+    job = load_job(options.config, overrides)
+    prompts = prompts or [job.prompt]
+    pipeline = load_pipeline(job)
     check_size(pipeline, job)
     calibration = calibrate(pipeline, job, prompts, degree=options.degree)
     print("step  modulation  residual  fitted")

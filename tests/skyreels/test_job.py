@@ -8,6 +8,8 @@ import pytest
 import torch
 from motioncache_eval.video import read_video
 from motioncache_skyreels.job.__main__ import main
+from motioncache_skyreels.job.config import load_job
+from motioncache_skyreels.job.load import load_pipeline
 from safetensors.torch import load_file, save_file
 
 from .conftest import SMALL
@@ -96,6 +98,7 @@ def of_class(model_folder: Path, tmp_path: Path, name: str) -> Path:
         ("base_num_frames=41 num_frames=41", "num_frames=41 does not divide .* pass num_frames=37 or 57"),
         ("device=cuda", "device=cuda, but this machine offers no CUDA device to PyTorch; pass device=cpu"),
         ("causal_block_size=1", "causal_block_size: 1 is not allowed; allowed: 2 or more where ar_step > 0"),
+        ("flow_shift=0", "flow_shift: 0.0 is not allowed; allowed: more than 0, or null"),
         ("device=tpu", "device: 'tpu' is not allowed; allowed: cpu, cuda or cuda:N"),
         ("dtype=float8", "dtype: 'float8' is not allowed; allowed: float32, bfloat16, float16"),
         ("cpu_offload=true", "cpu_offload=true needs a GPU"),
@@ -154,6 +157,14 @@ def test_an_output_that_cannot_be_written_is_refused_and_keeps_what_it_is(
 def test_an_output_on_a_read_only_place_is_refused(model_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(f"model={model_folder}", "preset=exact", "output=/proc/motioncache") == 2
     assert "output=/proc/motioncache cannot be written" in capsys.readouterr().err
+
+
+def test_flow_shift_changes_the_schedule(model_folder: Path) -> None:
+    shifts = [
+        load_pipeline(load_job(Path(CONFIG), [*SMALL, f"model={model_folder}", f"flow_shift={shift}"])).scheduler.config
+        for shift in ("null", "3")
+    ]
+    assert [config["flow_shift"] for config in shifts] == [8, 3]
 
 
 def test_no_arguments_show_the_usage(capsys: pytest.CaptureFixture[str]) -> None:

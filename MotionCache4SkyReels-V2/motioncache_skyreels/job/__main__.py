@@ -43,7 +43,7 @@ def run(job: JobConfig) -> int:
     check_output(Path(job.output))
     started = time.perf_counter()
     print(f"loading {job.model}")
-    pipeline = load_pipeline(job.model, device=job.device, dtype=job.dtype, cpu_offload=job.cpu_offload)
+    pipeline = load_pipeline(job)
     check_size(pipeline, job)
     find_adapter(pipeline).hook(pipeline, chosen).undo()  # refuse what cannot be served before any work is done
     folder = create_folder(Path(job.output), job.preset)

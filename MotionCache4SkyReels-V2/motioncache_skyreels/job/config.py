@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from motioncache.config import parse_overrides, read_yaml, structured
 from motioncache.errors import ConfigError
@@ -23,6 +24,7 @@ class JobConfig:
         num_frames: 4 n + 1 frames; n + 1 latent frames have to divide into chunks.
         base_num_frames: frames of a window; longer videos are made of several.
         overlap_history: frames that windows share; null for videos of one window.
+        flow_shift: shift of the noise schedule; null keeps the checkpoint's. The official text-to-video models want 8.
         ar_step: denoise steps by which a chunk lags behind the one before it; 0 samples synchronously.
         causal_block_size: latent frames of a chunk.
         fps: frame rate of the video.
@@ -43,6 +45,7 @@ class JobConfig:
     addnoise_condition: float = 0.0
     num_inference_steps: int = 50
     guidance_scale: float = 4.0
+    flow_shift: float | None = None
     ar_step: int = 5
     causal_block_size: int = 5
     fps: int = 24
@@ -68,6 +71,8 @@ class JobConfig:
         _require("ar_step", self.ar_step, self.ar_step >= 0, "0 or more")
         chunks = self.causal_block_size > 1 or self.ar_step == 0
         _require("causal_block_size", self.causal_block_size, chunks, "2 or more where ar_step > 0; the models have 5")
+        shift = self.flow_shift
+        _require("flow_shift", shift, shift is None or shift > 0, "more than 0, or null")
         _require("fps", self.fps, self.fps >= 1, "1 or more")
         _require("seed", self.seed, 0 <= self.seed < 2**63, "0 or more")
         _require("dtype", self.dtype, self.dtype in DTYPES, ", ".join(DTYPES))
@@ -78,20 +83,25 @@ class JobConfig:
         _require("overlap_history", self.overlap_history, fits, "17 or 37 where num_frames exceeds base_num_frames")
 
 
-def load_job(path: Path, overrides: Sequence[str]) -> JobConfig:
-    """Read the YAML file and apply `key=value` overrides.
+def load_job(path: Path | None, overrides: Sequence[str]) -> JobConfig:
+    """Read the YAML file, if there is one, and apply `key=value` overrides.
 
     Relative paths in the file start at the folder above the file's own, which is the repository; relative paths on the
     command line start at the working directory.
     """
-    values = {str(key): value for key, value in (OmegaConf.to_container(read_yaml(path)) or {}).items()}  # pyright: ignore
+    values = {} if path is None else _read(path)
+    values |= parse_overrides(overrides, [JobConfig])
+    return structured(JobConfig, values, where=path.name if path else "overrides")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    values: dict[str, Any] = OmegaConf.to_container(read_yaml(path))  # pyright: ignore[reportAssignmentType]
     root = path.resolve().parent.parent
     for key in ("model", "output"):
         value = values.get(key)
         if isinstance(value, str) and (key == "output" or (root / value).exists()):
             values[key] = str(root / value)
-    values |= parse_overrides(overrides, [JobConfig])
-    return structured(JobConfig, values, where=path.name)
+    return values
 
 
 def _require(name: str, value: object, holds: bool, allowed: str) -> None:

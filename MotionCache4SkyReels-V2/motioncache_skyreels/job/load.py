@@ -20,30 +20,36 @@ PARTS: dict[str, Any] = {
 }
 
 
-def load_pipeline(
-    model: str, *, device: str = "cpu", dtype: str = "float32", cpu_offload: bool = False
-) -> SkyReelsV2DiffusionForcingPipeline:
-    """Load a pipeline from a folder or the hub.
+def load_pipeline(job: JobConfig) -> SkyReelsV2DiffusionForcingPipeline:
+    """Load a job's pipeline from a folder or the hub, and put it on its device. The autoencoder stays in float32.
 
     Raises:
         MotionCacheError: if there is no such model, it is of another class, files are damaged, tensors are missing, or
             CUDA is asked for and not there.
     """
-    check_device(device, cpu_offload)
-    check_folder(model)
-    precision: torch.dtype = getattr(torch, dtype)
+    check_device(job.device, job.cpu_offload)
+    check_folder(job.model)
     try:
-        parts = {name: _load_part(cls, model, name, precision) for name, cls in PARTS.items()}
-        pipeline = SkyReelsV2DiffusionForcingPipeline.from_pretrained(model, **parts, dtype=precision)
+        pipeline = _load(job)
     except MotionCacheError:
         raise
     except Exception as error:  # loading fails in as many ways as there are libraries involved
-        raise MotionCacheError(f"the model {model} cannot be loaded: {_one_line(error)}") from error
-    if cpu_offload:
-        pipeline.enable_model_cpu_offload(device=device)
+        raise MotionCacheError(f"the model {job.model} cannot be loaded: {_one_line(error)}") from error
+    if job.flow_shift is not None:
+        pipeline.scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config, flow_shift=job.flow_shift)
+    if job.cpu_offload:
+        pipeline.enable_model_cpu_offload(device=job.device)
     else:
-        pipeline.to(device)
+        pipeline.to(job.device)
     return pipeline
+
+
+def _load(job: JobConfig) -> SkyReelsV2DiffusionForcingPipeline:
+    dtype: torch.dtype = getattr(torch, job.dtype)
+    parts = {
+        name: _load_part(cls, job.model, name, torch.float32 if name == "vae" else dtype) for name, cls in PARTS.items()
+    }
+    return SkyReelsV2DiffusionForcingPipeline.from_pretrained(job.model, **parts, dtype=dtype)
 
 
 def check_size(pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig) -> None:
@@ -100,8 +106,8 @@ def check_folder(model: str) -> None:
 def _load_part(cls: Any, model: str, name: str, dtype: torch.dtype) -> Any:
     """One part, with every one of its tensors from the checkpoint."""
     part, found = cls.from_pretrained(model, subfolder=name, dtype=dtype, output_loading_info=True)
-    problems = {kind: found.get(f"{kind}_keys") for kind in ("missing", "mismatched", "unexpected")}
-    for kind, keys in problems.items():
+    for kind in ("missing", "mismatched"):
+        keys = found.get(f"{kind}_keys")
         if keys:
             first = sorted(str(key) for key in keys)[0]
             raise MotionCacheError(f"{model}/{name} has {len(keys)} {kind} tensors, {first} among them: it is damaged")

@@ -94,7 +94,7 @@ def start_workers(arguments: list[str], videos: list[Video], settings: VBenchCon
 
 def sample_videos(videos: list[Video], settings: VBenchConfig, job: JobConfig, policy: PolicyConfig) -> None:
     """Sample this process's share."""
-    pipeline = load_pipeline(job.model, device=job.device, dtype=job.dtype, cpu_offload=job.cpu_offload)
+    pipeline = load_pipeline(job)
     check_size(pipeline, job)
     pipeline.set_progress_bar_config(disable=True)
     enable_cache(pipeline, policy)
