@@ -98,6 +98,9 @@ def save_pipeline(
         scheduler=scheduler,
     )
     pipeline.save_pretrained(folder)
+    # transformers 5 writes its internal name of the tokenizer's class; the public one loads everywhere.
+    for path in (folder / "model_index.json", folder / "tokenizer" / "tokenizer_config.json"):
+        path.write_text(path.read_text().replace("TokenizersBackend", "PreTrainedTokenizerFast"))
 
 
 if __name__ == "__main__":

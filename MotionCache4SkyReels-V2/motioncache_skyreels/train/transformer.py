@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKLWan, SkyReelsV2Transformer3DModel
 from motioncache_eval.scenes import draw_split, render
-from torch import nn
 from tqdm import tqdm
 
 from motioncache_skyreels.train.forward import pad_captions, training_forward
@@ -55,26 +54,42 @@ def create_transformer() -> SkyReelsV2Transformer3DModel:
     )
 
 
-def encode_clips(vae: AutoencoderKLWan, path: Path, *, clips: int, chunks: int, held_out: bool, seed: int) -> LatentSet:
-    """Encode `clips` clips of `chunks` chunks and keep them in `path`; read them from there when they exist."""
-    if path.exists():
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipEncoder:
+    """Encodes procedural clips once and keeps them in a file."""
+
+    vae: AutoencoderKLWan
+    seed: int
+    device: str = "cpu"
+
+    def load(self, path: Path, *, clips: int, chunks: int, held_out: bool) -> LatentSet:
+        """`clips` clips of `chunks` chunks, read from `path` when it exists and else encoded into it."""
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.save(self._encode_all(path.name, clips, chunks, held_out), path)
         return LatentSet(**torch.load(path, weights_only=True))
-    mean = torch.tensor(vae.config.latents_mean).view(1, -1, 1, 1, 1)
-    std = torch.tensor(vae.config.latents_std).view(1, -1, 1, 1, 1)
-    latents, movers, captions = [], [], []
-    for i in tqdm(range(clips), desc=f"encoding {path.name}", mininterval=10):
-        rng = np.random.default_rng((seed, chunks, int(held_out), i))
-        scene = draw_split(rng, held_out=held_out)
-        video, covered = render(scene, rng, frames=4 * (CHUNK * chunks - 1) + 1)
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-            encoded = vae.encode(to_model(video)).latent_dist.mode()
-        latents.append(((encoded.float() - mean) / std)[0].half())
-        movers.append(_mover_latents(covered))
-        captions.append(scene.caption)
-    result = LatentSet(latents=torch.stack(latents), movers=torch.stack(movers), captions=captions)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({"latents": result.latents, "movers": result.movers, "captions": captions}, path)
-    return result
+
+    def _encode_all(self, name: str, clips: int, chunks: int, held_out: bool) -> dict[str, object]:
+        latents, movers, captions = [], [], []
+        for i in tqdm(range(clips), desc=f"encoding {name}", mininterval=10):
+            rng = np.random.default_rng((self.seed, chunks, int(held_out), i))
+            scene = draw_split(rng, held_out=held_out)
+            video, covered = render(scene, rng, frames=4 * (CHUNK * chunks - 1) + 1)
+            latents.append(self._encode(video))
+            movers.append(_mover_latents(covered))
+            captions.append(scene.caption)
+        return {"latents": torch.stack(latents), "movers": torch.stack(movers), "captions": captions}
+
+    @torch.inference_mode()
+    def _encode(self, video: np.ndarray) -> torch.Tensor:
+        """Normalised latents, float16 `[8, frames, 16, 24]` on the host."""
+        config = self.vae.config
+        mean, std = (
+            torch.tensor(v, device=self.device).view(-1, 1, 1, 1) for v in (config.latents_mean, config.latents_std)
+        )
+        with torch.autocast(torch.device(self.device).type, torch.bfloat16):
+            encoded = self.vae.encode(to_model(video).to(self.device)).latent_dist.mode()[0]
+        return ((encoded.float() - mean) / std).half().cpu()
 
 
 def _mover_latents(covered: np.ndarray) -> torch.Tensor:
@@ -119,9 +134,10 @@ def train_transformer(
 ) -> SkyReelsV2Transformer3DModel:
     """Train on clips of one chunk first, then on one chunk and five chunks in turn."""
     data = config.folder.parent / "latents"
-    short = encode_clips(vae, data / "short.pt", clips=short_clips, chunks=1, held_out=False, seed=config.seed)
-    long = encode_clips(vae, data / "long.pt", clips=long_clips, chunks=5, held_out=False, seed=config.seed)
-    check = encode_clips(vae, data / "check.pt", clips=48, chunks=1, held_out=True, seed=config.seed)
+    clips = ClipEncoder(vae=vae.to(config.device), seed=config.seed, device=config.device)
+    short = clips.load(data / "short.pt", clips=short_clips, chunks=1, held_out=False)
+    long = clips.load(data / "long.pt", clips=long_clips, chunks=5, held_out=False)
+    check = clips.load(data / "check.pt", clips=48, chunks=1, held_out=True)
     torch.manual_seed(config.seed)
     model = (initial or create_transformer()).to(config.device)
     tables = [f"blocks.{i}.scale_shift_table" for i in range(len(model.blocks))]
@@ -210,6 +226,3 @@ def _validate(
 def _rotate_words(caption: str, words: tuple[str, ...]) -> str:
     following = dict(zip(words, words[1:] + words[:1], strict=True))
     return " ".join(following.get(word, word) for word in caption.split())
-
-
-__all__ = ["LatentSet", "create_transformer", "encode_clips", "nn", "train_transformer"]
