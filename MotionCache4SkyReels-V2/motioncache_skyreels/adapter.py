@@ -20,12 +20,11 @@ from diffusers.models.transformers.transformer_skyreels_v2 import SkyReelsV2Tran
 from diffusers.utils import apply_lora_scale
 from motioncache.config import MotionCacheConfig, PolicyConfig
 from motioncache.engine import Engine
-from motioncache.errors import MotionCacheError
 from motioncache.policy import Policy
 from motioncache.policy.motioncache import MotionCache
 from motioncache.policy.none import NoCache
 
-from motioncache_skyreels.checks import VideoSize, check_chunks, check_end_frame, check_window
+from motioncache_skyreels.checks import VideoSize, check_chunks, check_end_frame, check_transformer, check_window
 from motioncache_skyreels.flops import SkyReelsCost
 from motioncache_skyreels.packed import Pack, packed_block
 from motioncache_skyreels.polynomials import model_polynomial
@@ -72,10 +71,7 @@ class SkyReelsHook:
 
     def __init__(self, pipeline: Any, config: PolicyConfig) -> None:
         transformer = pipeline.transformer
-        if not isinstance(transformer, SkyReelsV2Transformer3DModel):
-            raise MotionCacheError(
-                f"the pipeline's transformer is a {type(transformer).__name__}; expected SkyReelsV2Transformer3DModel"
-            )
+        check_transformer(transformer)
         self._pipeline = pipeline
         self._transformer = transformer
         self.config = _complete(config, transformer)

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from diffusers import SkyReelsV2Transformer3DModel
 from motioncache.errors import MotionCacheError
+from torch import nn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +76,22 @@ def check_chunks(size: VideoSize) -> None:
         raise MotionCacheError(
             f"num_frames={size.num_frames} does not divide into chunks of {size.chunk} latent frames ({frames} latent "
             f"frames): pass num_frames={' or '.join(map(str, options))}"
+        )
+
+
+def check_transformer(transformer: object) -> None:
+    """Refuse a transformer of another class, and a compiled one."""
+    compiled = isinstance(transformer, nn.Module) and any(
+        getattr(module, "_compiled_call_impl", None) is not None for module in transformer.modules()
+    )
+    if compiled or type(transformer).__name__ == "OptimizedModule":
+        raise MotionCacheError(
+            "the transformer is compiled; the cache hands it a different number of tokens at every step, so it would "
+            "be compiled again and again. Enable the cache on a pipeline that is not compiled"
+        )
+    if not isinstance(transformer, SkyReelsV2Transformer3DModel):
+        raise MotionCacheError(
+            f"the pipeline's transformer is a {type(transformer).__name__}; expected SkyReelsV2Transformer3DModel"
         )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from types import MethodType
 from typing import Any
 
+from motioncache.errors import MotionCacheError
 from torch import nn
 
 _MISSING = object()
@@ -30,9 +31,9 @@ class Patch:
         """Run `forward` in place of the class's own, inside all hooks of `module`."""
         places = [place for place in _places(module) if _is_own_forward(module, _read(place))]
         if not places:
-            raise RuntimeError(
-                f"the forward of {type(module).__name__} has been replaced by something that is neither an accelerate "
-                "nor a diffusers hook; remove it before enabling the cache"
+            raise MotionCacheError(
+                f"the forward of this {type(module).__name__} is taken already: by the cache of another pipeline that "
+                "shares it, or by something that is neither an accelerate nor a diffusers hook; undo that first"
             )
         for holder, name in places:
             setattr(holder, name, forward)

@@ -112,6 +112,34 @@ def test_an_unknown_preset_is_refused() -> None:
 def test_a_forward_that_somebody_replaced_is_refused() -> None:
     pipeline = make_pipeline()
     pipeline.transformer.forward = lambda *a, **k: torch.zeros(1)
-    with pytest.raises(RuntimeError, match="neither an accelerate nor a diffusers hook"):
+    with pytest.raises(MotionCacheError, match="neither an accelerate nor a diffusers hook"):
         motioncache.enable_cache(pipeline, "exact")
     assert "cache_context" not in vars(pipeline.transformer)
+
+
+def test_a_transformer_that_is_cached_through_another_pipeline_is_refused_and_stays_as_it_is() -> None:
+    pipeline = make_pipeline()
+    vanilla = generate(pipeline)
+    other = type(pipeline)(**pipeline.components)
+    other.set_progress_bar_config(disable=True)
+    motioncache.enable_cache(pipeline, "exact")
+    assert torch.equal(generate(other), vanilla)  # its own calls are none of ours
+    with pytest.raises(MotionCacheError, match="cache of another pipeline that shares it"):
+        motioncache.enable_cache(other, "exact")
+    assert (generate(pipeline) - vanilla).abs().max() < 2e-5
+    motioncache.disable_cache(pipeline)
+    assert torch.equal(generate(pipeline), vanilla)
+
+
+def test_a_compiled_transformer_is_refused() -> None:
+    pipeline = make_pipeline()
+    pipeline.transformer.blocks[0].compile()
+    with pytest.raises(MotionCacheError, match="the transformer is compiled"):
+        motioncache.enable_cache(pipeline, "exact")
+
+
+def test_another_transformer_is_refused() -> None:
+    pipeline = make_pipeline()
+    pipeline.transformer = torch.nn.Linear(1, 1)
+    with pytest.raises(MotionCacheError, match="the pipeline's transformer is a Linear"):
+        motioncache.enable_cache(pipeline, "exact")
