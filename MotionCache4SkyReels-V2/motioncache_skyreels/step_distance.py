@@ -37,7 +37,7 @@ class StepDistance:
 
     def between(self, previous: Timesteps, current: Timesteps) -> float | torch.Tensor:
         """A float, or float32 `[frames]` where `distance` is per token and the frames' timesteps differ."""
-        before, now = self._rows(previous), self._rows(current)
+        before, now = self.modulation(previous), self.modulation(current)
         if self._config.distance is Distance.per_chunk:
             change = self._inside(float(relative_l1(now, before)))
             return self._not_negative(polynomial(change, self._config.coefficients))
@@ -50,7 +50,7 @@ class StepDistance:
 
     def relative_change(self, previous: Timesteps, current: Timesteps) -> float:
         """The change before the polynomial, for calibration."""
-        return float(relative_l1(self._rows(current), self._rows(previous)))
+        return float(relative_l1(self.modulation(current), self.modulation(previous)))
 
     def _inside(self, change: float) -> float:
         if not (self._config.clamp_distance and self._config.fit_range):
@@ -61,8 +61,8 @@ class StepDistance:
     def _not_negative(self, distance: float) -> float:
         return max(distance, 0.0) if self._config.clamp_distance else distance
 
-    def _rows(self, timesteps: Timesteps) -> torch.Tensor:
-        """Modulation of each latent frame, float32 `[frames, 6, channels]`."""
+    def modulation(self, timesteps: Timesteps) -> torch.Tensor:
+        """Modulation of each latent frame, frame rate included, float32 `[frames, 6, channels]`."""
         missing = [t for t in dict.fromkeys(timesteps) if t not in self._modulations]
         if missing:
             self._modulations.update(zip(missing, self._modulate(missing), strict=True))

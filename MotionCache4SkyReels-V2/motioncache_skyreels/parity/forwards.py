@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from diffusers import SkyReelsV2Transformer3DModel
+from motioncache.config import MotionCacheConfig
 from motioncache.engine import Engine
 from motioncache.policy import Decision, Memory, Proposal, Request
 from motioncache.policy.none import NoCache
@@ -14,6 +15,7 @@ from motioncache_skyreels.parity.golden import Golden, build_transformer
 from motioncache_skyreels.parity.report import FileReport, Tolerance
 from motioncache_skyreels.schedule import Schedule
 from motioncache_skyreels.seam import Patch
+from motioncache_skyreels.step_distance import StepDistance
 from motioncache_skyreels.window import Window
 
 
@@ -50,6 +52,9 @@ def check_forward(golden: Golden) -> FileReport:
     transformer = build_transformer(golden.sibling("weights_diffusers.safetensors"))
     frames, chunk_frames = tensors["t"].shape[1], tensors["e0_last_chunk_per_frame"].shape[1]
     due = tensors["sel_idx"]
+    distance = StepDistance(transformer, MotionCacheConfig(), golden.about["fps_index"])
+    modulation = distance.modulation(tuple(tensors["t_mixed"][0, -chunk_frames:].tolist()))
+    report.compare("e0_last_chunk_per_frame", modulation[None], tensors["e0_last_chunk_per_frame"], Tolerance.latents)
     patch_blocks(Patch(), transformer)
     full = _run(transformer, golden, NoCache(), [("x", "t")], frames, causal=False)
     report.compare("noncausal", full, tensors["noncausal"], Tolerance.latents)
