@@ -1,17 +1,34 @@
-"""Draws the benchmark's prompts: captions of the validation split, which no training clip ever had.
+"""Draws prompts from the grammar of the captions, once; the files are part of the repository.
 
-Run once: `python benchmarks/draw_prompts.py > benchmarks/prompts.txt`.
+`python benchmarks/draw_prompts.py benchmark > benchmarks/prompts.txt`: the validation split, which no training clip had.
+`python benchmarks/draw_prompts.py calibration > benchmarks/calibration_prompts.txt`: the training split.
 """
 
+import sys
+
 import numpy as np
+
 from motioncache_eval.scenes import draw_split
 
-COUNTS = {"mover": 14, "still": 4, "two": 3, "pan": 3}
+COUNTS = {
+    "benchmark": {"mover": 14, "still": 4, "two": 3, "pan": 3},
+    "calibration": {"mover": 4, "still": 1, "pan": 1},
+}
 
-if __name__ == "__main__":
+
+def draw(name: str) -> list[str]:
+    """The captions of one file, without repetitions."""
     rng = np.random.default_rng(2605)
-    for kind, count in COUNTS.items():
+    drawn: list[str] = []
+    for kind, count in COUNTS[name].items():
         captions: set[str] = set()
         while len(captions) < count:
-            captions.add(draw_split(rng, held_out=True, kind=kind).caption)
-        print("\n".join(sorted(captions)))
+            captions.add(draw_split(rng, held_out=name == "benchmark", kind=kind).caption)
+        drawn += sorted(captions)
+    return drawn
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2 or sys.argv[1] not in COUNTS:
+        sys.exit(__doc__)
+    print("\n".join(draw(sys.argv[1])))
