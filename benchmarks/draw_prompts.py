@@ -7,7 +7,6 @@
 import sys
 
 import numpy as np
-
 from motioncache_eval.scenes import draw_split
 
 COUNTS = {

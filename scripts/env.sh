@@ -55,10 +55,15 @@ make_venv() { # REQUIREMENTS
 }
 
 find_python() { # REQUIREMENTS [MODULE...]
-    local requirements="$1" active="${PYTHON:-python3}"
+    local requirements="$1" active
     shift
+    active="$(command -v "${PYTHON:-python3}" || true)"
+    case "$active" in
+    "" | /*) ;;
+    *) active="$PWD/$active" ;;
+    esac
     # shellcheck disable=SC2086
-    if command -v "$active" >/dev/null 2>&1 && has_modules "$active" $RUNTIME_MODULES "$@"; then
+    if [ -n "$active" ] && has_modules "$active" $RUNTIME_MODULES "$@"; then
         PYTHON="$active"
     else
         make_venv "$requirements"

@@ -7,10 +7,12 @@ from typing import Any
 import motioncache
 import pytest
 import torch
+from diffusers import SkyReelsV2DiffusionForcingVideoToVideoPipeline
 from motioncache import MotionCacheConfig, MotionCacheError
 from motioncache.api import get_hook
 from motioncache.config import Distance
 from motioncache.motion import Normalisation
+from motioncache.trace import Phase
 
 from .conftest import embeddings, generate, make_pipeline
 
@@ -249,6 +251,31 @@ def test_quirks_change_the_result(config: Make) -> None:
         with motioncache.cached(pipeline, config(reference_quirks=quirks)):
             results.append(generate(pipeline))
     assert (results[0] - results[1]).abs().max() > 1e-3
+
+
+def test_a_prompt_is_projected_once_per_window(config: Make) -> None:
+    pipeline = make_pipeline()
+    calls: list[int] = []
+    pipeline.transformer.blocks[0].attn2.to_k.register_forward_hook(lambda *_: calls.append(1))
+    with motioncache.cached(pipeline, config()):
+        generate(pipeline, num_frames=137, overlap_history=17)
+    assert len(calls) == 2 * 2  # two branches, two windows
+
+
+def test_video_to_video_goes_through_all_phases(config: Make) -> None:
+    pipeline = make_pipeline(SkyReelsV2DiffusionForcingVideoToVideoPipeline)
+    video = torch.rand(21, 3, 16, 32, generator=torch.Generator().manual_seed(3))
+    with motioncache.cached(pipeline, config()):
+        generate(pipeline, video=video, overlap_history=17, num_frames=137, addnoise_condition=20)
+        records = get_hook(pipeline).engine.trace.records
+    assert {record.phase for record in records} == {
+        Phase.prefix,
+        Phase.finished,
+        Phase.warmup,
+        Phase.chunk,
+        Phase.token,
+    }
+    assert {record.window for record in records} == {0, 1}
 
 
 def test_summary_counts_every_chunk_and_prints(config: Make) -> None:
