@@ -1,6 +1,6 @@
 """Draws prompts from the grammar of the captions, once; the files are part of the repository.
 
-`python benchmarks/draw_prompts.py benchmark > benchmarks/prompts.txt`: the validation split, which no training clip had.
+`python benchmarks/draw_prompts.py benchmark > benchmarks/prompts.txt`: the validation split, in no training clip.
 `python benchmarks/draw_prompts.py calibration > benchmarks/calibration_prompts.txt`: the training split.
 """
 

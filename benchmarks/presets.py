@@ -149,15 +149,18 @@ def detection_line(runs: list[dict[str, dict]]) -> str:
     found = [(run["prompt"], run["results"]["vanilla"]["detected"]) for run in single]
     background = sum(f"{d['background']} background" in prompt for prompt, d in found)
     colour = sum(d["colour"] is not None and f"a {d['colour']} " in prompt for prompt, d in found)
+    shape = sum(d["shape"] is not None and f" {d['shape']} " in prompt for prompt, d in found)
     moving = [(prompt, d) for prompt, d in found if " moving " in prompt]
     moves = sum(d["direction"] is not None for _, d in moving)
     right = sum(d["direction"] is not None and f"moving {d['direction']} " in prompt for prompt, d in moving)
     still = [d for prompt, d in found if " resting " in prompt]
     rests = sum(d["direction"] is None for d in still)
+    steady = statistics.median(d["background_db"] for _, d in found)
     return (
-        f"The uncached videos of one shape against their captions: background right {background} of {len(found)}, "
-        f"colour {colour} of {len(found)}, moving {moves} of {len(moving)}, in the right direction {right} of "
-        f"{len(moving)} (chance 1 in 4), resting where it should {rests} of {len(still)}."
+        f"The uncached videos of one shape against their captions: background right in {background} of {len(found)}, "
+        f"colour in {colour} of {len(found)}, shape in {shape} of {len(found)} (chance 1 in 2), moving in {moves} of "
+        f"{len(moving)}, in the right direction in {right} of {len(moving)} (chance 1 in 4), at rest where it should "
+        f"be in {rests} of {len(still)}; background steady to {steady:.1f} dB from frame to frame (median)."
     )
 
 
