@@ -12,15 +12,12 @@ ratios within one process.
 
 import argparse
 import json
-import platform
 import statistics
 import sys
 from dataclasses import asdict, replace
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 from motioncache.api import resolve_preset
 from motioncache_eval.detector import detect
@@ -31,6 +28,7 @@ from motioncache_skyreels.calibrate import read_prompts
 from motioncache_skyreels.cli import quiet_libraries
 from motioncache_skyreels.job.config import JobConfig, load_job
 from motioncache_skyreels.job.load import load_pipeline
+from motioncache_skyreels.job.report import environment, write_json
 from motioncache_skyreels.job.sample import decode, sample, warm_up
 
 HERE = Path(__file__).resolve().parent
@@ -72,12 +70,7 @@ def measure(prompt: str, index: int, job: JobConfig, pipeline: object) -> dict[s
         "detected": asdict(detect(frames)),
     }
     np.savez_compressed(RESULTS / f"{index:02d}.npz", frames=frames[list(SHEET_FRAMES)])
-    return {"prompt": prompt, "config": asdict(job), "machine": machine(), "results": results}
-
-
-def machine() -> dict[str, object]:
-    packages = {package: version(package) for package in ("motioncache", "torch", "diffusers", "transformers")}
-    return {**packages, "python": platform.python_version(), "threads": torch.get_num_threads()}
+    return {"prompt": prompt, "config": asdict(job), **environment(job.device), "results": results}
 
 
 def run(share: str, overrides: list[str]) -> None:
@@ -94,9 +87,7 @@ def run(share: str, overrides: list[str]) -> None:
         if index % parts != part or path.exists():
             continue
         result = measure(prompt, index, job, pipeline)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(result, indent=1, default=_plain) + "\n")
-        temporary.replace(path)
+        write_json(path, result)
         print(f"{index:02d} {prompt}", flush=True)
 
 
@@ -177,10 +168,6 @@ def contact_sheet(runs: list[dict[str, dict]]) -> None:
         axis.imshow(np.concatenate(list(np.pad(strip, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=255)), axis=1))
         axis.set_title(run["prompt"], fontsize=8)
     figure.savefig(RESULTS.parent / "contact_sheet.png", dpi=80)
-
-
-def _plain(value: object) -> object:
-    return getattr(value, "value", str(value))
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """MotionCache: training-free acceleration of autoregressive video diffusion (arXiv 2605.01725)."""
 
-from motioncache.api import cached, disable_cache, enable_cache, summary
+from motioncache.api import cached, disable_cache, enable_cache, last_trace, summary
 from motioncache.config import MotionCacheConfig, NoCacheConfig, PolicyConfig, load_config
 from motioncache.errors import ConfigError, MotionCacheError
 from motioncache.summary import ChunkSummary, Summary
@@ -16,6 +16,7 @@ __all__ = [
     "cached",
     "disable_cache",
     "enable_cache",
+    "last_trace",
     "load_config",
     "summary",
 ]

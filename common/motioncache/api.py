@@ -10,6 +10,7 @@ from motioncache.config import PolicyConfig, load_config
 from motioncache.engine import Engine
 from motioncache.errors import MotionCacheError
 from motioncache.summary import Cost, Summary, summarise
+from motioncache.trace import Trace
 
 _ATTRIBUTE = "_motioncache"
 
@@ -70,6 +71,11 @@ def summary(pipeline: object) -> Summary:
     """What the cache did in the pipeline's last video; printable."""
     hook = get_hook(pipeline)
     return summarise(hook.engine.trace, hook.cost())
+
+
+def last_trace(pipeline: object) -> Trace:
+    """What was computed in the pipeline's last video: a record per iteration, chunk and CFG branch."""
+    return get_hook(pipeline).engine.trace
 
 
 class Statistics:

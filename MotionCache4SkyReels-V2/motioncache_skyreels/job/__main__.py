@@ -1,14 +1,10 @@
 """Command line of the main job: `python -m motioncache_skyreels.job CONFIG.yaml [key=value ...]`."""
 
-import json
 import os
-import platform
 import sys
 import time
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers import SkyReelsV2DiffusionForcingPipeline
@@ -24,9 +20,9 @@ from motioncache_skyreels.cli import run_command, show_usage
 from motioncache_skyreels.job.config import JobConfig, load_job
 from motioncache_skyreels.job.load import check_size, load_pipeline
 from motioncache_skyreels.job.motion_map import MotionRecorder
+from motioncache_skyreels.job.report import environment, write_json
 from motioncache_skyreels.job.sample import Sample, decode, sample, warm_up
 
-PACKAGES = ("motioncache", "torch", "diffusers", "transformers")
 WATCHABLE_WIDTH = 320
 
 
@@ -60,7 +56,16 @@ def run(job: JobConfig) -> int:
     assert trace is not None
     motion = recorder.motion_map(trace, to_uint8(videos[name]))
     draw_decisions(folder / "decisions.png", trace, motion, title=f"{name}: what was computed (cond branch)")
-    write_report(folder / "run.json", job, chosen, results, time.perf_counter() - started)
+    chunks = {tier: taken.summary.chunks for tier, taken in samples.items() if taken.summary is not None}
+    report = {
+        "config": asdict(job),
+        "policy": {"name": type(chosen).__name__, **asdict(chosen)},
+        **environment(job.device),
+        "results": results,
+        "chunks": {tier: [asdict(chunk) for chunk in rows] for tier, rows in chunks.items()},
+        "seconds_of_whole_run": time.perf_counter() - started,
+    }
+    write_json(folder / "run.json", report)
     print_table(results)
     print(f"results are in {folder}")
     return 0
@@ -136,26 +141,6 @@ def create_folder(output: Path, preset: str) -> Path:
     raise MotionCacheError(f"{output} holds a hundred runs of this second; wait a moment")
 
 
-def write_report(
-    path: Path, job: JobConfig, policy: PolicyConfig, results: dict[str, dict[str, float]], seconds: float
-) -> None:
-    """`run.json`: the configuration, versions, machine, and results per tier."""
-    report = {
-        "config": asdict(job),
-        "policy": {"name": type(policy).__name__, **asdict(policy)},
-        "versions": {package: version(package) for package in PACKAGES} | {"python": platform.python_version()},
-        "machine": {
-            "device": torch.cuda.get_device_name(job.device) if job.device.startswith("cuda") else "cpu",
-            "threads": torch.get_num_threads(),
-        },
-        "results": results,
-        "seconds_of_whole_run": seconds,
-    }
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(report, indent=2, default=_plain) + "\n")
-    temporary.replace(path)
-
-
 def print_table(results: dict[str, dict[str, float]]) -> None:
     """Seconds, speed-up, FLOPs and fidelity of every tier."""
     print(f"\n{'':12s}{'seconds':>9s}{'speed-up':>10s}{'TFLOPs':>10s}{'computed':>10s}{'PSNR dB':>9s}{'SSIM':>8s}")
@@ -165,10 +150,6 @@ def print_table(results: dict[str, dict[str, float]]) -> None:
             f"{r['psnr_db']:9.2f}{r['ssim']:8.4f}"
         )
     print("PSNR and SSIM against vanilla, on decoded frames; 120 dB stands for identical\n")
-
-
-def _plain(value: Any) -> Any:
-    return value.value
 
 
 if __name__ == "__main__":
