@@ -7,6 +7,7 @@
 import sys
 
 import numpy as np
+
 from motioncache_eval.scenes import draw_split
 
 COUNTS = {

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+
 from motioncache.api import resolve_preset
 from motioncache_eval.detector import detect
 from motioncache_eval.metrics import fidelity, psnr_of_frames

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from motioncache import MotionCacheConfig
 from motioncache.config import parse_policy, structured
 from motioncache_skyreels.job.config import JobConfig, load_job

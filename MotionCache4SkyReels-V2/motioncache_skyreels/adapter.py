@@ -18,17 +18,17 @@ from diffusers import (
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
 from diffusers.models.transformers.transformer_skyreels_v2 import SkyReelsV2TransformerBlock
 from diffusers.utils import apply_lora_scale
+
 from motioncache.config import MotionCacheConfig, PolicyConfig
 from motioncache.engine import Engine
 from motioncache.policy import Policy
 from motioncache.policy.motioncache import MotionCache
 from motioncache.policy.none import NoCache
-
 from motioncache_skyreels.checks import VideoSize, check_chunks, check_end_frame, check_transformer, check_window
 from motioncache_skyreels.flops import SkyReelsCost
 from motioncache_skyreels.packed import Pack, packed_block
 from motioncache_skyreels.polynomials import model_polynomial
-from motioncache_skyreels.schedule import Schedule
+from motioncache_skyreels.schedule import Matrices, Schedule
 from motioncache_skyreels.seam import Patch
 from motioncache_skyreels.step_distance import DistanceTable, StepDistance
 from motioncache_skyreels.window import BRANCHES, Window
@@ -77,7 +77,7 @@ class SkyReelsHook:
         self.config = _complete(config, transformer)
         self.engine = Engine(_policy(self.config))
         self._window: Window | None = None
-        self._pending: dict[str, Any] | None = None
+        self._pending: Matrices | None = None
         self._branch: str | None = None
         self._words = 512
         self._patch = Patch()
@@ -124,18 +124,16 @@ class SkyReelsHook:
         return original(*args, **kwargs)
 
     def _generate_timestep_matrix(self, original: Any, *args: Any, **kwargs: Any) -> Any:
-        """Called once per window, right before its loop. The matrices are kept, not copied: an image-to-video call
-        edits them afterwards, so the schedule is made at the window's first forward."""
+        """Called once per window, right before its loop; the window is opened at its first forward."""
         result = original(*args, **kwargs)
-        step_matrix, _, update_mask, valid_interval = result
         self._window = None
         self.engine.end_window()  # for a window that the user interrupted
-        self._pending = {
-            "step_matrix": step_matrix,
-            "update_mask": update_mask,
-            "valid_interval": valid_interval,
-            "prefix_frames": int(args[4] if len(args) > 4 else kwargs.get("num_pre_ready", 0)),
-        }
+        self._pending = Matrices(
+            timesteps=result[0],
+            update_mask=result[2],
+            valid_interval=result[3],
+            prefix_frames=int(signature(original).bind(*args, **kwargs).arguments.get("num_pre_ready", 0)),
+        )
         return result
 
     @contextmanager
@@ -187,23 +185,17 @@ class SkyReelsHook:
 
     def _open_window(self, hidden_states: torch.Tensor, fps: Sequence[int] | None) -> Window:
         if self._pending is not None:
-            pending, self._pending = self._pending, None
-            self._window = self._new_window(pending, frames=hidden_states.shape[2], fps=fps)
+            matrices, self._pending = self._pending, None
+            self._window = self._new_window(matrices, frames=hidden_states.shape[2], fps=fps)
         assert self._window is not None
         return self._window
 
-    def _new_window(self, pending: dict[str, Any], *, frames: int, fps: Sequence[int] | None) -> Window:
+    def _new_window(self, matrices: Matrices, *, frames: int, fps: Sequence[int] | None) -> Window:
         block = self._transformer.config.num_frame_per_block
         causal = block > 1
-        check_window(pending, frames=frames, causal=causal, chunk_frames=block)
+        check_window(matrices, frames=frames, causal=causal, chunk_frames=block)
         quirks = isinstance(self.config, MotionCacheConfig) and self.config.reference_quirks
-        schedule = Schedule(
-            pending["step_matrix"],
-            pending["update_mask"],
-            prefix_frames=pending["prefix_frames"],
-            chunk_frames=block if causal else frames,
-            finished_visits=not quirks,
-        )
+        schedule = Schedule(matrices, chunk_frames=block if causal else frames, finished_visits=not quirks)
         distances: DistanceTable = {}
         if isinstance(self.config, MotionCacheConfig):
             index = fps[0] if fps is not None and self._transformer.config.inject_sample_info else None

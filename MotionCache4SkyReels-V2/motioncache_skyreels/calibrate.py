@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import SkyReelsV2DiffusionForcingPipeline
+
 from motioncache.api import cached, get_hook
 from motioncache.config import MotionCacheConfig, NoCacheConfig
 from motioncache.distance import relative_l1
@@ -23,7 +24,6 @@ from motioncache.engine import Task
 from motioncache.errors import MotionCacheError
 from motioncache.policy.none import NoCache
 from motioncache.state import ChunkState
-
 from motioncache_skyreels.cli import run_command
 from motioncache_skyreels.job.config import JobConfig, load_job
 from motioncache_skyreels.job.load import check_size, load_pipeline

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from diffusers import SkyReelsV2Transformer3DModel
-from motioncache.errors import MotionCacheError
 from torch import nn
+
+from motioncache.errors import MotionCacheError
+from motioncache_skyreels.schedule import Matrices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,26 +105,25 @@ def check_end_frame(size: VideoSize, last_image: object) -> None:
         )
 
 
-def check_window(pending: Mapping[str, Any], *, frames: int, causal: bool, chunk_frames: int) -> None:
+def check_window(matrices: Matrices, *, frames: int, causal: bool, chunk_frames: int) -> None:
     """Refuse a schedule that the cache cannot follow.
 
     Args:
-        pending: what `generate_timestep_matrix` returned, and the number of given latent frames.
         frames: latent frames that the transformer was called with.
         chunk_frames: latent frames of a chunk where attention is block-causal.
     """
-    if any(tuple(interval) != (0, frames) for interval in pending["valid_interval"]):
+    if any(tuple(interval) != (0, frames) for interval in matrices.valid_interval):
         raise MotionCacheError(
             "this call moves its attention window while it denoises, which the cache does not support; pass "
             "base_num_frames of at least num_frames, or overlap_history for a long video"
         )
-    if causal and pending["prefix_frames"] % chunk_frames:
+    if causal and matrices.prefix_frames % chunk_frames:
         raise MotionCacheError(
-            f"{pending['prefix_frames']} given latent frames do not fill chunks of {chunk_frames}: diffusers would "
+            f"{matrices.prefix_frames} given latent frames do not fill chunks of {chunk_frames}: diffusers would "
             "overwrite them. Give whole chunks, or sample synchronously with full attention: ar_step=0, "
             "causal_block_size=1"
         )
-    mask: torch.Tensor = pending["update_mask"]
+    mask = matrices.update_mask
     started = mask[:, mask.any(dim=0)]
     if not causal and bool((started != started[:, :1]).any()):
         raise MotionCacheError(

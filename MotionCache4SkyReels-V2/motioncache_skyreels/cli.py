@@ -4,8 +4,9 @@ import sys
 from collections.abc import Callable
 
 from diffusers.utils import logging as diffusers_logging
-from motioncache.errors import MotionCacheError
 from transformers.utils import logging as transformers_logging
+
+from motioncache.errors import MotionCacheError
 
 
 def run_command(command: Callable[[], int]) -> int:

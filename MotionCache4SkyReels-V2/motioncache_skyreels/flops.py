@@ -6,6 +6,7 @@ from math import prod
 from typing import Any
 
 from diffusers import SkyReelsV2Transformer3DModel
+
 from motioncache.trace import Record, Trace, WindowShape
 
 

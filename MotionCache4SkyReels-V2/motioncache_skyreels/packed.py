@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from diffusers.models.attention_dispatch import dispatch_attention_fn
 from diffusers.models.transformers.transformer_skyreels_v2 import SkyReelsV2Attention, SkyReelsV2TransformerBlock
+
 from motioncache.kv_cache import KVCache
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from diffusers import SkyReelsV2Transformer3DModel
+
 from motioncache.config import read_yaml, structured
 from motioncache.errors import MotionCacheError
 

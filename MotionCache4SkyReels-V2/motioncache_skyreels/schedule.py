@@ -3,8 +3,22 @@
 from dataclasses import dataclass
 
 import torch
+
 from motioncache.errors import MotionCacheError
 from motioncache.trace import Phase
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matrices:
+    """What the pipeline's `generate_timestep_matrix` returned for a window, and how many latent frames are given.
+
+    An image-to-video call edits the tensors before its first forward: keep them, and read them only then.
+    """
+
+    timesteps: torch.Tensor
+    update_mask: torch.Tensor
+    valid_interval: list[tuple[int, int]]
+    prefix_frames: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,30 +37,21 @@ class Schedule:
     later chunks attend to its clean keys and values. A window with full attention is a single chunk.
 
     Args:
-        timesteps: int64 `[iterations, frames]`, the timestep of every latent frame.
-        update_mask: bool `[iterations, frames]`, the frames that advance.
-        prefix_frames: latent frames that are given.
+        matrices: int64 timesteps and bool update mask, both `[iterations, frames]`, and the given latent frames.
         chunk_frames: latent frames of a chunk; `frames` for full attention.
         finished_visits: False leaves finished chunks with the keys and values of their last computed step, as the
             published code does.
     """
 
-    def __init__(
-        self,
-        timesteps: torch.Tensor,
-        update_mask: torch.Tensor,
-        *,
-        prefix_frames: int,
-        chunk_frames: int,
-        finished_visits: bool = True,
-    ) -> None:
-        self.timesteps: list[tuple[int, ...]] = [tuple(row) for row in timesteps.tolist()]
-        self.iterations, frames = update_mask.shape
+    def __init__(self, matrices: Matrices, *, chunk_frames: int, finished_visits: bool = True) -> None:
+        self._timesteps: list[tuple[int, ...]] = [tuple(row) for row in matrices.timesteps.tolist()]
+        self.iterations, frames = matrices.update_mask.shape
         self.chunk_frames = chunk_frames
-        advances = update_mask.cpu().unflatten(1, (frames // chunk_frames, chunk_frames))  # [iterations, chunks, f]
+        chunks = (frames // chunk_frames, chunk_frames)
+        advances = matrices.update_mask.cpu().unflatten(1, chunks)  # [iterations, chunks, chunk_frames]
         self._active: list[list[bool]] = advances.any(dim=2).tolist()
         self._check_whole_chunks(advances)
-        self._prefix_chunks = prefix_frames // chunk_frames
+        self._prefix_chunks = matrices.prefix_frames // chunk_frames
         self._finished_visits = finished_visits
 
     def visits(self, iteration: int) -> list[Visit]:
@@ -67,7 +72,7 @@ class Schedule:
 
     def chunk_timesteps(self, iteration: int, chunk: int) -> tuple[int, ...]:
         """Timesteps of the chunk's latent frames."""
-        return self.timesteps[iteration][chunk * self.chunk_frames : (chunk + 1) * self.chunk_frames]
+        return self._timesteps[iteration][chunk * self.chunk_frames : (chunk + 1) * self.chunk_frames]
 
     def previous_timesteps(self, iteration: int, chunk: int) -> tuple[int, ...] | None:
         """Timesteps of the chunk at its previous denoise step; None at its first."""

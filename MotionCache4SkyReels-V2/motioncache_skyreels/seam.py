@@ -9,8 +9,9 @@ from collections.abc import Callable
 from types import MethodType
 from typing import Any
 
-from motioncache.errors import MotionCacheError
 from torch import nn
+
+from motioncache.errors import MotionCacheError
 
 _MISSING = object()
 

@@ -8,11 +8,12 @@ from collections.abc import Iterable
 
 import torch
 from diffusers import SkyReelsV2Transformer3DModel
+from torch import nn
+from torch.nn.functional import linear, silu
+
 from motioncache.config import Distance, MotionCacheConfig
 from motioncache.distance import polynomial, polynomial_per_token, relative_l1
 from motioncache.errors import MotionCacheError
-from torch import nn
-from torch.nn.functional import linear, silu
 
 Timesteps = tuple[int, ...]
 DistanceTable = dict[tuple[Timesteps, Timesteps], float | torch.Tensor]

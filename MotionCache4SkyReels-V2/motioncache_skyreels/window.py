@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import torch
 from diffusers import SkyReelsV2Transformer3DModel
+
 from motioncache.engine import Engine, Task, Work
 from motioncache.errors import MotionCacheError
 from motioncache.grid import TokenGrid
 from motioncache.kv_cache import KVCache
 from motioncache.trace import WindowShape
-
 from motioncache_skyreels.packed import Pack, Segment, TextContext, modulate
 from motioncache_skyreels.schedule import Schedule
 from motioncache_skyreels.step_distance import DistanceTable

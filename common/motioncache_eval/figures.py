@@ -10,8 +10,9 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from motioncache.trace import Phase, Record, Trace
 from numpy.typing import NDArray
+
+from motioncache.trace import Phase, Record, Trace
 
 COMPUTED, PARTIAL, REUSED = "#b8322a", "#eda33b", "#d9dee5"
 

@@ -2,6 +2,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from motioncache import ConfigError, MotionCacheConfig, NoCacheConfig, load_config
 from motioncache.config import Distance, parse_overrides, parse_policy
 from motioncache.motion import Normalisation

@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from motioncache.distance import polynomial, polynomial_per_token, relative_l1
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 import torch
+
 from motioncache.engine import Engine, Work
 from motioncache.grid import TokenGrid
 from motioncache.policy import Decision, Memory, Proposal, Request, all_or_none

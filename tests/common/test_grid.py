@@ -1,4 +1,5 @@
 import pytest
+
 from motioncache.errors import MotionCacheError
 from motioncache.grid import TokenGrid
 

@@ -1,4 +1,5 @@
 import torch
+
 from motioncache.kv_cache import KVCache
 
 

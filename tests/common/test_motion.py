@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from motioncache.motion import Normalisation, motion_score, motion_weight, temporal_vote
 
 

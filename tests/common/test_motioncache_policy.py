@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from motioncache.config import Distance, MotionCacheConfig
 from motioncache.grid import TokenGrid
 from motioncache.motion import Normalisation

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from motioncache_eval.detector import detect
 from motioncache_eval.scenes import SPEEDS, draw_scene, render
 

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib import image
+
 from motioncache.grid import TokenGrid
 from motioncache.trace import Phase, Record, Trace, WindowShape
 from motioncache_eval.figures import MotionMap, draw_decisions

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+
 from motioncache_eval.metrics import fidelity, psnr, psnr_of_frames, ssim
 
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from motioncache_eval.scenes import KINDS, Mover, Scene, draw_scene, draw_split, render
 
 

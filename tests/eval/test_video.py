@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
 from motioncache_eval.video import enlarge, read_video, side_by_side, to_uint8, write_mp4
 
 

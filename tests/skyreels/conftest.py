@@ -12,6 +12,7 @@ from diffusers import (
     SkyReelsV2Transformer3DModel,
     UniPCMultistepScheduler,
 )
+
 from motioncache import MotionCacheConfig
 from motioncache_skyreels.train.text import TEXT_DIM, create_text_encoder, create_tokenizer
 

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+
 from motioncache.config import structured
 from motioncache.distance import polynomial
 from motioncache.errors import MotionCacheError

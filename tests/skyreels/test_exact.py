@@ -2,10 +2,11 @@
 
 from typing import Any
 
-import motioncache
 import pytest
 import torch
 from diffusers import SkyReelsV2DiffusionForcingVideoToVideoPipeline
+
+import motioncache
 from motioncache.trace import Phase
 
 from .conftest import embeddings, generate, make_pipeline

@@ -3,14 +3,15 @@
 from collections.abc import Callable
 from typing import Any
 
-import motioncache
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+import motioncache
 from motioncache import MotionCacheConfig
 from motioncache.api import get_hook
 from motioncache_skyreels.flops import SkyReelsCost
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from .conftest import generate, make_pipeline
 

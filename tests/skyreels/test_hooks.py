@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
-import motioncache
 import pytest
 import torch
 from accelerate import cpu_offload_with_hook
 from accelerate.hooks import remove_hook_from_module
-from motioncache import MotionCacheConfig
 from peft import LoraConfig
+
+import motioncache
+from motioncache import MotionCacheConfig
 
 from .conftest import generate, make_pipeline
 

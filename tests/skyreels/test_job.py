@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+
 from motioncache_eval.video import read_video
 from motioncache_skyreels.job.__main__ import main
 from motioncache_skyreels.job.config import load_job
 from motioncache_skyreels.job.load import load_pipeline
-from safetensors.torch import load_file, save_file
 
 from .conftest import SMALL
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+
 from motioncache_skyreels.parity.__main__ import CHECKS, INPUTS, check_folder, main
 from motioncache_skyreels.parity.report import FileReport, Tolerance
-from safetensors.torch import load_file, save_file
 
 FIXTURES = Path(os.environ.get("MOTIONCACHE_FIXTURES", Path(__file__).parents[3] / "shared" / "fixtures")) / "skyreels"
 

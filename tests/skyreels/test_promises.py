@@ -4,10 +4,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import motioncache
 import pytest
 import torch
 from diffusers import SkyReelsV2DiffusionForcingVideoToVideoPipeline
+
+import motioncache
 from motioncache import MotionCacheConfig, MotionCacheError
 from motioncache.api import get_hook
 from motioncache.config import Distance

@@ -3,12 +3,13 @@
 import re
 from typing import Any
 
-import motioncache
 import pytest
 import torch
 from diffusers import SkyReelsV2DiffusionForcingImageToVideoPipeline
-from motioncache import MotionCacheConfig, MotionCacheError
 from PIL import Image
+
+import motioncache
+from motioncache import MotionCacheConfig, MotionCacheError
 
 from .conftest import COEFFICIENTS, generate, make_pipeline
 

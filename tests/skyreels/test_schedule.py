@@ -1,8 +1,9 @@
 """The visits of a window, against a matrix small enough to read."""
 
 import torch
+
 from motioncache.trace import Phase
-from motioncache_skyreels.schedule import Schedule, Visit
+from motioncache_skyreels.schedule import Matrices, Schedule, Visit
 
 
 def schedule(prefix_chunks: int = 0, *, finished_visits: bool = True) -> Schedule:
@@ -10,7 +11,8 @@ def schedule(prefix_chunks: int = 0, *, finished_visits: bool = True) -> Schedul
     rows = ["a..", "aa.", "faa", "ffa"] if not prefix_chunks else ["pa.", "paa", "pfa"]
     active = torch.tensor([[c == "a" for c in row] for row in rows]).repeat_interleave(2, 1)
     timesteps = torch.where(active, 500, 0)
-    return Schedule(timesteps, active, prefix_frames=2 * prefix_chunks, chunk_frames=2, finished_visits=finished_visits)
+    matrices = Matrices(timesteps=timesteps, update_mask=active, valid_interval=[], prefix_frames=2 * prefix_chunks)
+    return Schedule(matrices, chunk_frames=2, finished_visits=finished_visits)
 
 
 def test_chunks_are_visited_while_active_and_once_when_finished() -> None:

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-import motioncache
 import pytest
 import torch
 from diffusers import SkyReelsV2DiffusionForcingPipeline
+
+import motioncache
 from motioncache_eval.detector import detect
 from motioncache_eval.video import to_uint8
 from motioncache_skyreels.job.config import JobConfig

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import SkyReelsV2DiffusionForcingPipeline
+
 from motioncache_skyreels.train import transformer as part
 from motioncache_skyreels.train.__main__ import save_pipeline
 from motioncache_skyreels.train.forward import pad_captions, training_forward

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from motioncache.errors import ConfigError
 from motioncache_eval.video import read_video
 from motioncache_skyreels.vbench.__main__ import main, video_seed

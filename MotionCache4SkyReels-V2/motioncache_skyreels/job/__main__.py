@@ -8,13 +8,13 @@ from pathlib import Path
 
 import torch
 from diffusers import SkyReelsV2DiffusionForcingPipeline
+
 from motioncache.api import find_adapter, resolve_preset
 from motioncache.config import NoCacheConfig, PolicyConfig
 from motioncache.errors import MotionCacheError
 from motioncache_eval.figures import draw_decisions
 from motioncache_eval.metrics import fidelity
 from motioncache_eval.video import enlarge, side_by_side, to_uint8, write_mp4
-
 from motioncache_skyreels.adapter import SkyReelsAdapter
 from motioncache_skyreels.cli import run_command, show_usage
 from motioncache_skyreels.job.config import JobConfig, load_job

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from motioncache.config import parse_overrides, read_yaml, structured
 from motioncache.errors import ConfigError
-from omegaconf import OmegaConf
 
 DTYPES = ("float32", "bfloat16", "float16")
 

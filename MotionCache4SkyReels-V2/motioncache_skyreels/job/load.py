@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKLWan, SkyReelsV2DiffusionForcingPipeline, SkyReelsV2Transformer3DModel
-from motioncache.errors import MotionCacheError
 from transformers import UMT5EncoderModel
 
+from motioncache.errors import MotionCacheError
 from motioncache_skyreels.checks import VideoSize, check_chunks
 from motioncache_skyreels.job.config import JobConfig
 

@@ -4,13 +4,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+
 from motioncache.engine import Task
 from motioncache.grid import TokenGrid
 from motioncache.policy.motioncache import MotionMemory
 from motioncache.state import ChunkState
 from motioncache.trace import Phase, Trace
 from motioncache_eval.figures import MotionMap
-from numpy.typing import NDArray
 
 
 class MotionRecorder:

@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 from diffusers import SkyReelsV2DiffusionForcingPipeline
+
 from motioncache.api import cached, get_hook
 from motioncache.config import PolicyConfig
 from motioncache.errors import MotionCacheError
 from motioncache.summary import Summary
 from motioncache.trace import Trace
-
 from motioncache_skyreels.job.config import JobConfig
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
-from motioncache.errors import MotionCacheError
 
+from motioncache.errors import MotionCacheError
 from motioncache_skyreels.cli import run_command
 from motioncache_skyreels.parity.forwards import check_forward
 from motioncache_skyreels.parity.golden import Golden

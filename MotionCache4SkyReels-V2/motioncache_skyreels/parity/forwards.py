@@ -4,16 +4,16 @@ from collections.abc import Sequence
 
 import torch
 from diffusers import SkyReelsV2Transformer3DModel
+
 from motioncache.config import MotionCacheConfig
 from motioncache.engine import Engine
 from motioncache.policy import Decision, Memory, Proposal, Request
 from motioncache.policy.none import NoCache
 from motioncache.trace import Phase
-
 from motioncache_skyreels.adapter import patch_blocks
 from motioncache_skyreels.parity.golden import Golden, build_transformer
 from motioncache_skyreels.parity.report import FileReport, Tolerance
-from motioncache_skyreels.schedule import Schedule
+from motioncache_skyreels.schedule import Matrices, Schedule
 from motioncache_skyreels.seam import Patch
 from motioncache_skyreels.step_distance import StepDistance
 from motioncache_skyreels.window import Window
@@ -86,10 +86,11 @@ def _run(
     timesteps = torch.cat([tensors[t] for _, t in calls])
     advances = torch.ones_like(timesteps, dtype=torch.bool)
     advances[1:, :-chunk_frames] = False
+    matrices = Matrices(timesteps=timesteps, update_mask=advances, valid_interval=[], prefix_frames=0)
     window = Window(
         transformer,
         Engine(policy),
-        Schedule(timesteps, advances, prefix_frames=0, chunk_frames=chunk_frames, finished_visits=False),
+        Schedule(matrices, chunk_frames=chunk_frames, finished_visits=False),
         {},
         branches=("cond",),
         causal=causal,

@@ -12,10 +12,11 @@ from diffusers import (
     SkyReelsV2Transformer3DModel,
     UniPCMultistepScheduler,
 )
+from safetensors.torch import load_file
+
 from motioncache.config import Distance, MotionCacheConfig
 from motioncache.errors import MotionCacheError
 from motioncache.motion import Normalisation
-from safetensors.torch import load_file
 
 PUBLISHED_COEFFICIENTS = (-52186.2437, 9230.41404, -528.275948, 13.6987616, -0.0499875664)
 """Distance polynomial of the published code for the 1.3B model (TeaCache's fit), highest power first."""

@@ -1,6 +1,7 @@
 """Golden data of single functions: frame difference, distance, decision."""
 
 import torch
+
 from motioncache.config import MotionCacheConfig
 from motioncache.distance import polynomial, polynomial_per_token, relative_l1
 from motioncache.grid import TokenGrid
@@ -8,7 +9,6 @@ from motioncache.motion import Normalisation, motion_score, motion_weight
 from motioncache.policy import Proposal, Request
 from motioncache.policy.motioncache import MotionCache, MotionMemory
 from motioncache.trace import Phase
-
 from motioncache_skyreels.parity.golden import Golden
 from motioncache_skyreels.parity.report import FileReport, Tolerance
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from diffusers import SkyReelsV2DiffusionForcingPipeline, SkyReelsV2Transformer3DModel
+
 from motioncache.api import cached, get_hook
 from motioncache.config import NoCacheConfig
 from motioncache.engine import Engine, Task
@@ -13,7 +14,6 @@ from motioncache.errors import MotionCacheError
 from motioncache.policy.motioncache import MotionMemory
 from motioncache.state import ChunkState
 from motioncache.trace import Phase
-
 from motioncache_skyreels.parity.golden import Golden, build_pipeline, cache_config
 from motioncache_skyreels.parity.report import FileReport, Tolerance
 from motioncache_skyreels.window import BRANCHES

@@ -12,9 +12,9 @@ from diffusers import (
     SkyReelsV2Transformer3DModel,
     UniPCMultistepScheduler,
 )
-from motioncache.errors import MotionCacheError
 from transformers import PreTrainedTokenizerFast, UMT5EncoderModel
 
+from motioncache.errors import MotionCacheError
 from motioncache_skyreels.cli import run_command
 from motioncache_skyreels.train.loop import TrainConfig
 from motioncache_skyreels.train.text import CaptionEncoder, create_text_encoder, create_tokenizer

@@ -4,9 +4,10 @@ Trained jointly, the encoder merged colours and directions; random frozen weight
 """
 
 import torch
-from motioncache_eval.scenes import BACKGROUND_COLOURS, DIRECTIONS, OBJECT_COLOURS, SHAPES, SPEEDS
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
+
+from motioncache_eval.scenes import BACKGROUND_COLOURS, DIRECTIONS, OBJECT_COLOURS, SHAPES, SPEEDS
 
 TEXT_DIM = 64
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKLWan, SkyReelsV2Transformer3DModel
-from motioncache_eval.scenes import draw_split, render
 from tqdm import tqdm
 
+from motioncache_eval.scenes import draw_split, render
 from motioncache_skyreels.train.forward import pad_captions, training_forward
 from motioncache_skyreels.train.loop import Losses, TrainConfig, train
 from motioncache_skyreels.train.text import TEXT_DIM, CaptionEncoder

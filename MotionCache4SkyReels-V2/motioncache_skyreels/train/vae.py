@@ -3,10 +3,10 @@
 import numpy as np
 import torch
 from diffusers import AutoencoderKLWan
-from motioncache_eval.scenes import draw_scene, render
 from torch import nn
 from torch.nn.functional import l1_loss, mse_loss
 
+from motioncache_eval.scenes import draw_scene, render
 from motioncache_skyreels.train.loop import Losses, TrainConfig, train
 
 SHORT, LONG = (17,), (57, 57, 97)

@@ -12,12 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
+
 from motioncache.api import enable_cache, resolve_preset
 from motioncache.config import PolicyConfig
 from motioncache.errors import MotionCacheError
 from motioncache_eval.video import to_uint8, write_mp4
-from tqdm import tqdm
-
 from motioncache_skyreels.adapter import SkyReelsAdapter
 from motioncache_skyreels.cli import run_command, show_usage
 from motioncache_skyreels.job.config import JobConfig

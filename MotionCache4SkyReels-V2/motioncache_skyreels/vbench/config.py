@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from motioncache.config import parse_overrides, read_yaml, structured
-from motioncache.errors import ConfigError
 from omegaconf import DictConfig, OmegaConf
 
+from motioncache.config import parse_overrides, read_yaml, structured
+from motioncache.errors import ConfigError
 from motioncache_skyreels.job.config import JobConfig
 
 
