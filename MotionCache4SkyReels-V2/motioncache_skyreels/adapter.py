@@ -26,7 +26,7 @@ from motioncache.policy.motioncache import MotionCache
 from motioncache.policy.none import NoCache
 from motioncache_skyreels.checks import VideoSize, check_chunks, check_end_frame, check_transformer, check_window
 from motioncache_skyreels.flops import SkyReelsCost
-from motioncache_skyreels.packed import Pack, packed_block
+from motioncache_skyreels.packed import Pack, TextContext, packed_block
 from motioncache_skyreels.polynomials import model_polynomial
 from motioncache_skyreels.schedule import Matrices, Schedule
 from motioncache_skyreels.seam import Patch
@@ -78,6 +78,8 @@ class SkyReelsHook:
         self.engine = Engine(_policy(self.config))
         self._window: Window | None = None
         self._pending: Matrices | None = None
+        self._texts: dict[str, TextContext] = {}
+        self._windows_left = 0
         self._branch: str | None = None
         self._words = 512
         self._patch = Patch()
@@ -107,9 +109,19 @@ class SkyReelsHook:
         """FLOPs of this model."""
         return SkyReelsCost.of(self._transformer, self._words)
 
+    def _end_window(self) -> None:
+        """Free what belongs to the window, and after the last one all that belongs to the video."""
+        self._window = None
+        self._windows_left -= 1
+        if self._windows_left > 0:
+            self.engine.end_window()
+        else:
+            self._drop()
+
     def _drop(self) -> None:
         self._window = None
         self._pending = None
+        self._texts = {}
         self.engine.drop()
 
     def _prepare_latents(self, original: Any, *args: Any, **kwargs: Any) -> Any:
@@ -119,6 +131,7 @@ class SkyReelsHook:
             self._drop()
             self.engine.start_video()
             size = VideoSize.of_call(self._pipeline, call)
+            self._windows_left = size.windows
             check_end_frame(size, call.get("last_image"))
             check_chunks(size)
         return original(*args, **kwargs)
@@ -179,8 +192,7 @@ class SkyReelsHook:
             self._drop()
             raise
         if window.finished:
-            self._window = None
-            self.engine.end_window()
+            self._end_window()
         return Transformer2DModelOutput(sample=output) if return_dict else (output,)
 
     def _open_window(self, hidden_states: torch.Tensor, fps: Sequence[int] | None) -> Window:
@@ -205,6 +217,7 @@ class SkyReelsHook:
             self.engine,
             schedule,
             distances,
+            texts=self._texts,
             branches=BRANCHES if self._pipeline.do_classifier_free_guidance else BRANCHES[:1],
             causal=causal,
             stale_modulation=quirks,

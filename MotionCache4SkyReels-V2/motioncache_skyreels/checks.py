@@ -43,6 +43,13 @@ class VideoSize:
     def latent_frames(self) -> int:
         return (self.num_frames - 1) // self.factor + 1
 
+    @property
+    def windows(self) -> int:
+        """Windows that diffusers makes of the video."""
+        if self.base is None or self.overlap is None or self.latent_frames <= self.base:
+            return 1
+        return 2 + (self.latent_frames - self.base - 1) // (self.base - self.overlap)
+
     def divides(self, frames: int) -> bool:
         """Whether every window of a video of `frames` latent frames divides into chunks."""
         if self.base is None or self.overlap is None or frames <= self.base:

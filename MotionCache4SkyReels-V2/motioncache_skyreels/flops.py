@@ -71,8 +71,8 @@ class SkyReelsCost:
 
     def video(self, trace: Trace) -> int:
         """FLOPs of the transformer for one video of a batch, as counted from the trace."""
-        text = sum(len(window.branches) for window in trace.windows) * self.text()
-        return text + self._calls(trace) + sum(self._record(record) for record in trace.records)
+        prompts = len(trace.windows[0].branches) if trace.windows else 0
+        return prompts * self.text() + self._calls(trace) + sum(self._record(record) for record in trace.records)
 
     def vanilla(self, windows: Iterable[WindowShape], *, dense: bool = True) -> int:
         """FLOPs of the pipeline without a cache.

@@ -41,6 +41,7 @@ class Window:
 
     Args:
         distances: step distances of the schedule; empty for policies that need none.
+        texts: prompts per branch, kept for the windows of one video; the window adds those that are missing.
         branches: `("cond", "uncond")` with classifier-free guidance, else `("cond",)`.
         causal: block-causal attention; False attends to the whole window.
         stale_modulation: modulate the selected tokens of a chunk with its first rows, as the published code does.
@@ -53,6 +54,7 @@ class Window:
         schedule: Schedule,
         distances: DistanceTable,
         *,
+        texts: dict[str, TextContext],
         branches: tuple[str, ...],
         causal: bool,
         stale_modulation: bool = False,
@@ -64,7 +66,7 @@ class Window:
         self._branches = branches
         self._causal = causal
         self._stale_modulation = stale_modulation
-        self._texts: dict[str, TextContext] = {}
+        self._texts = texts
         self._calls = dict.fromkeys(branches, 0)
         self._ahead: dict[str, torch.Tensor] = {}
 
@@ -91,23 +93,25 @@ class Window:
         """
         iteration = self._calls[branch]
         self._calls[branch] += 1
-        self._hear(branch, encoder_hidden_states)
+        self._hear(branch, encoder_hidden_states, first=iteration == 0)
         if branch in self._ahead:
             return self._ahead.pop(branch)
         if iteration == 0 and branch == self._branches[0]:
             self._allocate(hidden_states)
-        together = tuple(b for b in self._branches if b in self._texts) if iteration > 0 else (branch,)
+        together = self._branches if iteration > 0 else (branch,)
         outputs = self._compute(together, iteration, hidden_states, timestep, fps)
         self._ahead = {other: output for other, output in outputs.items() if other != branch}
         return outputs[branch]
 
-    def _hear(self, branch: str, encoder_hidden_states: torch.Tensor) -> None:
+    def _hear(self, branch: str, encoder_hidden_states: torch.Tensor, *, first: bool) -> None:
         """Take in a prompt the first time; it has to stay the same for the whole window."""
         known = self._texts.get(branch)
-        if known is None:
+        if known is not None and known.source is encoder_hidden_states:
+            return
+        if first:
             embedded = self._transformer.condition_embedder.text_embedder(encoder_hidden_states)
             self._texts[branch] = TextContext(encoder_hidden_states, embedded)
-        elif known.source is not encoder_hidden_states:
+        else:
             raise MotionCacheError(
                 f"the prompt embeddings of the {branch} branch changed while a window was being sampled (a "
                 "callback_on_step_end replaced them?); the cached keys and values belong to the old ones. "

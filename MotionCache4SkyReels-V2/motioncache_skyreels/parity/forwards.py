@@ -92,6 +92,7 @@ def _run(
         Engine(policy),
         Schedule(matrices, chunk_frames=chunk_frames, finished_visits=False),
         {},
+        texts={},
         branches=("cond",),
         causal=causal,
         stale_modulation=stale,
