@@ -6,7 +6,6 @@ over prompts, chunks and CFG branches. A polynomial through these points turns t
 """
 
 import argparse
-import json
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
@@ -27,6 +26,7 @@ from motioncache.state import ChunkState
 from motioncache_skyreels.cli import run_command
 from motioncache_skyreels.job.config import JobConfig, load_job
 from motioncache_skyreels.job.load import check_size, load_pipeline
+from motioncache_skyreels.job.report import write_json
 from motioncache_skyreels.job.sample import run_pipeline
 from motioncache_skyreels.step_distance import StepDistance
 
@@ -156,6 +156,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Load, calibrate, and print the points and the row."""
+    if options.output and not options.output.absolute().parent.is_dir():
+        raise MotionCacheError(f"--output {options.output}: there is no folder {options.output.parent}; make it first")
     prompts = read_prompts(options.prompts) if options.prompts else []
     overrides = [*options.overrides, f"model={options.model}"] + [f"prompt={prompt}" for prompt in prompts[:1]]
     job = load_job(options.config, overrides)
@@ -170,7 +172,7 @@ def run(options: argparse.Namespace) -> int:
     print(f"R^2 {calibration.r_squared:.3f} over {len(prompts)} prompts; the row for `polynomials:` of the presets:\n")
     print(yaml_row(calibration, f"calibrate, {job.num_inference_steps} steps, {len(prompts)} prompts"))
     if options.output:
-        options.output.write_text(json.dumps(asdict(calibration), indent=2) + "\n")
+        write_json(options.output, asdict(calibration))
     return 0
 
 
