@@ -71,7 +71,13 @@ def measure(prompt: str, index: int, job: JobConfig, pipeline: object) -> dict[s
         "detected": asdict(detect(frames)),
     }
     np.savez_compressed(RESULTS / f"{index:02d}.npz", frames=frames[list(SHEET_FRAMES)])
-    return {"prompt": prompt, "config": asdict(job), **environment(job.device), "results": results}
+    return {"prompt": prompt, "config": portable(job), **environment(job.device), "results": results}
+
+
+def portable(job: JobConfig) -> dict[str, object]:
+    """The configuration with paths from the repository on, as they are the same on every machine."""
+    root = f"{HERE.parent}/"
+    return asdict(job) | {"model": job.model.removeprefix(root), "output": job.output.removeprefix(root)}
 
 
 def run(share: str, overrides: list[str]) -> None:
@@ -107,6 +113,8 @@ def report() -> None:
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
         *rows,
         "",
+        kinds_line(runs),
+        "",
         detection_line(runs),
     ]
     (RESULTS.parent / "presets.md").write_text("\n".join(lines) + "\n")
@@ -135,9 +143,31 @@ def table_row(tier: str, results: list[dict[str, dict[str, float]]]) -> str:
     return f"{seconds}| {speedup:.2f}x {flops}| {mean('computed_share'):.1%} {quality}| {worst:.1e} |"
 
 
+def kind_of(prompt: str) -> str:
+    """Which kind of scene a caption describes."""
+    if " panning " in prompt:
+        return "pan"
+    if " and " in prompt:
+        return "two movers"
+    return "still" if " resting " in prompt else "one mover"
+
+
+def kinds_line(runs: list[dict[str, dict]]) -> str:
+    """Mean PSNR of every kind of scene."""
+    kinds: dict[str, list[dict[str, dict]]] = {}
+    for run in runs:
+        kinds.setdefault(kind_of(run["prompt"]), []).append(run["results"])
+    parts = [
+        f"{kind} ({len(results)}) "
+        + " / ".join(f"{statistics.mean(r[tier]['psnr_db'] for r in results):.1f}" for tier in ("slow", "fast"))
+        for kind, results in kinds.items()
+    ]
+    return f"Mean PSNR in dB of slow / fast by kind of scene: {', '.join(parts)}."
+
+
 def detection_line(runs: list[dict[str, dict]]) -> str:
     """How many uncached videos of one shape show what their caption says."""
-    single = [run for run in runs if " and " not in run["prompt"] and " panning " not in run["prompt"]]
+    single = [run for run in runs if kind_of(run["prompt"]) in ("one mover", "still")]
     found = [(run["prompt"], run["results"]["vanilla"]["detected"]) for run in single]
     background = sum(f"{d['background']} background" in prompt for prompt, d in found)
     colour = sum(d["colour"] is not None and f"a {d['colour']} " in prompt for prompt, d in found)

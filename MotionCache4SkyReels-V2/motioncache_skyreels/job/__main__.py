@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -34,16 +35,31 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(job: JobConfig) -> int:
-    """Run the main job and write its results to a new folder."""
+    """Check everything, load the model, and produce the results in a new folder."""
     chosen = resolve_preset(SkyReelsAdapter(), job.preset)
     check_output(Path(job.output))
-    started = time.perf_counter()
     print(f"loading {job.model}")
     pipeline = load_pipeline(job)
     check_size(pipeline, job)
     find_adapter(pipeline).hook(pipeline, chosen).undo()  # refuse what cannot be served before any work is done
     folder = create_folder(Path(job.output), job.preset)
     print(f'prompt: "{job.prompt}"\n{job.num_frames} frames of {job.width}x{job.height}, writing to {folder}')
+    try:
+        results = produce(folder, pipeline, job, chosen)
+    except BaseException:
+        with suppress(OSError):
+            folder.rmdir()  # only if nothing was written to it
+        raise
+    print_table(results)
+    print(f"results are in {folder}")
+    return 0
+
+
+def produce(
+    folder: Path, pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig, chosen: PolicyConfig
+) -> dict[str, dict[str, float]]:
+    """Sample all tiers, and write videos, the picture of the decisions, and `run.json`."""
+    started = time.perf_counter()
     pipeline.set_progress_bar_config(desc="warming up", leave=False)
     warm_up(pipeline, job)
     recorder = MotionRecorder()
@@ -66,18 +82,17 @@ def run(job: JobConfig) -> int:
         "seconds_of_whole_run": time.perf_counter() - started,
     }
     write_json(folder / "run.json", report)
-    print_table(results)
-    print(f"results are in {folder}")
-    return 0
+    return results
 
 
 def sample_tiers(
     pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig, chosen: PolicyConfig, recorder: MotionRecorder
 ) -> dict[str, Sample]:
-    """Vanilla, exact and the chosen preset, the last one under its own name."""
+    """Vanilla, exact and the chosen preset, the last one under its own name (`preset` if that name is taken)."""
     tiers: dict[str, PolicyConfig | None] = {"vanilla": None, "exact": NoCacheConfig()}
     if not isinstance(chosen, NoCacheConfig):
-        tiers[Path(job.preset).stem] = chosen
+        name = Path(job.preset).stem
+        tiers["preset" if name in tiers else name] = chosen
     samples: dict[str, Sample] = {}
     for tier, policy in tiers.items():
         pipeline.set_progress_bar_config(desc=tier.ljust(8), leave=True, mininterval=0.5)

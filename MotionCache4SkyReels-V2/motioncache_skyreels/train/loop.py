@@ -86,6 +86,21 @@ class MatrixOptimizer:
         self.adam.load_state_dict(state["adam"])
 
 
+class Means:
+    """Means of losses since they were last taken; a loss need not come with every step."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, list[torch.Tensor]] = {}
+
+    def add(self, losses: Losses) -> None:
+        for name, value in losses.items():
+            self._values.setdefault(name, []).append(value.detach())
+
+    def take(self) -> dict[str, float]:
+        values, self._values = self._values, {}
+        return {name: torch.stack(kept).mean().item() for name, kept in values.items()}
+
+
 def train(
     model: nn.Module,
     config: TrainConfig,
@@ -115,6 +130,7 @@ def train(
     checkpoint = config.folder / "checkpoint.pt"
     first, minutes = _resume(checkpoint, model, average, optimizer)
     started = time.monotonic() - 60 * minutes
+    means = Means()
     with (config.folder / "log.jsonl").open("a") as log:
         for step in tqdm(range(first, config.steps), initial=first, total=config.steps, mininterval=10):
             losses = loss(step)
@@ -125,10 +141,11 @@ def train(
             else:
                 raise FloatingPointError(f"the gradient at step {step} is {norm.item()}; lower the learning rate")
             average.update_parameters(model)
+            means.add(losses)
             record: dict[str, float] = {}
             done = step + 1
             if done % config.log_every == 0:
-                record |= {name: value.item() for name, value in losses.items()}
+                record |= means.take()
             if done % config.validate_every == 0 or done == config.steps:
                 record |= {f"validation_{name}": value for name, value in validate(average.module).items()}
             if record:
