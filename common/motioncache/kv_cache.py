@@ -32,7 +32,3 @@ class KVCache:
     def read(self, layer: int, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
         """Views of the keys and values of a range of rows."""
         return self._buffer[layer, 0, :, rows], self._buffer[layer, 1, :, rows]
-
-    @property
-    def bytes(self) -> int:
-        return self._buffer.numel() * self._buffer.element_size()
