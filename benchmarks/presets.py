@@ -25,10 +25,10 @@ from motioncache_eval.detector import detect
 from motioncache_eval.metrics import fidelity, psnr_of_frames
 from motioncache_eval.video import to_uint8
 from motioncache_skyreels.adapter import SkyReelsAdapter
-from motioncache_skyreels.calibrate import read_prompts
 from motioncache_skyreels.cli import quiet_libraries
 from motioncache_skyreels.job.config import JobConfig, load_job
 from motioncache_skyreels.job.load import load_pipeline
+from motioncache_skyreels.job.prompts import read_prompts
 from motioncache_skyreels.job.report import environment, write_json
 from motioncache_skyreels.job.sample import decode, sample, warm_up
 
@@ -99,7 +99,7 @@ def run(share: str, overrides: list[str]) -> None:
 
 
 def report() -> None:
-    """The table, as Markdown and JSON, and the contact sheet."""
+    """The table, as Markdown, and the contact sheet."""
     runs = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
     if not runs:
         sys.exit("error: there are no results; run benchmarks/presets.py first")

@@ -26,6 +26,7 @@ from motioncache.state import ChunkState
 from motioncache_skyreels.cli import run_command
 from motioncache_skyreels.job.config import JobConfig, load_job
 from motioncache_skyreels.job.load import check_size, load_pipeline
+from motioncache_skyreels.job.prompts import read_prompts
 from motioncache_skyreels.job.report import write_json
 from motioncache_skyreels.job.sample import run_pipeline
 from motioncache_skyreels.step_distance import StepDistance
@@ -174,17 +175,6 @@ def run(options: argparse.Namespace) -> int:
     if options.output:
         write_json(options.output, asdict(calibration))
     return 0
-
-
-def read_prompts(path: Path) -> list[str]:
-    """The prompts of a text file, one a line; empty lines do not count."""
-    try:
-        prompts = [line.strip() for line in path.read_text().splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise MotionCacheError(f"the prompts in {path} cannot be read: {error}") from None
-    if not prompts:
-        raise MotionCacheError(f"{path} holds no prompts")
-    return prompts
 
 
 if __name__ == "__main__":

@@ -105,7 +105,7 @@ class SkyReelsCost:
         for record in trace.records:
             if record.iteration == 0 or record.branch == first_branch[record.window]:
                 shared += self.embedding(record.tokens)
-        for i, window in enumerate(trace.windows):
-            if any(call[0] == i for call in calls):  # the branches of iteration 0 run in calls of their own
-                shared += (len(window.branches) - 1) * self.time(window.grid.frames)
+        for index in {window for window, _ in calls}:  # the branches of iteration 0 run in calls of their own
+            window = trace.windows[index]
+            shared += (len(window.branches) - 1) * self.time(window.grid.frames)
         return shared

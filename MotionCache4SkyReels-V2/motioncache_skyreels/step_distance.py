@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.functional import linear, silu
 
 from motioncache.config import Distance, MotionCacheConfig
-from motioncache.distance import polynomial, polynomial_per_token, relative_l1
+from motioncache.distance import polynomial, relative_l1
 from motioncache.errors import MotionCacheError
 
 Timesteps = tuple[int, ...]
@@ -38,14 +38,13 @@ class StepDistance:
 
     def between(self, previous: Timesteps, current: Timesteps) -> float | torch.Tensor:
         """A float, or float32 `[frames]` where `distance` is per token and the frames' timesteps differ."""
-        before, now = self.modulation(previous), self.modulation(current)
         if self._config.distance is Distance.per_chunk:
-            change = self._inside(float(relative_l1(now, before)))
+            change = self._inside(self.relative_change(previous, current))
             return self._not_negative(polynomial(change, self._config.coefficients))
-        changes = relative_l1(now, before, keep=(0,))  # [frames]
+        changes = relative_l1(self.modulation(current), self.modulation(previous), keep=(0,))  # [frames]
         if self._config.clamp_distance and self._config.fit_range:
             changes = changes.clamp(*self._config.fit_range)
-        per_frame = polynomial_per_token(changes, self._config.coefficients)
+        per_frame = polynomial(changes, self._config.coefficients)
         per_frame = per_frame.clamp(min=0) if self._config.clamp_distance else per_frame
         return float(per_frame[0]) if bool((per_frame == per_frame[0]).all()) else per_frame
 

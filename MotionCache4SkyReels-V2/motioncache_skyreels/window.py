@@ -143,7 +143,6 @@ class Window:
                 grid=self._grid,
                 iterations=self._schedule.iterations,
                 branches=self._branches,
-                batch=batch,
                 causal=self._causal,
             )
         )

@@ -107,8 +107,10 @@ def cached(pipeline: object, preset: str | PolicyConfig | Path | None = None) ->
     try:
         yield statistics
     finally:
-        statistics.freeze()
-        disable_cache(pipeline)
+        try:
+            statistics.freeze()
+        finally:
+            disable_cache(pipeline)
 
 
 def get_hook(pipeline: object) -> Hook:

@@ -1,8 +1,11 @@
 """Step distance: how far a chunk's driving signal moved since its last denoise step. Pure functions."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
+
+Value = TypeVar("Value", float, torch.Tensor)
 
 _EPSILON = 1e-8
 
@@ -18,17 +21,9 @@ def relative_l1(current: torch.Tensor, previous: torch.Tensor, *, keep: tuple[in
     return change / (previous.float().abs().mean(dim=dims) + _EPSILON)
 
 
-def polynomial(distance: float, coefficients: Sequence[float]) -> float:
-    """Rescale a distance by a polynomial, highest power first, in double precision (Horner's rule)."""
-    value = 0.0
-    for coefficient in coefficients:
-        value = value * distance + coefficient
-    return value
-
-
-def polynomial_per_token(distance: torch.Tensor, coefficients: Sequence[float]) -> torch.Tensor:
-    """The same polynomial for a tensor of distances, in the tensor's precision."""
-    value = torch.zeros_like(distance)
+def polynomial(distance: Value, coefficients: Sequence[float]) -> Value:
+    """A polynomial, highest power first (Horner's rule); a number in double precision, a tensor in its own."""
+    value = 0.0 * distance
     for coefficient in coefficients:
         value = value * distance + coefficient
     return value

@@ -62,14 +62,12 @@ class WindowShape:
     Attributes:
         iterations: model calls per CFG branch.
         branches: CFG branches.
-        batch: videos made at once; records count the tokens of one of them.
         causal: whether a chunk attends to its own and earlier chunks only.
     """
 
     grid: TokenGrid
     iterations: int
     branches: tuple[str, ...]
-    batch: int
     causal: bool
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from motioncache.distance import polynomial, polynomial_per_token, relative_l1
+from motioncache.distance import polynomial, relative_l1
 
 
 def test_relative_l1_is_the_mean_change_over_the_mean_size() -> None:
@@ -21,4 +21,4 @@ def test_a_zero_signal_gives_no_division_by_zero() -> None:
 
 def test_the_polynomial_starts_with_its_highest_power() -> None:
     assert polynomial(2.0, (3.0, 1.0, 5.0)) == 3 * 4 + 1 * 2 + 5
-    assert polynomial_per_token(torch.tensor([2.0, 0.0]), (3.0, 1.0, 5.0)).tolist() == [19.0, 5.0]
+    assert polynomial(torch.tensor([2.0, 0.0]), (3.0, 1.0, 5.0)).tolist() == [19.0, 5.0]

@@ -12,7 +12,7 @@ from motioncache.policy.none import NoCache
 from motioncache.trace import Phase, WindowShape
 
 GRID = TokenGrid(frames=4, height=1, width=1, chunk_frames=2)
-SHAPE = WindowShape(grid=GRID, iterations=3, branches=("cond",), batch=1, causal=True)
+SHAPE = WindowShape(grid=GRID, iterations=3, branches=("cond",), causal=True)
 
 
 class PerWindow(NoCache):

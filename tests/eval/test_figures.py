@@ -10,7 +10,7 @@ from motioncache_eval.figures import MotionMap, draw_decisions
 
 def trace() -> Trace:
     grid = TokenGrid(frames=10, height=2, width=3, chunk_frames=5)
-    shape = WindowShape(grid=grid, iterations=4, branches=("cond",), batch=1, causal=True)
+    shape = WindowShape(grid=grid, iterations=4, branches=("cond",), causal=True)
     records = [
         Record(
             window=0, iteration=step, chunk=chunk, branch="cond", step=step, phase=phase, tokens=30, attended=30,

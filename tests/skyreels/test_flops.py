@@ -78,8 +78,6 @@ def test_the_published_figures_for_the_1_3b_model() -> None:
         layers=30, width=1536, ffn=8960, text_dim=4096, freq_dim=256, patch_in=64, patch_out=64, fps=True, words=512
     )
     grid = TokenGrid(frames=25, height=34, width=60, chunk_frames=5)
-    windows = [
-        WindowShape(grid=grid, iterations=n, branches=("cond", "uncond"), batch=1, causal=True) for n in (70, 65)
-    ]
+    windows = [WindowShape(grid=grid, iterations=n, branches=("cond", "uncond"), causal=True) for n in (70, 65)]
     assert cost.vanilla(windows) / 1e15 == pytest.approx(165.2, abs=0.1)
     assert cost.vanilla(windows, dense=False) / 1e15 == pytest.approx(113.4, abs=0.1)

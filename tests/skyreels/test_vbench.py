@@ -97,6 +97,8 @@ def test_sampling_skips_what_is_complete(
         ("dimensions=[]", "vbench.dimensions is empty"),
         ("full_info=none.json", "none.json is not VBench's list of prompts"),
         ("samples_per_prompt=0", "samples_per_prompt: 0 is not allowed"),
+        ("prompt=a dog", "vbench: prompt cannot be set here; VBench's own prompts are sampled"),
+        ("device=cpu", "vbench: device cannot be set here; pass devices=[...]"),
         ("sample=2", "unknown key 'sample'"),
         ("model=./none", "there is no model folder ./none"),
         ("preset=none", "unknown preset 'none'"),

@@ -63,25 +63,25 @@ class JobConfig:
 
     def __post_init__(self) -> None:
         for name in ("height", "width", "num_frames", "base_num_frames", "num_inference_steps", "causal_block_size"):
-            _require(name, getattr(self, name), getattr(self, name) >= 1, "1 or more")
-        _require("prompt", self.prompt, bool(self.prompt.strip()), "a sentence that says what the video shows")
-        _require("height", self.height, self.height % 16 == 0, "a multiple of 16")
-        _require("width", self.width, self.width % 16 == 0, "a multiple of 16")
-        _require("num_frames", self.num_frames, self.num_frames % 4 == 1, "4 n + 1, such as 57, 77 or 97")
-        _require("num_inference_steps", self.num_inference_steps, self.num_inference_steps >= 2, "2 or more")
-        _require("ar_step", self.ar_step, self.ar_step >= 0, "0 or more")
+            require(name, getattr(self, name), getattr(self, name) >= 1, "1 or more")
+        require("prompt", self.prompt, bool(self.prompt.strip()), "a sentence that says what the video shows")
+        require("height", self.height, self.height % 16 == 0, "a multiple of 16")
+        require("width", self.width, self.width % 16 == 0, "a multiple of 16")
+        require("num_frames", self.num_frames, self.num_frames % 4 == 1, "4 n + 1, such as 57, 77 or 97")
+        require("num_inference_steps", self.num_inference_steps, self.num_inference_steps >= 2, "2 or more")
+        require("ar_step", self.ar_step, self.ar_step >= 0, "0 or more")
         chunks = self.causal_block_size > 1 or self.ar_step == 0
-        _require("causal_block_size", self.causal_block_size, chunks, "2 or more where ar_step > 0; the models have 5")
+        require("causal_block_size", self.causal_block_size, chunks, "2 or more where ar_step > 0; the models have 5")
         shift = self.flow_shift
-        _require("flow_shift", shift, shift is None or shift > 0, "more than 0, or null")
-        _require("fps", self.fps, self.fps >= 1, "1 or more")
-        _require("seed", self.seed, 0 <= self.seed < 2**63, "0 or more")
-        _require("dtype", self.dtype, self.dtype in DTYPES, ", ".join(DTYPES))
+        require("flow_shift", shift, shift is None or shift > 0, "more than 0, or null")
+        require("fps", self.fps, self.fps >= 1, "1 or more")
+        require("seed", self.seed, 0 <= self.seed < 2**63, "0 or more")
+        require("dtype", self.dtype, self.dtype in DTYPES, ", ".join(DTYPES))
         kind, _, index = self.device.partition(":")
         known = kind in ("cpu", "cuda") and (not index or (kind == "cuda" and index.isdigit()))
-        _require("device", self.device, known, "cpu, cuda or cuda:N")
+        require("device", self.device, known, "cpu, cuda or cuda:N")
         fits = not self.long or self.overlap_history is not None
-        _require("overlap_history", self.overlap_history, fits, "17 or 37 where num_frames exceeds base_num_frames")
+        require("overlap_history", self.overlap_history, fits, "17 or 37 where num_frames exceeds base_num_frames")
 
 
 def load_job(path: Path | None, overrides: Sequence[str]) -> JobConfig:
@@ -97,14 +97,20 @@ def load_job(path: Path | None, overrides: Sequence[str]) -> JobConfig:
 
 def _read(path: Path) -> dict[str, Any]:
     values: dict[str, Any] = OmegaConf.to_container(read_yaml(path))  # pyright: ignore[reportAssignmentType]
-    root = path.resolve().parent.parent
-    for key in ("model", "output"):
-        value = values.get(key)
-        if isinstance(value, str) and (key == "output" or (root / value).exists()):
-            values[key] = str(root / value)
+    resolve_paths(values, path.resolve().parent.parent, keys=("output",))
     return values
 
 
-def _require(name: str, value: object, holds: bool, allowed: str) -> None:
+def resolve_paths(values: dict[str, Any], repository: Path, *, keys: Sequence[str]) -> None:
+    """Let relative paths start at the repository; `model` is one if there is such a folder, else a hub id."""
+    for key in keys:
+        if isinstance(values.get(key), str):
+            values[key] = str(repository / values[key])
+    model = values.get("model")
+    if isinstance(model, str) and (repository / model).exists():
+        values["model"] = str(repository / model)
+
+
+def require(name: str, value: object, holds: bool, allowed: str) -> None:
     if not holds:
         raise ConfigError(f"{name}: {value!r} is not allowed; allowed: {allowed}")

@@ -1,5 +1,6 @@
 """Keeps motion weights while a video is sampled, for the picture of the decisions."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,14 +15,32 @@ from motioncache.trace import Phase, Trace
 from motioncache_eval.figures import MotionMap
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenDecision:
+    """One decision of the token phase; the weights stay on the device, nothing else is kept alive.
+
+    Attributes:
+        due: see `Task.due`.
+        weight: float32 `[tokens_per_chunk]`.
+    """
+
+    window: int
+    chunk: int
+    step: int
+    due: bool | torch.Tensor
+    weight: torch.Tensor
+
+
 class MotionRecorder:
-    """Engine observer that keeps each token-phase decision of the cond branch; tensors stay where they are."""
+    """Engine observer that keeps the token-phase decisions of the cond branch."""
 
     def __init__(self) -> None:
-        self._decisions: list[tuple[Task, torch.Tensor]] = []
+        self._decisions: list[TokenDecision] = []
+        self._hook: Any = None
 
     def attach(self, hook: Any) -> None:
         self._decisions.clear()
+        self._hook = hook
         hook.engine.observer = self._observe
 
     def _observe(self, task: Task, state: ChunkState) -> None:
@@ -29,34 +48,38 @@ class MotionRecorder:
         if task.work.branch != "cond" or task.decision.phase is not Phase.token:
             return
         if isinstance(memory, MotionMemory) and memory.weight is not None:
-            self._decisions.append((task, memory.weight))
+            decision = TokenDecision(
+                window=len(self._hook.engine.trace.windows) - 1,
+                chunk=task.work.chunk,
+                step=task.request.step,
+                due=task.due,
+                weight=memory.weight,
+            )
+            self._decisions.append(decision)
 
     def motion_map(self, trace: Trace, video: NDArray[np.uint8]) -> MotionMap | None:
         """The decision to show over its frame: one that computed some tokens if there is one, from the last window."""
         window = len(trace.windows) - 1
-        latest = [d for d in self._decisions if d[0].request.grid == trace.windows[window].grid]
+        latest = [decision for decision in self._decisions if decision.window == window]
         if not latest:
             return None
-        partial = [d for d in latest if isinstance(d[0].due, torch.Tensor)]
-        candidates = partial or latest
-        task, weight = candidates[len(candidates) // 2]
-        return _draw(task, weight, video, trace)
+        candidates = [decision for decision in latest if isinstance(decision.due, torch.Tensor)] or latest
+        return _draw(candidates[len(candidates) // 2], trace.windows[window].grid, video)
 
 
-def _draw(task: Task, weight: torch.Tensor, video: NDArray[np.uint8], trace: Trace) -> MotionMap:
-    grid = task.request.grid
+def _draw(decision: TokenDecision, grid: TokenGrid, video: NDArray[np.uint8]) -> MotionMap:
     frame = grid.chunk_frames // 2  # of the chunk, in latent frames
-    reused = torch.ones(grid.tokens_per_chunk, dtype=torch.bool)
-    reused[task.indices()] = False
-    latent_frame = task.work.chunk * grid.chunk_frames + frame
+    reused = torch.full((grid.tokens_per_chunk,), decision.due is False)
+    if isinstance(decision.due, torch.Tensor):
+        reused.fill_(True)[decision.due] = False
+    latent_frame = decision.chunk * grid.chunk_frames + frame
     from_end = grid.frames - 1 - latent_frame  # windows are aligned at their end: the video ends with the last one
     pixel_frame = len(video) - 1 - 4 * from_end
-    step = f"chunk {task.work.chunk}, denoise step {task.request.step}, latent frame {latent_frame}"
     return MotionMap(
         frame=video[max(pixel_frame, 0)],
-        weight=_frame(weight.float().cpu(), frame, grid).numpy(),
+        weight=_frame(decision.weight.float().cpu(), frame, grid).numpy(),
         reused=_frame(reused, frame, grid).numpy(),
-        title=step,
+        title=f"chunk {decision.chunk}, denoise step {decision.step}, latent frame {latent_frame}",
     )
 
 

@@ -3,7 +3,7 @@
 import torch
 
 from motioncache.config import MotionCacheConfig
-from motioncache.distance import polynomial, polynomial_per_token, relative_l1
+from motioncache.distance import polynomial, relative_l1
 from motioncache.grid import TokenGrid
 from motioncache.motion import Normalisation, motion_score, motion_weight
 from motioncache.policy import Proposal, Request
@@ -52,7 +52,7 @@ def check_distance(golden: Golden) -> FileReport:
         report.compare(f"{case}.rel_l1", change[None], tensors[f"{case}.rel_l1"], Tolerance.distances)
         ours = torch.tensor([polynomial(float(change), coefficients)], dtype=torch.float64)
         report.compare(f"{case}.global", ours, tensors[f"{case}.global"], Tolerance.distances)
-        per_frame = polynomial_per_token(relative_l1(now, before, keep=(1,)), coefficients)
+        per_frame = polynomial(relative_l1(now, before, keep=(1,)), coefficients)
         tokens = per_frame.repeat_interleave(golden.about["hw"])
         report.compare(f"{case}.token", tokens, tensors[f"{case}.token"], Tolerance.distances)
     values = torch.tensor([polynomial(x, coefficients) for x in tensors["poly.x"].tolist()], dtype=torch.float64)

@@ -11,6 +11,8 @@ import torch
 from diffusers import SkyReelsV2Transformer3DModel
 from diffusers.models.transformers.transformer_skyreels_v2 import SkyReelsV2Attention
 
+from motioncache_skyreels.packed import rotate
+
 Rotary = tuple[torch.Tensor, torch.Tensor]
 
 
@@ -25,14 +27,6 @@ def attend(
         if bias is not None:
             scores = scores + bias.to(scores.dtype)
         return (scores.softmax(-1) @ value).transpose(1, 2)
-
-
-def rotate(x: torch.Tensor, rotary: Rotary) -> torch.Tensor:
-    """Rotary embedding of `[batch, tokens, heads, dim]` by tables `[1, tokens, 1, dim]` of interleaved pairs."""
-    cos, sin = rotary
-    first, second = x.float().unflatten(-1, (-1, 2)).unbind(-1)
-    turned = torch.stack((-second, first), dim=-1).flatten(-2)
-    return (x * cos + turned * sin).to(x.dtype)
 
 
 class BlockCausalSelfAttention:
@@ -126,7 +120,8 @@ def training_forward(
     batch, _, frames, height, width = latents.shape
     chunks = timestep.shape[1]
     _, p_h, p_w = model.config.patch_size
-    rotary = model.rope(latents)
+    cos, sin = model.rope(latents)
+    rotary = (cos[..., 0::2], sin[..., 1::2])
     hidden = model.patch_embedding(latents).flatten(2).transpose(1, 2)
     hidden = hidden.reshape(batch * chunks, -1, hidden.shape[-1])
     temb, modulation, text, _ = model.condition_embedder(timestep.reshape(-1), text.repeat_interleave(chunks, 0), None)

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from motioncache.config import parse_overrides, read_yaml, structured
 from motioncache.errors import ConfigError
-from motioncache_skyreels.job.config import JobConfig
+from motioncache_skyreels.job.config import JobConfig, require, resolve_paths
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +34,7 @@ class VBenchConfig:
     output: str = "outputs/vbench"
 
     def __post_init__(self) -> None:
-        if self.samples_per_prompt < 1:
-            raise ConfigError(f"samples_per_prompt: {self.samples_per_prompt} is not allowed; allowed: 1 or more")
+        require("samples_per_prompt", self.samples_per_prompt, self.samples_per_prompt >= 1, "1 or more")
 
 
 def load_vbench(path: Path, overrides: Sequence[str]) -> tuple[VBenchConfig, JobConfig]:
@@ -48,13 +47,12 @@ def load_vbench(path: Path, overrides: Sequence[str]) -> tuple[VBenchConfig, Job
     if not isinstance(section, DictConfig):
         raise ConfigError(f"{path} has no section vbench:")
     values: dict[str, Any] = OmegaConf.to_container(section, resolve=True)  # pyright: ignore[reportAssignmentType]
-    root = path.resolve().parent.parent.parent
-    for key in ("output", "full_info", "short_prompts", "long_prompts"):
-        if values.get(key):
-            values[key] = str(root / str(values[key]))
-    if (root / str(values.get("model"))).exists():
-        values["model"] = str(root / str(values["model"]))
+    repository = path.resolve().parent.parent.parent
+    resolve_paths(values, repository, keys=("output", "full_info", "short_prompts", "long_prompts"))
     values |= parse_overrides(overrides, [VBenchConfig, JobConfig])
+    for key, instead in {"prompt": "VBench's own prompts are sampled", "device": "pass devices=[...]"}.items():
+        if key in values:
+            raise ConfigError(f"vbench: {key} cannot be set here; {instead}")
     ours = set(VBenchConfig.__dataclass_fields__)
     settings = structured(VBenchConfig, {k: v for k, v in values.items() if k in ours}, where="vbench")
     sampling = {k: v for k, v in values.items() if k not in ours} | {"prompt": "set per video"}

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from motioncache.errors import ConfigError
+from motioncache_skyreels.job.prompts import read_prompts
 
 SUITE_OF_DIMENSION = {
     "subject_consistency": "subject_consistency",
@@ -74,8 +75,8 @@ def list_videos(
     """
     videos: list[Video] = []
     for suite in suites:
-        names = _read_lines(_suite_file(short, suite, "", suites)) if short else _prompts_of_json(full_info, suite)
-        texts = _read_lines(_suite_file(long, suite, "_longer", suites)) if long else names
+        names = read_prompts(_suite_file(short, suite, "", suites)) if short else _prompts_of_json(full_info, suite)
+        texts = read_prompts(_suite_file(long, suite, "_longer", suites)) if long else names
         if len(names) != len(texts):
             raise ConfigError(f"{suite}: {len(names)} short prompts, but {len(texts)} long ones; they belong together")
         videos += [
@@ -102,17 +103,6 @@ def _suite_file(path: Path, suite: str, suffix: str, suites: Sequence[str]) -> P
             f"{path} is one file, but there are {len(suites)} suites: pass a folder of {{suite}}{suffix}.txt"
         )
     return path
-
-
-def _read_lines(path: Path) -> list[str]:
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the prompts in {path} cannot be read: {error}") from None
-    lines = [line for line in lines if line]
-    if not lines:
-        raise ConfigError(f"{path} holds no prompts")
-    return lines
 
 
 def _prompts_of_json(path: Path | None, suite: str) -> list[str]:
