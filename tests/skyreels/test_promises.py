@@ -149,6 +149,19 @@ def test_the_context_manager_undoes_the_cache_on_an_exception() -> None:
         motioncache.summary(pipeline)
 
 
+def test_the_context_manager_undoes_the_cache_even_if_the_summary_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = make_pipeline()
+    before = snapshot(pipeline)
+
+    def fail(*_: Any) -> Any:
+        raise RuntimeError("no summary")
+
+    monkeypatch.setattr("motioncache.api.summarise", fail)
+    with pytest.raises(RuntimeError, match="no summary"), motioncache.cached(pipeline, "exact"):
+        pass
+    assert snapshot(pipeline) == before
+
+
 def snapshot(pipeline: Any) -> tuple[Any, ...]:
     modules = [pipeline.transformer, *pipeline.transformer.blocks]
     processors = [b.attn1.processor for b in pipeline.transformer.blocks]
