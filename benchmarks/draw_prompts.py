@@ -1,6 +1,7 @@
 """Draws prompts from the grammar of the captions, once; the files are part of the repository.
 
 `python benchmarks/draw_prompts.py benchmark > benchmarks/prompts.txt`: the validation split, in no training clip.
+`python benchmarks/draw_prompts.py model > benchmarks/model_prompts.txt`: more of the same split.
 `python benchmarks/draw_prompts.py calibration > benchmarks/calibration_prompts.txt`: the training split.
 """
 
@@ -12,6 +13,7 @@ from motioncache_eval.scenes import draw_split
 
 COUNTS = {
     "benchmark": {"mover": 14, "still": 4, "two": 3, "pan": 3},
+    "model": {"mover": 40, "still": 5, "two": 9, "pan": 10},
     "calibration": {"mover": 4, "still": 1, "pan": 1},
 }
 
@@ -23,7 +25,7 @@ def draw(name: str) -> list[str]:
     for kind, count in COUNTS[name].items():
         captions: set[str] = set()
         while len(captions) < count:
-            captions.add(draw_split(rng, held_out=name == "benchmark", kind=kind).caption)
+            captions.add(draw_split(rng, held_out=name != "calibration", kind=kind).caption)
         drawn += sorted(captions)
     return drawn
 

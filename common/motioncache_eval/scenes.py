@@ -4,6 +4,7 @@ The world is a torus: what leaves one edge comes back at the other, so a mover k
 long the clip is. Backgrounds carry a smooth texture of random phase, so that nothing depends on absolute position.
 """
 
+import re
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -32,9 +33,20 @@ SPEEDS: dict[str, float] = {"slowly": 0.5, "quickly": 1.0}
 KINDS: dict[str, float] = {"mover": 0.65, "still": 0.15, "two": 0.10, "pan": 0.10}
 """Kinds of scene and how often each is drawn."""
 
+_MOTION = f"(?P<direction>{'|'.join(DIRECTIONS)}) (?P<speed>{'|'.join(SPEEDS)})"
+_MOVER = re.compile(
+    f"a (?P<colour>{'|'.join(OBJECT_COLOURS)}) (?P<shape>{'|'.join(SHAPES)}) (?:moving {_MOTION}|resting)"
+)
+_CAPTION = re.compile(
+    f"(?P<movers>.+) over a (?P<background>{'|'.join(BACKGROUND_COLOURS)}) background(?: panning {_MOTION})?"
+)
+
 _REFERENCE_HEIGHT = 64
 _RADIUS = (9.0, 12.0)
 _TEXTURE_AMPLITUDE = 0.12
+
+WAVES = ((1, 0), (0, 1), (2, 1))
+"""Periods of the waves of the background texture across the width and the height."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +83,19 @@ class Scene:
     def held_out(self) -> bool:
         """One caption in eight is never trained on: it belongs to the validation split."""
         return zlib.crc32(self.caption.encode()) % 8 == 0
+
+
+def parse_caption(caption: str) -> Scene:
+    """The scene that a caption describes, the inverse of `Scene.caption`."""
+    found = _CAPTION.fullmatch(caption)
+    movers = [_MOVER.fullmatch(part) for part in found["movers"].split(" and ")] if found else []
+    if found is None or not all(movers):
+        raise ValueError(f"{caption!r} is not in the grammar of the captions: see motioncache_eval.scenes")
+    named = tuple(Mover(**mover.groupdict()) for mover in movers if mover)
+    pan = (found["direction"], found["speed"]) if found["direction"] else None
+    moving = "mover" if named[0].direction else "still"
+    kind = "two" if len(named) == 2 else "pan" if pan else moving
+    return Scene(kind=kind, background=found["background"], movers=named, pan=pan)
 
 
 def draw_split(rng: np.random.Generator, *, held_out: bool, kind: str | None = None) -> Scene:
@@ -161,7 +186,7 @@ def _background(
     x = np.arange(width, dtype=np.float32)[None, :] - camera[:, :1]  # [frames, width]
     y = np.arange(height, dtype=np.float32)[None, :] - camera[:, 1:]
     texture = np.zeros((len(camera), height, width), np.float32)
-    for waves_x, waves_y in ((1, 0), (0, 1), (2, 1)):
+    for waves_x, waves_y in WAVES:
         phase_x = 2 * np.pi * waves_x * x / width + rng.uniform(0, 2 * np.pi)
         phase_y = 2 * np.pi * waves_y * y / height
         texture += np.cos(phase_x[:, None, :] + phase_y[:, :, None])

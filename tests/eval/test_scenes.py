@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from motioncache_eval.scenes import KINDS, Mover, Scene, draw_scene, draw_split, render
+from motioncache_eval.scenes import KINDS, Mover, Scene, draw_scene, draw_split, parse_caption, render
 
 
 def test_the_same_seed_gives_the_same_clip() -> None:
@@ -21,6 +21,22 @@ def test_captions_say_what_is_shown() -> None:
     assert Scene(kind="pan", background="gray", movers=(still,), pan=("up", "quickly")).caption == (
         "a blue square resting over a gray background panning up quickly"
     )
+
+
+def test_a_caption_is_parsed_back_into_its_scene() -> None:
+    rng = np.random.default_rng(0)
+    for kind in KINDS:
+        for _ in range(50):
+            scene = draw_scene(rng, kind)
+            assert parse_caption(scene.caption) == scene
+
+
+@pytest.mark.parametrize(
+    "caption", ["", "a cat", "a red circle", "a pink circle resting over a teal background", "a red circle over a sea"]
+)
+def test_a_caption_outside_the_grammar_is_refused(caption: str) -> None:
+    with pytest.raises(ValueError, match="grammar"):
+        parse_caption(caption)
 
 
 @pytest.mark.parametrize(

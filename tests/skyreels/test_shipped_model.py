@@ -63,4 +63,4 @@ def test_it_shows_the_captioned_colours(
 ) -> None:
     given = job(f"a {colour} circle moving left quickly over a {background} background", seed=1)
     found = detect(to_uint8(decode(shipped, sample(shipped, given, motioncache.NoCacheConfig()).latents)))
-    assert (found.background, found.colour) == (background, colour)
+    assert (found.background, found.shapes[0].colour) == (background, colour)

@@ -1,4 +1,4 @@
-"""Command line of the training: `python -m motioncache_skyreels.train vae|transformer --help`."""
+"""Command line of the training: `python -m motioncache_skyreels.train vae|decoder|transformer --help`."""
 
 import argparse
 import logging
@@ -19,19 +19,19 @@ from motioncache_skyreels.cli import run_command
 from motioncache_skyreels.train.loop import TrainConfig
 from motioncache_skyreels.train.text import CaptionEncoder, create_text_encoder, create_tokenizer
 from motioncache_skyreels.train.transformer import FLOW_SHIFT, train_transformer
-from motioncache_skyreels.train.vae import train_vae
+from motioncache_skyreels.train.vae import train_decoder, train_vae
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m motioncache_skyreels.train", description=__doc__)
-    parser.add_argument("part", choices=("vae", "transformer"))
+    parser.add_argument("part", choices=("vae", "decoder", "transformer"))
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of checkpoints, logs and plots")
     parser.add_argument("--steps", type=int, required=True, help="length of the whole run, a resumed one included")
     parser.add_argument("--peak-lr", type=float, default=2e-3, help="learning rate of Muon (matrices)")
     parser.add_argument("--adam-lr", type=float, default=2e-3, help="learning rate of AdamW (all other weights)")
     parser.add_argument("--short-clips", type=int, default=8000, help="training clips of one chunk (transformer)")
     parser.add_argument("--long-clips", type=int, default=1500, help="training clips of five chunks (transformer)")
-    parser.add_argument("--model", type=Path, help="folder whose transformer is trained on (transformer)")
+    parser.add_argument("--model", type=Path, help="folder whose weights are trained on (decoder, transformer)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
@@ -63,6 +63,9 @@ def run(options: argparse.Namespace) -> int:
     if not (source / "vae" / "config.json").is_file():
         raise MotionCacheError(f"there is no autoencoder in {source}/vae: train one first, or pass --model FOLDER")
     vae = AutoencoderKLWan.from_pretrained(source / "vae")
+    if options.part == "decoder":
+        train_decoder(config, vae).to(torch.bfloat16).save_pretrained(model / "vae")
+        return 0
     initial = SkyReelsV2Transformer3DModel.from_pretrained(options.model / "transformer") if options.model else None
     tokenizer = create_tokenizer()
     encoder = create_text_encoder(len(tokenizer))

@@ -24,6 +24,7 @@ CHUNK = 5
 FLOW_SHIFT = 5.0
 CAPTION_DROPOUT = 0.1
 PADDED_LENGTHS = (32, 64, 226, 512)
+LONG_FROM = 0.3
 MOVER_WEIGHT = 2.0
 """Extra weight of the loss where a mover is: the background is most of the picture."""
 
@@ -132,7 +133,11 @@ def train_transformer(
     long_clips: int,
     initial: SkyReelsV2Transformer3DModel | None = None,
 ) -> SkyReelsV2Transformer3DModel:
-    """Train on clips of one chunk first, then on one chunk and five chunks in turn."""
+    """Train on clips of one chunk first, then on one chunk and five chunks in turn; an `initial` model skips the first.
+
+    The latents in `config.folder.parent / "latents"` are used where they exist: with another seed, a continued run sees
+    the same clips with other noise and in another order.
+    """
     data = config.folder.parent / "latents"
     clips = ClipEncoder(vae=vae.to(config.device), seed=config.seed, device=config.device)
     short = clips.load(data / "short.pt", clips=short_clips, chunks=1, held_out=False)
@@ -142,10 +147,11 @@ def train_transformer(
     model = (initial or create_transformer()).to(config.device)
     tables = [f"blocks.{i}.scale_shift_table" for i in range(len(model.blocks))]
     vectors = ("patch_embedding", "proj_out", "condition_embedder", "scale_shift_table", *tables)
+    long_from = 0 if initial is not None else int(LONG_FROM * config.steps)
     return train(  # pyright: ignore[reportReturnType]
         model,
         config,
-        loss=lambda step: _step_loss(model, step, short, long, encode, config),
+        loss=lambda step: _step_loss(model, step, short, long if step >= long_from else None, encode, config),
         validate=lambda averaged: _validate(averaged, check, encode, config),  # pyright: ignore
         vectors=vectors,
         compiled=model.blocks,
@@ -156,17 +162,16 @@ def _step_loss(
     model: SkyReelsV2Transformer3DModel,
     step: int,
     short: LatentSet,
-    long: LatentSet,
+    long: LatentSet | None,
     encode: CaptionEncoder,
     config: TrainConfig,
 ) -> Losses:
     rng = np.random.default_rng((config.seed, 0, step))
-    use_long = step >= 0.3 * config.steps and step % 2 == 0
-    data, batch, chunks = (long, 5, 5) if use_long else (short, 24, 1)
+    data, batch, chunks = (short, 24, 1) if long is None or step % 2 else (long, 5, 5)
     rows = rng.integers(0, len(data), size=batch)
     captions = [data.captions[i] if rng.uniform() > CAPTION_DROPOUT else "" for i in rows]
     loss = velocity_loss(model, data, rows, captions, draw_timesteps(rng, batch, chunks), rng, encode, config.device)
-    return {"loss": loss, ("long" if use_long else "short"): loss.detach()}
+    return {"loss": loss, ("short" if data is short else "long"): loss.detach()}
 
 
 def velocity_loss(

@@ -6,7 +6,7 @@ from diffusers import AutoencoderKLWan
 from torch import nn
 from torch.nn.functional import l1_loss, mse_loss
 
-from motioncache_eval.scenes import draw_scene, render
+from motioncache_eval.scenes import Scene, draw_scene, draw_split, render
 from motioncache_skyreels.train.loop import Losses, TrainConfig, train
 
 SHORT, LONG = (17,), (57, 57, 97)
@@ -46,15 +46,28 @@ def to_model(video: np.ndarray) -> torch.Tensor:
 def train_vae(config: TrainConfig) -> AutoencoderKLWan:
     torch.manual_seed(config.seed)
     vae = create_vae().to(config.device)
-    held_out = [_clip(np.random.default_rng((config.seed, 1, i)), frames=97) for i in range(4)]
     average = train(
         vae,
         config,
-        loss=lambda step: _loss(vae, step, config),
-        validate=lambda model: {"psnr_db": _psnr(model, held_out, config.device)},
+        loss=lambda step: _vae_loss(vae, step, config),
+        validate=Validation(seed=config.seed, device=config.device),
         vectors=("encoder.conv_in", "decoder.conv_out"),
     )
     return set_latent_statistics(average, config)  # pyright: ignore[reportArgumentType]
+
+
+def train_decoder(config: TrainConfig, vae: AutoencoderKLWan) -> AutoencoderKLWan:
+    """Train the decoder alone: the latents, and with them what a transformer has learned, stay as they are."""
+    vae = vae.to(config.device).requires_grad_(False)
+    for part in (vae.post_quant_conv, vae.decoder):
+        part.requires_grad_(True)
+    return train(  # pyright: ignore[reportReturnType]
+        vae,
+        config,
+        loss=lambda step: _decoder_loss(vae, step, config),
+        validate=Validation(seed=config.seed, device=config.device),
+        vectors=("decoder.conv_out",),
+    )
 
 
 def set_latent_statistics(vae: AutoencoderKLWan, config: TrainConfig, clips: int = 48) -> AutoencoderKLWan:
@@ -73,8 +86,8 @@ def set_latent_statistics(vae: AutoencoderKLWan, config: TrainConfig, clips: int
     return vae
 
 
-def _clip(rng: np.random.Generator, *, frames: int) -> torch.Tensor:
-    return to_model(render(draw_scene(rng), rng, frames=frames)[0])
+def _clip(rng: np.random.Generator, *, frames: int, scene: Scene | None = None) -> torch.Tensor:
+    return to_model(render(scene or draw_scene(rng), rng, frames=frames)[0])
 
 
 def _crop(rng: np.random.Generator, frames: int) -> torch.Tensor:
@@ -82,11 +95,17 @@ def _crop(rng: np.random.Generator, frames: int) -> torch.Tensor:
     return _clip(rng, frames=frames)[..., top : top + CROP[0], left : left + CROP[1]]
 
 
-def _loss(vae: AutoencoderKLWan, step: int, config: TrainConfig) -> Losses:
+def _crops(rng: np.random.Generator, lengths: tuple[int, ...], batch: int) -> torch.Tensor:
+    """`[batch, 3, frames, *CROP]` of one length."""
+    frames = int(rng.choice(lengths))
+    return torch.cat([_crop(rng, frames) for _ in range(batch)])
+
+
+def _vae_loss(vae: AutoencoderKLWan, step: int, config: TrainConfig) -> Losses:
     rng = np.random.default_rng((config.seed, 0, step))
     short = step < LONG_FROM * config.steps
-    frames = int(rng.choice(SHORT if short else LONG))
-    clip = torch.cat([_crop(rng, frames) for _ in range(SHORT_BATCH if short else LONG_BATCH)]).to(config.device)
+    clip = _crops(rng, SHORT, SHORT_BATCH) if short else _crops(rng, LONG, LONG_BATCH)
+    clip = clip.to(config.device)
     generator = torch.Generator(config.device).manual_seed(int(rng.integers(2**62)))
     with torch.autocast(torch.device(config.device).type, torch.bfloat16):
         posterior = vae.encode(clip).latent_dist
@@ -94,14 +113,28 @@ def _loss(vae: AutoencoderKLWan, step: int, config: TrainConfig) -> Losses:
             posterior.mean.shape, generator=generator, device=config.device
         )
         decoded = decode_unclamped(vae, latents)
-    decoded = decoded.float()
-    weight = torch.ones(frames, device=config.device)
+    losses = _reconstruction(decoded.float(), clip)
+    kl = 0.5 * (posterior.mean.float() ** 2 + posterior.var.float() - 1 - posterior.logvar.float()).mean()
+    return {**losses, "loss": losses["loss"] + KL_WEIGHT * kl, "kl": kl}
+
+
+def _decoder_loss(vae: AutoencoderKLWan, step: int, config: TrainConfig) -> Losses:
+    clip = _crops(np.random.default_rng((config.seed, 3, step)), LONG, LONG_BATCH).to(config.device)
+    with torch.autocast(torch.device(config.device).type, torch.bfloat16):
+        with torch.no_grad():
+            latents = vae.encode(clip).latent_dist.mode()
+        decoded = decode_unclamped(vae, latents)
+    return _reconstruction(decoded.float(), clip)
+
+
+def _reconstruction(decoded: torch.Tensor, clip: torch.Tensor) -> Losses:
+    """Absolute and squared error `[batch, 3, frames, height, width]`, with more weight on the first frame."""
+    weight = torch.ones(clip.shape[2], device=clip.device)
     weight[0] = FIRST_FRAME_WEIGHT
     weight = (weight / weight.mean()).view(1, 1, -1, 1, 1)
     absolute = (weight * l1_loss(decoded, clip, reduction="none")).mean()
     squared = (weight * mse_loss(decoded, clip, reduction="none")).mean()
-    kl = 0.5 * (posterior.mean.float() ** 2 + posterior.var.float() - 1 - posterior.logvar.float()).mean()
-    return {"loss": absolute + 4 * squared + KL_WEIGHT * kl, "l1": absolute, "mse": squared, "kl": kl}
+    return {"loss": absolute + 4 * squared, "l1": absolute, "mse": squared}
 
 
 def decode_unclamped(vae: AutoencoderKLWan, latents: torch.Tensor) -> torch.Tensor:
@@ -118,11 +151,29 @@ def decode_unclamped(vae: AutoencoderKLWan, latents: torch.Tensor) -> torch.Tens
     return torch.cat(frames, dim=2)
 
 
-@torch.inference_mode()
-def _psnr(vae: nn.Module, clips: list[torch.Tensor], device: str) -> float:
-    errors = []
-    for clip in clips:
-        clip = clip.to(device)
-        decoded = vae.decode(vae.encode(clip).latent_dist.mode()).sample  # pyright: ignore
-        errors.append(-10 * torch.log10(((decoded - clip) / 2).square().mean()))
-    return torch.stack(errors).mean().item()
+class Validation:
+    """PSNR (dB) of whole clips of captions that the transformer never sees, and of their first frames."""
+
+    def __init__(self, *, seed: int, device: str, clips: int = 8) -> None:
+        self._device = device
+        self._clips: list[torch.Tensor] = []
+        for i in range(clips):
+            rng = np.random.default_rng((seed, 1, i))
+            self._clips.append(_clip(rng, frames=97, scene=draw_split(rng, held_out=True)))
+
+    @torch.inference_mode()
+    def __call__(self, vae: nn.Module) -> dict[str, float]:
+        """Mean over the clips, and the lowest."""
+        errors = []  # per clip, [frames]
+        for clip in self._clips:
+            clip = clip.to(self._device)
+            decoded = vae.decode(vae.encode(clip).latent_dist.mode()).sample  # pyright: ignore
+            errors.append(((decoded - clip) / 2).square().mean((0, 1, 3, 4)))
+        error = torch.stack(errors)
+        whole, first = (-10 * e.log10() for e in (error.mean(1), error[:, 0]))
+        return {
+            "psnr_db": float(whole.mean()),
+            "first_frame_psnr_db": float(first.mean()),
+            "lowest_psnr_db": float(whole.min()),
+            "lowest_first_frame_psnr_db": float(first.min()),
+        }
