@@ -19,10 +19,10 @@ from shared import HERE, SHEET_FRAMES, contact_sheet, load, main, portable, unfi
 
 from motioncache_eval.detector import DetectedShape, Detection, detect
 from motioncache_eval.judge import QUESTIONS, Verdict, count, judge
+from motioncache_eval.report import environment, write_json
 from motioncache_eval.scenes import parse_caption
 from motioncache_eval.video import to_uint8
 from motioncache_skyreels.job.prompts import read_prompts
-from motioncache_skyreels.job.report import environment, write_json
 from motioncache_skyreels.job.sample import decode, sample
 from motioncache_skyreels.train.vae import Validation
 

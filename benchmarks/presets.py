@@ -21,12 +21,12 @@ from shared import HERE, SHEET_FRAMES, contact_sheet, load, main, portable, unfi
 
 from motioncache.api import resolve_preset
 from motioncache_eval.metrics import fidelity, psnr_of_frames
+from motioncache_eval.report import environment, write_json
 from motioncache_eval.scenes import parse_caption
 from motioncache_eval.video import to_uint8
 from motioncache_skyreels.adapter import SkyReelsAdapter
 from motioncache_skyreels.job.config import JobConfig
 from motioncache_skyreels.job.prompts import read_prompts
-from motioncache_skyreels.job.report import environment, write_json
 from motioncache_skyreels.job.sample import decode, sample
 
 RESULTS = HERE / "results" / "presets"

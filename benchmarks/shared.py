@@ -24,7 +24,7 @@ def parse_command_line(doc: str | None) -> argparse.Namespace:
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     parser.add_argument("--share", default="0/1", help="I/N: the I-th of N processes")
     parser.add_argument("--report", action="store_true", help="make the tables and pictures from the results")
-    return parser.parse_args()
+    return parser.parse_intermixed_args()
 
 
 def load(overrides: list[str]) -> tuple[JobConfig, SkyReelsV2DiffusionForcingPipeline]:

@@ -23,16 +23,11 @@ from motioncache.engine import Task
 from motioncache.errors import MotionCacheError
 from motioncache.policy.none import NoCache
 from motioncache.state import ChunkState
-from motioncache_skyreels.cli import run_command
-from motioncache_skyreels.job.config import JobConfig, load_job
-from motioncache_skyreels.job.load import check_size, load_pipeline
-from motioncache_skyreels.job.prompts import read_prompts
-from motioncache_skyreels.job.report import write_json
+from motioncache_eval.report import write_json
+from motioncache_skyreels.cli import load_model, model_parser, run_command
+from motioncache_skyreels.job.config import JobConfig
 from motioncache_skyreels.job.sample import run_pipeline
 from motioncache_skyreels.step_distance import StepDistance
-
-DEFAULT_CONFIG = Path(__file__).parents[2] / "addconfig" / "config.yaml"
-"""The main job's configuration in the repository; an installed wheel has none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,19 +134,10 @@ def yaml_row(calibration: Calibration, source: str) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m motioncache_skyreels.calibrate",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("model", help="folder or hub id")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="sizes, steps, device, dtype: see addconfig")
-    default = DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None
-    parser.add_argument("--config", type=Path, default=default, help="YAML file with the other settings")
-    parser.add_argument("--prompts", type=Path, help="text file, a prompt a line (default: the config's prompt)")
+    parser = model_parser("python -m motioncache_skyreels.calibrate", __doc__)
     parser.add_argument("--degree", type=int, default=4, help="degree of the polynomial")
     parser.add_argument("--output", type=Path, help="JSON file for the points and the fit")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     return run_command(lambda: run(options))
 
 
@@ -159,12 +145,7 @@ def run(options: argparse.Namespace) -> int:
     """Load, calibrate, and print the points and the row."""
     if options.output and not options.output.absolute().parent.is_dir():
         raise MotionCacheError(f"--output {options.output}: there is no folder {options.output.parent}; make it first")
-    prompts = read_prompts(options.prompts) if options.prompts else []
-    overrides = [*options.overrides, f"model={options.model}"] + [f"prompt={prompt}" for prompt in prompts[:1]]
-    job = load_job(options.config, overrides)
-    prompts = prompts or [job.prompt]
-    pipeline = load_pipeline(job)
-    check_size(pipeline, job)
+    pipeline, job, prompts = load_model(options)
     calibration = calibrate(pipeline, job, prompts, degree=options.degree)
     print("step  modulation  residual  fitted")
     points = zip(calibration.change, calibration.residual_change, calibration.fitted, strict=True)

@@ -1,31 +1,26 @@
-"""What all command lines share: a quiet terminal, and errors of one line."""
+"""What the command lines of this model share: a quiet terminal, and a model with prompts."""
 
-import sys
+import argparse
 from collections.abc import Callable
+from pathlib import Path
 
+from diffusers import SkyReelsV2DiffusionForcingPipeline
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
-from motioncache.errors import MotionCacheError
+from motioncache_eval import command
+from motioncache_skyreels.job.config import JobConfig, load_job
+from motioncache_skyreels.job.load import check_size, load_pipeline
+from motioncache_skyreels.job.prompts import read_prompts
+
+DEFAULT_CONFIG = Path(__file__).parents[2] / "addconfig" / "config.yaml"
+"""The main job's configuration in the repository; an installed wheel has none."""
 
 
-def run_command(command: Callable[[], int]) -> int:
-    """Run a command and return its exit status: 2 with one line for a user's mistake, 130 for an interrupt."""
+def run_command(run: Callable[[], int]) -> int:
+    """See `motioncache_eval.command.run_command`."""
     quiet_libraries()
-    try:
-        return command()
-    except MotionCacheError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; what was complete is kept", file=sys.stderr)
-        return 130
-
-
-def show_usage(text: str | None) -> int:
-    """Print a command's docstring where it was called without what it needs."""
-    print(text, file=sys.stderr)
-    return 2
+    return command.run_command(run)
 
 
 def quiet_libraries() -> None:
@@ -34,3 +29,24 @@ def quiet_libraries() -> None:
     diffusers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
+
+
+def model_parser(prog: str, doc: str | None) -> argparse.ArgumentParser:
+    """A command that samples some prompts with a model."""
+    parser = argparse.ArgumentParser(prog=prog, description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", help="folder or hub id")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="sizes, steps, device, dtype: see addconfig")
+    default = DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None
+    parser.add_argument("--config", type=Path, default=default, help="YAML file with the other settings")
+    parser.add_argument("--prompts", type=Path, help="text file, a prompt a line (default: the config's prompt)")
+    return parser
+
+
+def load_model(options: argparse.Namespace) -> tuple[SkyReelsV2DiffusionForcingPipeline, JobConfig, list[str]]:
+    """The pipeline, the job and the prompts that a `model_parser` was given."""
+    prompts = read_prompts(options.prompts) if options.prompts else []
+    overrides = [*options.overrides, f"model={options.model}"] + [f"prompt={prompt}" for prompt in prompts[:1]]
+    job = load_job(options.config, overrides)
+    pipeline = load_pipeline(job)
+    check_size(pipeline, job)
+    return pipeline, job, prompts or [job.prompt]

@@ -57,7 +57,9 @@ def test_a_shape_of_another_colour_is_missing_and_unnamed() -> None:
 def test_two_shapes_are_told_apart_by_their_colours() -> None:
     white = DetectedShape(colour="white", shown=1.0, shape="square", velocity=(0.0, -0.5))
     shown = replace(SHOWN, shapes=(*SHOWN.shapes, white))
-    found = verdict("a white square moving up slowly and a red circle moving left quickly over a teal background", shown)
+    found = verdict(
+        "a white square moving up slowly and a red circle moving left quickly over a teal background", shown
+    )
     assert (found.colours, found.shapes, found.directions) == ((True, True), (True, True), (True, False))
     assert (found.speeds, found.unnamed) == ((True, True), False)
 

@@ -13,15 +13,16 @@ from diffusers import SkyReelsV2DiffusionForcingPipeline
 from motioncache.api import find_adapter, resolve_preset
 from motioncache.config import NoCacheConfig, PolicyConfig
 from motioncache.errors import MotionCacheError
+from motioncache_eval.command import show_usage
 from motioncache_eval.figures import draw_decisions
 from motioncache_eval.metrics import fidelity
+from motioncache_eval.report import environment, write_json
 from motioncache_eval.video import enlarge, side_by_side, to_uint8, write_mp4
 from motioncache_skyreels.adapter import SkyReelsAdapter
-from motioncache_skyreels.cli import run_command, show_usage
+from motioncache_skyreels.cli import run_command
 from motioncache_skyreels.job.config import JobConfig, load_job
 from motioncache_skyreels.job.load import check_size, load_pipeline
 from motioncache_skyreels.job.motion_map import MotionRecorder
-from motioncache_skyreels.job.report import environment, write_json
 from motioncache_skyreels.job.sample import Sample, decode, sample, warm_up
 
 WATCHABLE_WIDTH = 320
