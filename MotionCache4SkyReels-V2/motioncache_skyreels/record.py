@@ -55,6 +55,8 @@ class Watch:
         finally:
             for hook in hooks:
                 hook.remove()
+        for chunk in list(self._steps):  # no call came after the last step
+            self._take(chunk)
 
     def _keep_embedded(self, module: Any, inputs: Any, output: torch.Tensor) -> None:
         self._embedded = output  # [1, channels, frames, rows, columns]
@@ -73,11 +75,13 @@ class Watch:
         for chunk in range(len(timesteps) // length):
             start, timestep = chunk * length, timesteps[chunk * length]
             if chunk in self._steps and timestep != self._timesteps[chunk]:
-                self.recorder.add(chunk, self._steps[chunk], length)
-                del self._steps[chunk]
+                self._take(chunk)
             if timestep > 0:  # a finished chunk takes no further step
                 self._timesteps[chunk] = timestep
                 self._steps[chunk] = _cut(whole, slice(max(start - 1, 0), start + length))
+
+    def _take(self, chunk: int) -> None:
+        self.recorder.add(chunk, self._steps.pop(chunk), self.transformer.config.num_frame_per_block)
 
     def _whole(self, latents: torch.Tensor, timestep: torch.Tensor, velocity: torch.Tensor) -> ChunkStep:
         """All frames of the window."""

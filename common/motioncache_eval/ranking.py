@@ -3,6 +3,8 @@
 Per denoise step of a chunk, the tokens of the chunk are ranked by each proxy of `motioncache_eval.recording` and by
 their residual change. Three figures compare the two rankings, each beside what a random order scores:
 
+The recorded runs compute everything, so a proxy stands here at its best: a cache knows older values of some of them.
+
 - Spearman: correlation of the ranks; 0 for a random order.
 - AUC: chance that a token of the quarter that changes most is ranked above one of the others; 0.5 for a random order.
 - NDCG: gain of a token is its residual change, discounted by log2(rank + 1), over the best order; what a random order
@@ -16,6 +18,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -150,6 +153,15 @@ def _mean(values: Array | Sequence[float]) -> float:
     return float(known.mean()) if len(known) else np.nan
 
 
+def _nan_to_none(value: Any) -> Any:
+    """JSON knows no NaN."""
+    if isinstance(value, dict):
+        return {key: _nan_to_none(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_nan_to_none(inner) for inner in value]
+    return None if value != value else value
+
+
 def table(ranking: Ranking) -> str:
     """Means over thirds of the steps, and NDCG by video, as Markdown."""
     thirds = np.array_split(np.arange(len(ranking.steps)), len(PHASES))
@@ -232,8 +244,7 @@ def run(recordings: Path, output: Path) -> int:
         raise MotionCacheError(f"{recordings} holds no recordings: make some with a model's `record` command")
     ranking = rank([Recording.load(file) for file in files])
     output.mkdir(parents=True, exist_ok=True)
-    fields = {name: getattr(ranking, name) for name in Ranking.__slots__}
-    write_json(output / "ranking.json", fields)
+    write_json(output / "ranking.json", {name: _nan_to_none(getattr(ranking, name)) for name in Ranking.__slots__})
     text = table(ranking)
     (output / "ranking.md").write_text(text)
     draw(output / "ranking.png", ranking)
