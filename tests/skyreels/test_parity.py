@@ -8,8 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from motioncache_eval.parity import EXACT, FileReport
 from motioncache_skyreels.parity.__main__ import CHECKS, INPUTS, check_folder, main
-from motioncache_skyreels.parity.report import FileReport, Tolerance
+from motioncache_skyreels.parity.golden import DISTANCES, LATENTS
 
 FIXTURES = Path(os.environ.get("MOTIONCACHE_FIXTURES", Path(__file__).parents[3] / "shared" / "fixtures")) / "skyreels"
 
@@ -56,10 +57,10 @@ def test_a_damaged_file_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_tolerances_are_kept() -> None:
     report = FileReport("x")
     one = torch.ones(3, dtype=torch.float64)
-    report.compare("latents", one + 2.1e-5, one, Tolerance.latents)
-    report.compare("distances", one * (1 + 9e-6), one, Tolerance.distances)
-    report.compare("shape", one[:2], one, Tolerance.exact)
-    report.compare("nan", one * torch.nan, one, Tolerance.latents)
+    report.compare("latents", one + 2.1e-5, one, LATENTS)
+    report.compare("distances", one * (1 + 9e-6), one, DISTANCES)
+    report.compare("shape", one[:2], one, EXACT)
+    report.compare("nan", one * torch.nan, one, LATENTS)
     assert [c.passed for c in report.comparisons] == [False, True, False, False]
     assert not FileReport("nothing compared").passed
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 
 from motioncache.errors import MotionCacheError
+from motioncache_eval.parity import FileReport
 from motioncache_skyreels.cli import run_command
 from motioncache_skyreels.parity.forwards import check_forward
 from motioncache_skyreels.parity.golden import Golden
-from motioncache_skyreels.parity.report import FileReport
 from motioncache_skyreels.parity.units import check_decision, check_distance, check_frame_difference
 from motioncache_skyreels.parity.videos import check_trace, check_vanilla
 

@@ -10,9 +10,9 @@ from motioncache.engine import Engine
 from motioncache.policy import Decision, Memory, Proposal, Request
 from motioncache.policy.none import NoCache
 from motioncache.trace import Phase
+from motioncache_eval.parity import FileReport
 from motioncache_skyreels.adapter import patch_blocks
-from motioncache_skyreels.parity.golden import Golden, build_transformer
-from motioncache_skyreels.parity.report import FileReport, Tolerance
+from motioncache_skyreels.parity.golden import LATENTS, Golden, build_transformer
 from motioncache_skyreels.schedule import Matrices, Schedule
 from motioncache_skyreels.seam import Patch
 from motioncache_skyreels.step_distance import StepDistance
@@ -54,20 +54,20 @@ def check_forward(golden: Golden) -> FileReport:
     due = tensors["sel_idx"]
     distance = StepDistance(transformer, MotionCacheConfig(), golden.about["fps_index"])
     modulation = distance.modulation(tuple(tensors["t_mixed"][0, -chunk_frames:].tolist()))
-    report.compare("e0_last_chunk_per_frame", modulation[None], tensors["e0_last_chunk_per_frame"], Tolerance.latents)
+    report.compare("e0_last_chunk_per_frame", modulation[None], tensors["e0_last_chunk_per_frame"], LATENTS)
     patch_blocks(Patch(), transformer)
     full = _run(transformer, golden, NoCache(), [("x", "t")], frames, causal=False)
-    report.compare("noncausal", full, tensors["noncausal"], Tolerance.latents)
+    report.compare("noncausal", full, tensors["noncausal"], LATENTS)
     causal = _run(transformer, golden, NoCache(), [("x", "t")], chunk_frames)
-    report.compare("causal", causal, tensors["causal"], Tolerance.latents)
-    report.compare("reference_chunked", causal, tensors["reference_chunked"], Tolerance.latents)
+    report.compare("causal", causal, tensors["causal"], LATENTS)
+    report.compare("reference_chunked", causal, tensors["reference_chunked"], LATENTS)
     for name, stale in (("selective_correct", False), ("selective_reference", True)):
         policy = Scripted(due)
         calls = [("x", "t_mixed"), ("x_sel", "t_mixed")]
         _run(transformer, golden, policy, calls, chunk_frames, stale=stale)
-        report.compare(name, policy.hidden[-1][:, due], tensors[name], Tolerance.latents)
+        report.compare(name, policy.hidden[-1][:, due], tensors[name], LATENTS)
     mixed = policy.hidden[frames // chunk_frames - 1]
-    report.compare("mixed_last_chunk", mixed, tensors["mixed_last_chunk_tokens_full"], Tolerance.latents)
+    report.compare("mixed_last_chunk", mixed, tensors["mixed_last_chunk_tokens_full"], LATENTS)
     return report
 
 

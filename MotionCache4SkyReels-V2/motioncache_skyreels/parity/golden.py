@@ -1,6 +1,5 @@
 """Reads golden files and builds the small pipeline that they were made with."""
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,14 +11,18 @@ from diffusers import (
     SkyReelsV2Transformer3DModel,
     UniPCMultistepScheduler,
 )
-from safetensors.torch import load_file
 
 from motioncache.config import Distance, MotionCacheConfig
-from motioncache.errors import MotionCacheError
 from motioncache.motion import Normalisation
+from motioncache_eval.parity import Tolerance, read_json, read_tensors
 
 PUBLISHED_COEFFICIENTS = (-52186.2437, 9230.41404, -528.275948, 13.6987616, -0.0499875664)
 """Distance polynomial of the published code for the 1.3B model (TeaCache's fit), highest power first."""
+
+
+LATENTS = Tolerance(name="latents", absolute=2e-5)
+WEIGHTS = Tolerance(name="weights", absolute=1e-6)
+DISTANCES = Tolerance(name="distances", absolute=1e-12, relative=1e-5)
 
 
 @dataclass(frozen=True)
@@ -34,17 +37,11 @@ class Golden:
 
     @cached_property
     def about(self) -> dict[str, Any]:
-        try:
-            return json.loads(self.path.with_suffix(".json").read_text())
-        except (OSError, json.JSONDecodeError) as error:
-            raise MotionCacheError(f"{self.path.with_suffix('.json')} cannot be read: {error}") from None
+        return read_json(self.path.with_suffix(".json"))
 
     @cached_property
     def tensors(self) -> dict[str, torch.Tensor]:
-        try:
-            return load_file(self.path)
-        except Exception as error:  # safetensors raises its own error types for damaged files
-            raise MotionCacheError(f"{self.path} cannot be read: {error}") from None
+        return read_tensors(self.path)
 
     def sibling(self, name: str) -> "Golden":
         """Another file of the same folder."""

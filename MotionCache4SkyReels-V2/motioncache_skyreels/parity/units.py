@@ -9,8 +9,8 @@ from motioncache.motion import Normalisation, motion_score, motion_weight
 from motioncache.policy import Proposal, Request
 from motioncache.policy.motioncache import MotionCache, MotionMemory
 from motioncache.trace import Phase
-from motioncache_skyreels.parity.golden import Golden
-from motioncache_skyreels.parity.report import FileReport, Tolerance
+from motioncache_eval.parity import EXACT, FileReport
+from motioncache_skyreels.parity.golden import DISTANCES, WEIGHTS, Golden
 
 
 def check_frame_difference(golden: Golden) -> FileReport:
@@ -26,13 +26,13 @@ def check_frame_difference(golden: Golden) -> FileReport:
                 hidden = tensors[f"{prefix}in.{i}"].unflatten(1, grid)
                 weight = _weight(hidden, last.get(chunk - 1), chunk, mode.removeprefix(prefix))
                 last[chunk] = hidden[:, -1]
-                report.compare(f"{mode}.{i}", weight, tensors[f"{mode}.out.{i}"], Tolerance.weights)
+                report.compare(f"{mode}.{i}", weight, tensors[f"{mode}.out.{i}"], WEIGHTS)
     constant = tensors.get("const.in")
     for name in tensors:
         if constant is not None and name.startswith("const.") and name.endswith(".out"):
             frames = golden.about["cases"][0]["frames_per_chunk"]
             weight = _weight(constant.unflatten(1, (frames, -1)), None, 0, name.split(".out")[0].removeprefix("const."))
-            report.compare(name, weight, tensors[name], Tolerance.weights)
+            report.compare(name, weight, tensors[name], WEIGHTS)
     return report
 
 
@@ -49,14 +49,14 @@ def check_distance(golden: Golden) -> FileReport:
     for case in sorted({name.split(".")[0] for name in tensors} - {"poly"}):
         now, before = tensors[f"{case}.cur"], tensors[f"{case}.prev"]  # [batch, frames, 6, channels]
         change = relative_l1(now, before)
-        report.compare(f"{case}.rel_l1", change[None], tensors[f"{case}.rel_l1"], Tolerance.distances)
+        report.compare(f"{case}.rel_l1", change[None], tensors[f"{case}.rel_l1"], DISTANCES)
         ours = torch.tensor([polynomial(float(change), coefficients)], dtype=torch.float64)
-        report.compare(f"{case}.global", ours, tensors[f"{case}.global"], Tolerance.distances)
+        report.compare(f"{case}.global", ours, tensors[f"{case}.global"], DISTANCES)
         per_frame = polynomial(relative_l1(now, before, keep=(1,)), coefficients)
         tokens = per_frame.repeat_interleave(golden.about["hw"])
-        report.compare(f"{case}.token", tokens, tensors[f"{case}.token"], Tolerance.distances)
+        report.compare(f"{case}.token", tokens, tensors[f"{case}.token"], DISTANCES)
     values = torch.tensor([polynomial(x, coefficients) for x in tensors["poly.x"].tolist()], dtype=torch.float64)
-    report.compare("poly", values, tensors["poly.y"], Tolerance.distances)
+    report.compare("poly", values, tensors["poly.y"], DISTANCES)
     return report
 
 
@@ -68,7 +68,7 @@ def check_decision(golden: Golden) -> FileReport:
         ours = _replay(case, golden)
         for name in names:
             expected = golden.tensors[f"{case['case']}.{name}"]
-            tolerance = Tolerance.weights if name in ("acc_post", "ratio") else Tolerance.exact
+            tolerance = WEIGHTS if name in ("acc_post", "ratio") else EXACT
             stacked = torch.stack(ours[name]).to(expected.dtype).reshape(expected.shape)
             report.compare(f"{case['case']}.{name}", stacked, expected, tolerance)
     return report

@@ -14,23 +14,23 @@ from motioncache.errors import MotionCacheError
 from motioncache.policy.motioncache import MotionMemory
 from motioncache.state import ChunkState
 from motioncache.trace import Phase
-from motioncache_skyreels.parity.golden import Golden, build_pipeline, cache_config
-from motioncache_skyreels.parity.report import FileReport, Tolerance
+from motioncache_eval.parity import EXACT, FileReport
+from motioncache_skyreels.parity.golden import DISTANCES, LATENTS, WEIGHTS, Golden, build_pipeline, cache_config
 from motioncache_skyreels.window import BRANCHES
 
 ORIGINAL, WARMUP, REUSE, FULL, SELECTIVE, SKIPPED = range(1, 7)
 """Codes of the golden `kind`: without the cache, warm-up, nothing due, all due, some due, too few due."""
 
 QUANTITIES = {
-    "kind": Tolerance.exact,
-    "n_tokens": Tolerance.exact,
-    "chunk_step": Tolerance.exact,
-    "mask": Tolerance.exact,
-    "voted": Tolerance.exact,
-    "phase2": Tolerance.exact,
-    "dist": Tolerance.distances,
-    "acc_post": Tolerance.weights,
-    "weights_new": Tolerance.weights,
+    "kind": EXACT,
+    "n_tokens": EXACT,
+    "chunk_step": EXACT,
+    "mask": EXACT,
+    "voted": EXACT,
+    "phase2": EXACT,
+    "dist": DISTANCES,
+    "acc_post": WEIGHTS,
+    "weights_new": WEIGHTS,
 }
 
 
@@ -44,13 +44,13 @@ def check_trace(golden: Golden) -> FileReport:
     for name, expected in golden.tensors.items():
         window, _, quantity = name.partition(".")
         if name == "frames":
-            report.compare(name, latents, expected, Tolerance.latents)
+            report.compare(name, latents, expected, LATENTS)
         elif quantity in QUANTITIES:
             report.compare(name, recorder.tensor(window, quantity, expected), expected, QUANTITIES[quantity])
         elif quantity == "final_latents":
-            report.compare(name, _window_latents(latents, window, golden), expected, Tolerance.latents)
+            report.compare(name, _window_latents(latents, window, golden), expected, LATENTS)
         elif name in recorder.calls:
-            tolerance = Tolerance.exact if expected.dtype is torch.int64 else Tolerance.latents
+            tolerance = EXACT if expected.dtype is torch.int64 else LATENTS
             report.compare(name, recorder.calls[name], expected, tolerance)
         else:
             raise MotionCacheError(f"{golden.name} holds {name}, which this check does not know")
@@ -71,7 +71,7 @@ def check_vanilla(golden: Golden) -> FileReport:
         pipeline = build_pipeline(golden)
         with cached(pipeline, NoCacheConfig()):
             latents = _generate(pipeline, golden, int(found.group(1)))
-        report.compare(name, latents, expected, Tolerance.latents)
+        report.compare(name, latents, expected, LATENTS)
     return report
 
 

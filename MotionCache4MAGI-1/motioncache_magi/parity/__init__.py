@@ -1,0 +1,1 @@
+"""Parity with golden data made by running the official code."""

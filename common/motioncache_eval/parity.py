@@ -1,0 +1,116 @@
+"""Comparison with golden tensors under tolerances, collected per file."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from motioncache.errors import MotionCacheError
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """All tensors of a golden file."""
+    try:
+        return load_file(path)
+    except Exception as error:  # safetensors raises its own error types for damaged files
+        raise MotionCacheError(f"{path} cannot be read: {error}") from None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What is said about golden files."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise MotionCacheError(f"{path} cannot be read: {error}") from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tolerance:
+    """How closely a quantity has to agree: |ours - golden| <= absolute + relative |golden| + deviation std(golden)."""
+
+    name: str
+    absolute: float = 0.0
+    relative: float = 0.0
+    deviation: float = 0.0
+
+    def allowed(self, golden: torch.Tensor) -> torch.Tensor:
+        spread = golden.std(correction=0) if self.deviation else 0.0
+        return self.absolute + self.relative * golden.abs() + self.deviation * spread
+
+    def scale(self, golden: torch.Tensor) -> torch.Tensor:
+        """What an error is reported in units of."""
+        if self.deviation:
+            return golden.std(correction=0).clamp(min=1e-12)
+        return golden.abs().clamp(min=1e-12) if self.relative else torch.ones(())
+
+
+EXACT = Tolerance(name="exact")
+"""Masks, counts and schedules."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """One quantity and its largest error, in units of the tolerance's scale."""
+
+    name: str
+    tolerance: Tolerance
+    error: float
+    mismatches: int
+    elements: int
+
+    @property
+    def passed(self) -> bool:
+        return self.mismatches == 0
+
+    def __str__(self) -> str:
+        verdict = "ok  " if self.passed else "FAIL"
+        detail = "equal where it has to be" if self.tolerance is EXACT else f"largest error {self.error:.2e}"
+        return (
+            f"  {verdict} {self.name:32s} {detail}, {self.mismatches} of {self.elements} outside {self.tolerance.name}"
+        )
+
+
+@dataclass(slots=True)
+class FileReport:
+    """All comparisons of one golden file."""
+
+    name: str
+    comparisons: list[Comparison] = field(default_factory=list)
+
+    @property
+    def passed(self) -> bool:
+        return bool(self.comparisons) and all(comparison.passed for comparison in self.comparisons)
+
+    def compare(self, name: str, ours: torch.Tensor, golden: torch.Tensor, tolerance: Tolerance) -> None:
+        """Add a comparison; a wrong shape or a NaN counts as a mismatch of every element."""
+        if ours.shape != golden.shape:
+            self._add(
+                f"{name}: shape {tuple(ours.shape)}, golden {tuple(golden.shape)}", tolerance, float("inf"), golden
+            )
+            return
+        ours, golden = ours.double(), golden.double()
+        difference = (ours - golden).abs()
+        outside = int((~(difference <= tolerance.allowed(golden))).sum())
+        error = float((difference / tolerance.scale(golden)).max()) if golden.numel() else 0.0
+        self._add(name, tolerance, error, golden, outside)
+
+    def check(self, name: str, ours: object, golden: object) -> None:
+        """Add a comparison of two values that have to be equal."""
+        equal = ours == golden
+        self._add(name if equal else f"{name}: {ours}, golden {golden}", EXACT, 0.0, torch.ones(1), 0 if equal else 1)
+
+    def _add(
+        self, name: str, tolerance: Tolerance, error: float, golden: torch.Tensor, mismatches: int | None = None
+    ) -> None:
+        elements = golden.numel()
+        outside = elements if mismatches is None else mismatches
+        self.comparisons.append(
+            Comparison(name=name, tolerance=tolerance, error=error, mismatches=outside, elements=elements)
+        )
+
+    def __str__(self) -> str:
+        lines = [f"{'ok  ' if self.passed else 'FAIL'} {self.name}"]
+        return "\n".join(lines + [str(comparison) for comparison in self.comparisons])
