@@ -1,0 +1,139 @@
+"""The transformer layer of MAGI-1, with the module names of the official checkpoints."""
+
+import torch
+from diffusers.models.attention_dispatch import dispatch_attention_fn
+from torch import nn
+from torch.nn.functional import gelu, layer_norm, linear, silu
+
+from motioncache_magi.config import ModelConfig
+from motioncache_magi.pack import Pack, Text
+from motioncache_magi.rope import rotate
+
+JOIN_GROUPS = 8
+"""Self- and cross-attention are interleaved in eight groups of channels: a trace of the training on eight GPUs."""
+
+
+class LayerNorm1p(nn.LayerNorm):
+    """LayerNorm whose weight is stored minus one; it computes in the dtype of its weight."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return layer_norm(x.to(self.weight.dtype), self.normalized_shape, self.weight + 1, self.bias, self.eps)
+
+
+class QueryKeyValue(nn.Module):
+    """Queries of both attentions and keys and values of self-attention, from one normalised input."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        size, heads, groups = config.hidden_size, config.num_attention_heads, config.num_query_groups
+        self.layer_norm = nn.LayerNorm(size, config.layernorm_epsilon)
+        self.q = nn.Linear(size, heads * config.kv_channels, bias=False)
+        self.qx = nn.Linear(size, heads * config.kv_channels, bias=False)
+        self.k = nn.Linear(size, groups * config.kv_channels, bias=False)
+        self.v = nn.Linear(size, groups * config.kv_channels, bias=False)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        x = self.layer_norm(x)
+        return self.q(x), self.qx(x), self.k(x), self.v(x)
+
+
+class Attention(nn.Module):
+    """Self-attention to the past and cross-attention to the text, in parallel, joined by one projection."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        head, eps = config.kv_channels, config.layernorm_epsilon
+        width = config.num_attention_heads * head
+        self._layer = layer
+        self._head = head
+        self.linear_qkv = QueryKeyValue(config)
+        self.linear_kv_xattn = nn.Linear(config.hidden_size, 2 * config.num_query_groups * head, bias=False)
+        self.linear_proj = nn.Linear(2 * width, config.hidden_size, bias=False)
+        self.q_layernorm = LayerNorm1p(head, eps)
+        self.q_layernorm_xattn = LayerNorm1p(head, eps)
+        self.k_layernorm = LayerNorm1p(head, eps)
+        self.k_layernorm_xattn = LayerNorm1p(head, eps)
+
+    def forward(self, x: torch.Tensor, pack: Pack) -> torch.Tensor:
+        """`[n, D]` to float32 `[n, D]`."""
+        query, query_text, key, value = (y.unflatten(1, (-1, self._head)) for y in self.linear_qkv(x))
+        query = rotate(self.q_layernorm(query), pack.rotary).to(x.dtype)
+        key = rotate(self.k_layernorm(key), pack.rotary).to(x.dtype)
+        pack.cache.write(self._layer, pack.cache_rows, key[None], value[None])
+        query_text = self.q_layernorm_xattn(query_text)
+        past = [
+            _attend(query[segment.start : segment.stop], *pack.cache.read(self._layer, segment.attended))
+            for segment in pack.segments
+        ]
+        text = [self._attend_text(query_text[segment.start : segment.stop], segment.text) for segment in pack.segments]
+        joined = torch.cat([torch.cat(out).unflatten(1, (JOIN_GROUPS, -1)) for out in (past, text)], dim=2)
+        return linear(joined.flatten(1).float(), self.linear_proj.weight.float())
+
+    def _attend_text(self, query: torch.Tensor, text: Text) -> torch.Tensor:
+        if not len(text.embedded):
+            return torch.zeros_like(query).flatten(1)
+        if self._layer not in text.keys_values:
+            both = self.linear_kv_xattn(text.embedded).unflatten(1, (-1, 2 * self._head))
+            key, value = both.chunk(2, dim=-1)
+            text.keys_values[self._layer] = (self.k_layernorm_xattn(key)[None], value[None])
+        return _attend(query, *text.keys_values[self._layer])
+
+
+def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """Queries `[n, H, d]` to keys and values `[1, m, G, d]`: `[n, H * d]`. The backend is the one set in diffusers."""
+    out = dispatch_attention_fn(query[None], key, value, enable_gqa=query.shape[1] != key.shape[2])
+    return out[0].flatten(1)
+
+
+class MLP(nn.Module):
+    """Normalisation and a feed-forward network: GELU, or SwiGLU in the 24B models."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self._gated = config.gated_linear_unit
+        inner = config.ffn_hidden_size
+        self.layer_norm = nn.LayerNorm(config.hidden_size, config.layernorm_epsilon)
+        self.linear_fc1 = nn.Linear(config.hidden_size, 2 * inner if self._gated else inner, bias=False)
+        self.linear_fc2 = nn.Linear(inner, config.hidden_size, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.linear_fc1(self.layer_norm(x))
+        if self._gated:
+            gate, x = x.chunk(2, dim=-1)
+            return self.linear_fc2(silu(gate) * x)
+        return self.linear_fc2(gelu(x))
+
+
+class Gates(nn.Module):
+    """Two gates per channel from the condition; there is neither scale nor shift."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.proj = nn.Sequential(nn.Linear(config.condition_size, 2 * config.hidden_size))
+
+    def forward(self, condition: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """`[segments, Dc]` to twice `[segments, D]`."""
+        attention, mlp = self.proj(silu(condition)).float().tanh().to(condition.dtype).chunk(2, dim=-1)
+        return attention, mlp
+
+
+class Layer(nn.Module):
+    """A gated branch of attention and one of feed-forward, each normalised before it is added; sums in float32."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        self.ada_modulate_layer = Gates(config)
+        self.self_attention = Attention(config, layer)
+        self.self_attn_post_norm = LayerNorm1p(config.hidden_size, config.layernorm_epsilon)
+        self.mlp = MLP(config)
+        self.mlp_post_norm = LayerNorm1p(config.hidden_size, config.layernorm_epsilon)
+
+    def forward(self, x: torch.Tensor, pack: Pack) -> torch.Tensor:
+        """`[n, D]` to `[n, D]`."""
+        gate, mlp_gate = (gates[pack.segment_of_row] for gates in self.ada_modulate_layer(pack.condition))
+        x = _add(x, self.self_attn_post_norm(self.self_attention(x, pack) * gate))
+        return _add(x, self.mlp_post_norm(self.mlp(x) * mlp_gate))
+
+
+def _add(x: torch.Tensor, branch: torch.Tensor) -> torch.Tensor:
+    return (x.float() + branch.float()).to(x.dtype)

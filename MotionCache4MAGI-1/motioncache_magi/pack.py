@@ -1,0 +1,58 @@
+"""One packed pass: the tokens of several chunks and guidance branches side by side.
+
+Linear layers see all rows at once; attention runs segment by segment, without a mask, against the range of the KV cache
+that a chunk may see. Shapes: n packed rows, D channels, H query heads, G key heads, d head_dim, Dc condition channels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from motioncache.kv_cache import KVCache
+
+
+@dataclass(slots=True, eq=False)
+class Text:
+    """The words that a chunk attends to, and their keys and values per layer, projected at their first use.
+
+    Attributes:
+        embedded: `[words, D]`.
+    """
+
+    embedded: torch.Tensor
+    keys_values: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """Rows `[start, stop)` of the pack: tokens of one chunk in one branch.
+
+    Attributes:
+        attended: rows of the KV cache that they may see, their own among them.
+        text: what they attend to across; without words they get nothing.
+    """
+
+    start: int
+    stop: int
+    attended: slice
+    text: Text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pack:
+    """Everything a layer needs to know of the packed rows.
+
+    Attributes:
+        cache_rows: row of the KV cache of each packed row, int64 `[n]`.
+        rotary: cosine and sine of each row, float32 `[n, 1, angles]`.
+        condition: one row per segment, `[segments, Dc]`.
+        segment_of_row: int64 `[n]`.
+    """
+
+    segments: Sequence[Segment]
+    cache: KVCache
+    cache_rows: torch.Tensor
+    rotary: tuple[torch.Tensor, torch.Tensor]
+    condition: torch.Tensor
+    segment_of_row: torch.Tensor
