@@ -152,5 +152,7 @@ def _section(cls: type[Section], values: Any, where: str) -> Section:
 def _check_names(values: dict[str, Any], known: set[str], where: str) -> None:
     missing, unknown = sorted(known - values.keys()), sorted(values.keys() - known)
     if missing or unknown:
-        problems = [f"{kind} {', '.join(names)}" for kind, names in (("lacks", missing), ("has unknown", unknown)) if names]
+        problems = [
+            f"{kind} {', '.join(names)}" for kind, names in (("lacks", missing), ("has unknown", unknown)) if names
+        ]
         raise ConfigError(f"{where} {' and '.join(problems)}; take the official file of the model as a pattern")

@@ -132,7 +132,9 @@ class VideoDiT(nn.Module):
 
 def parameter_dtype(name: str, dtype: torch.dtype) -> torch.dtype:
     """The dtype that a parameter is computed in, where the model's is `dtype`."""
-    promoted = name.startswith(_IN_FLOAT32) or (any(norm in name for norm in _NORMS_IN_FLOAT32) and "_xattn" not in name)
+    promoted = name.startswith(_IN_FLOAT32) or (
+        any(norm in name for norm in _NORMS_IN_FLOAT32) and "_xattn" not in name
+    )
     return torch.float32 if promoted else dtype
 
 

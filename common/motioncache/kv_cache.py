@@ -32,3 +32,8 @@ class KVCache:
     def read(self, layer: int, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
         """Views of the keys and values of a range of rows."""
         return self._buffer[layer, 0, :, rows], self._buffer[layer, 1, :, rows]
+
+    def copy(self, source: slice, to: int) -> None:
+        """Copy a range of rows of every layer to the rows from `to` on; the two may overlap."""
+        length = source.stop - source.start
+        self._buffer[:, :, :, to : to + length] = self._buffer[:, :, :, source].clone()
