@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 SKYREELS = ROOT / "MotionCache4SkyReels-V2"
 
 
-@pytest.mark.parametrize("folder", [ROOT / "common", SKYREELS])
+@pytest.mark.parametrize("folder", [ROOT / "common", SKYREELS, ROOT / "MotionCache4MAGI-1"])
 def test_only_our_packages_lie_in_a_source_root(folder: Path) -> None:
     # An editable install puts the root on sys.path: any other folder there could shadow somebody's package.
     allowed = {"addconfig", "scripts", "__pycache__"}

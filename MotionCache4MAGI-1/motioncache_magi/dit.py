@@ -124,7 +124,7 @@ class VideoDiT(nn.Module):
         return tokens
 
     def head(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Hidden states `[n, D]` to velocities of patches, float32 `[n, 4 * latent_channels]`, ordered (row, column, channel)."""
+        """Hidden states `[n, D]` to velocities as patches, float32 `[n, 4 * latent_channels]`; see `to_patches`."""
         patches = self.final_linear.linear(self.videodit_blocks.final_layernorm(hidden.float()))
         kept = patches.unflatten(1, (4, -1))[..., : self.config.latent_channels]
         return kept.flatten(1) / self.config.x_rescale_factor
@@ -139,7 +139,7 @@ def parameter_dtype(name: str, dtype: torch.dtype) -> torch.dtype:
 
 
 def to_patches(latents: torch.Tensor) -> torch.Tensor:
-    """`[channels, frames, height, width]` to `[frames * rows * columns, 4 * channels]`, ordered (row, column, channel)."""
+    """`[channels, frames, height, width]` to `[tokens, 4 * channels]`, a patch ordered by (row, column, channel)."""
     x = latents.unflatten(3, (-1, 2)).unflatten(2, (-1, 2))  # [C, F, rows, 2, columns, 2]
     return x.permute(1, 2, 4, 3, 5, 0).flatten(3).flatten(0, 2)
 

@@ -1,6 +1,5 @@
 """Which branches a model call needs, and how their velocities are joined."""
 
-from bisect import bisect_left
 from dataclasses import dataclass
 
 import torch
@@ -50,8 +49,7 @@ class Guidance:
 
     def scales(self, t: float) -> Scales:
         """The scales at a time."""
-        times = [time - 1e-7 for time in self.times]
-        index = bisect_left(torch.tensor(times).tolist(), t) - 1
+        index = int(torch.searchsorted(torch.tensor(self.times) - 1e-7, torch.tensor(t))) - 1  # float32
         return Scales(past=self.past[index], text=self.text[index])
 
     def repeats_nearly_clean(self, t: float) -> bool:

@@ -16,8 +16,8 @@ JOIN_GROUPS = 8
 class LayerNorm1p(nn.LayerNorm):
     """LayerNorm whose weight is stored minus one; it computes in the dtype of its weight."""
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return layer_norm(x.to(self.weight.dtype), self.normalized_shape, self.weight + 1, self.bias, self.eps)
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return layer_norm(input.to(self.weight.dtype), self.normalized_shape, self.weight + 1, self.bias, self.eps)
 
 
 class QueryKeyValue(nn.Module):

@@ -1,6 +1,6 @@
 """The sampling loop: a window of chunks slides over the video, and clean chunks leave it in order."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -52,6 +52,7 @@ class Sampler:
         prefix: clean latents of its first frames, `[channels, prefix_frames, height, width]`.
         captions: text of each chunk.
         null: text of the branches without a caption.
+        on_step: called after every denoise step.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Sampler:
         prefix: torch.Tensor | None,
         captions: Sequence[Text],
         null: Text,
+        on_step: Callable[[], object] = lambda: None,
     ) -> None:
         self._model = model
         self._settings = settings
@@ -70,6 +72,7 @@ class Sampler:
         self._prefix = prefix
         self._captions = captions
         self._null = null
+        self._on_step = on_step
         _, _, height, width = latents.shape
         self._grid = (settings.chunk_frames, height // 2, width // 2)
         self._tokens = settings.chunk_frames * height * width // 4
@@ -83,20 +86,28 @@ class Sampler:
         schedule = self._settings.schedule
         for step in chain(schedule.prefix_steps(), schedule):
             self.step(step)
+            if step.window:
+                self._on_step()
             if step.finished is not None:
                 yield step.finished, self.latents[:, self._frames(step.finished)]
 
-    @torch.inference_mode()
     def step(self, step: Step) -> None:
         """Denoise the window once."""
         if self._prefix is not None:
             self.latents[:, : self._prefix.shape[1]] = self._prefix
+        for (chunk, velocity), count in zip(self.velocities(step).items(), step.counts, strict=True):
+            length = self._times[count + 1] - self._times[count]
+            self.latents[:, self._frames(chunk)] += velocity * length
+
+    @torch.inference_mode()
+    def velocities(self, step: Step) -> dict[int, torch.Tensor]:
+        """Guided velocity of each chunk of the window, float32 `[channels, chunk_frames, height, width]`."""
         self._forget(step)
         velocities = self._run(self._works(step), step)
-        for chunk, count in zip(step.window, step.counts, strict=True):
-            velocity = self._guide(chunk, self._times[count], velocities)
-            length = self._times[count + 1] - self._times[count]
-            self.latents[:, self._frames(chunk)] += from_patches(velocity, *self._grid) * length
+        return {
+            chunk: from_patches(self._guide(chunk, self._times[count], velocities), *self._grid)
+            for chunk, count in zip(step.window, step.counts, strict=True)
+        }
 
     def _works(self, step: Step) -> list[Work]:
         """Everything that one model call computes."""

@@ -1,0 +1,66 @@
+"""A golden model, and samplers around it."""
+
+from collections.abc import Sequence
+
+import torch
+
+from motioncache_magi.config import MagiConfig
+from motioncache_magi.dit import VideoDiT
+from motioncache_magi.guidance import Guidance
+from motioncache_magi.pack import Text
+from motioncache_magi.parity.golden import Golden
+from motioncache_magi.sampler import Settings
+from motioncache_magi.schedule import WindowSchedule, time_schedule
+from motioncache_magi.text import NULL_WORDS
+
+
+def build_dit(weights: Golden, config: MagiConfig) -> VideoDiT:
+    """The DiT of a weights file, which holds bfloat16 values, in the dtypes that `config` computes in."""
+    model = VideoDiT(config.model)
+    model.load_state_dict({name: tensor.float() for name, tensor in weights.tensors.items()})
+    return model.set_dtypes().eval()
+
+
+@torch.inference_mode()
+def embed_words(model: VideoDiT, words: torch.Tensor, mask: torch.Tensor) -> Text:
+    """Text from embeddings `[words, channels]` and their mask `[words]`."""
+    return Text(model.embed_text(words[mask.bool()]))
+
+
+def null_text(model: VideoDiT) -> Text:
+    null = model.y_embedder.null_caption_embedding
+    return embed_words(model, null, torch.arange(len(null)) < NULL_WORDS)
+
+
+def settings(config: MagiConfig, *, chunks: int, prefix_frames: int) -> Settings:
+    """Of a whole video."""
+    runtime, engine = config.runtime, config.engine
+    return Settings(
+        schedule=WindowSchedule(
+            chunks=chunks,
+            prefix_chunks=prefix_frames // runtime.chunk_width,
+            steps=runtime.num_steps,
+            window=runtime.window_size,
+            ranges=runtime.noise2clean_kvrange,
+            clean_range=runtime.clean_chunk_kvrange,
+            shortcut_mode=engine.shortcut_mode,
+        ),
+        times=time_schedule(runtime.num_steps, shortcut_mode=engine.shortcut_mode),
+        guidance=Guidance.of(config),
+        chunk_frames=runtime.chunk_width,
+        clean_time=runtime.clean_t,
+        distilled=engine.distill,
+    )
+
+
+def fixed_settings(config: MagiConfig, times: Sequence[float], chunk_frames: int) -> Settings:
+    """For a single step at given times, one per chunk."""
+    base = settings(config, chunks=len(times), prefix_frames=0)
+    return Settings(
+        schedule=base.schedule,
+        times=torch.tensor(times),
+        guidance=base.guidance,
+        chunk_frames=chunk_frames,
+        clean_time=base.clean_time,
+        distilled=base.distilled,
+    )

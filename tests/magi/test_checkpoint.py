@@ -1,0 +1,183 @@
+"""Official checkpoints: sizes of the released models, strict loading, and a clear error for each damage."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from motioncache.errors import ConfigError, MotionCacheError
+from motioncache_magi.checkpoint import load_dit
+from motioncache_magi.config import MagiConfig
+from motioncache_magi.dit import VideoDiT
+from motioncache_magi.variants import released
+
+from .conftest import official_json, random_dit, small_config
+
+WEIGHTS = "inference_weight.distill"
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "tensors"), [("4.5B_base", 4_459_898_128, 898), ("24B_distill", 23_899_281_936, 1262)]
+)
+def test_the_released_sizes(name: str, parameters: int, tensors: int) -> None:
+    with torch.device("meta"):
+        model = VideoDiT(released(name).model)
+    assert (sum(p.numel() for p in model.parameters()), len(model.state_dict())) == (parameters, tensors)
+
+
+def test_the_names_and_shapes_of_the_official_tensors() -> None:
+    with torch.device("meta"):
+        shapes = {name: tuple(x.shape) for name, x in VideoDiT(released("4.5B_base").model).state_dict().items()}
+    layer = "videodit_blocks.layers.33."
+    expected = {
+        "x_embedder.weight": (3072, 16, 1, 2, 2),
+        "t_embedder.mlp.0.weight": (768, 256),
+        "t_embedder.mlp.2.bias": (768,),
+        "y_embedder.null_caption_embedding": (800, 4096),
+        "y_embedder.y_proj_xattn.0.weight": (3072, 4096),
+        "y_embedder.y_proj_adaln.0.bias": (768,),
+        "rope.bands": (16,),
+        "videodit_blocks.final_layernorm.weight": (3072,),
+        "final_linear.linear.weight": (64, 3072),
+        f"{layer}ada_modulate_layer.proj.0.weight": (6144, 768),
+        f"{layer}self_attention.linear_qkv.layer_norm.bias": (3072,),
+        f"{layer}self_attention.linear_qkv.q.weight": (3072, 3072),
+        f"{layer}self_attention.linear_qkv.qx.weight": (3072, 3072),
+        f"{layer}self_attention.linear_qkv.k.weight": (1024, 3072),
+        f"{layer}self_attention.linear_qkv.v.weight": (1024, 3072),
+        f"{layer}self_attention.linear_kv_xattn.weight": (2048, 3072),
+        f"{layer}self_attention.linear_proj.weight": (3072, 6144),
+        f"{layer}self_attention.q_layernorm.weight": (128,),
+        f"{layer}self_attention.k_layernorm_xattn.bias": (128,),
+        f"{layer}self_attn_post_norm.bias": (3072,),
+        f"{layer}mlp.layer_norm.weight": (3072,),
+        f"{layer}mlp.linear_fc1.weight": (12288, 3072),
+        f"{layer}mlp.linear_fc2.weight": (3072, 12288),
+        f"{layer}mlp_post_norm.weight": (3072,),
+    }
+    assert {name: shapes.get(name) for name in expected} == expected
+
+
+def variant(root: Path) -> Path:
+    return root / "ckpt" / "magi" / "4.5B_distill"
+
+
+def test_two_shards_load_into_the_same_model(distilled: Path) -> None:
+    config = small_config()
+    loaded = load_dit(variant(distilled), config).state_dict()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in random_dit(config.model).state_dict().items())
+
+
+def test_dtypes_follow_the_configuration_not_the_file(distilled: Path) -> None:
+    config = small_config(params_dtype="torch.bfloat16")
+    dtypes = {name: p.dtype for name, p in load_dit(variant(distilled), config).named_parameters()}
+    layer = "videodit_blocks.layers.0."
+    assert dtypes["x_embedder.weight"] == dtypes[f"{layer}mlp_post_norm.weight"] == torch.float32
+    assert dtypes[f"{layer}mlp.linear_fc1.weight"] == torch.bfloat16
+    assert dtypes[f"{layer}self_attention.q_layernorm.weight"] == torch.float32
+    assert dtypes[f"{layer}self_attention.q_layernorm_xattn.weight"] == torch.bfloat16
+
+
+def test_a_single_file_loads_as_well(tmp_path: Path) -> None:
+    config = small_config()
+    (tmp_path / WEIGHTS).mkdir()
+    save_file(random_dit(config.model).state_dict(), tmp_path / WEIGHTS / "model.safetensors")
+    assert load_dit(tmp_path, config).config == config.model
+
+
+def edit(folder: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> None:
+    """Change the first shard and keep the index true to it."""
+    path = folder / WEIGHTS / "model-00001-of-00002.safetensors"
+    weights = load_file(path)
+    change(weights)
+    save_file(weights, path)
+    index = folder / WEIGHTS / "model.safetensors.index.json"
+    other = json.loads(index.read_text())["weight_map"]
+    kept = {name: file for name, file in other.items() if file != path.name}
+    index.write_text(json.dumps({"weight_map": {**kept, **dict.fromkeys(weights, path.name)}}))
+
+
+def rename(weights: dict[str, torch.Tensor], old: str, new: str) -> None:
+    weights[new] = weights.pop(old)
+
+
+NAME = "videodit_blocks.layers.0.ada_modulate_layer.proj.0.bias"
+
+DAMAGES: dict[str, tuple[Callable[[dict[str, torch.Tensor]], object], str]] = {
+    "missing": (lambda w: w.pop(NAME), f"lacks {NAME}"),
+    "extra": (lambda w: w.update(more=torch.zeros(1)), "has unexpected more"),
+    "shape": (lambda w: w.update({NAME: torch.zeros(3)}), rf"{NAME} has the shape \(3,\).*asks for \(128,\)"),
+    "quantised": (lambda w: w.update({NAME: w[NAME].to(torch.float8_e4m3fn)}), f"{NAME} is torch.float8_e4m3fn"),
+    "stacked": (
+        lambda w: rename(w, NAME, "videodit_blocks.layers.self_attention.linear_qkv.weight"),
+        "the layout of magi1.1",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_each_damage_is_named(distilled: Path, tmp_path: Path, damage: str) -> None:
+    shutil.copytree(variant(distilled), tmp_path / "model")
+    change, message = DAMAGES[damage]
+    edit(tmp_path / "model", lambda weights: (change(weights), None)[1])
+    with pytest.raises(MotionCacheError, match=message):
+        load_dit(tmp_path / "model", small_config())
+
+
+def test_a_truncated_shard_a_lost_shard_and_a_compressed_one(distilled: Path, tmp_path: Path) -> None:
+    shutil.copytree(variant(distilled), tmp_path / "model")
+    shard = tmp_path / "model" / WEIGHTS / "model-00002-of-00002.safetensors"
+    content = shard.read_bytes()
+    shard.write_bytes(content[: len(content) // 2])
+    with pytest.raises(MotionCacheError, match=r"model-00002-of-00002.safetensors is damaged or incomplete"):
+        load_dit(tmp_path / "model", small_config())
+    shard.unlink()
+    with pytest.raises(MotionCacheError, match="there is no file"):
+        load_dit(tmp_path / "model", small_config())
+    shard.with_name(f"{shard.name}.zst").write_bytes(b"zst")
+    with pytest.raises(MotionCacheError, match="zstd -d"):
+        load_dit(tmp_path / "model", small_config())
+
+
+def test_a_shard_that_lacks_what_the_index_promises(distilled: Path, tmp_path: Path) -> None:
+    shutil.copytree(variant(distilled), tmp_path / "model")
+    path = tmp_path / "model" / WEIGHTS / "model-00001-of-00002.safetensors"
+    weights = load_file(path)
+    del weights[NAME]
+    save_file(weights, path)
+    with pytest.raises(MotionCacheError, match=f"lacks {NAME}, which its index promises"):
+        load_dit(tmp_path / "model", small_config())
+
+
+def test_the_wrong_folder_and_an_fp8_checkpoint(distilled: Path) -> None:
+    with pytest.raises(MotionCacheError, match=r"there is no folder .*inference_weight;"):
+        load_dit(variant(distilled), small_config("base"))
+    config = small_config()
+    quantised = replace(config, engine=replace(config.engine, fp8_quant=True))
+    with pytest.raises(MotionCacheError, match="fp8"):
+        load_dit(variant(distilled), quantised)
+
+
+def test_a_configuration_needs_every_field_and_no_other(tmp_path: Path) -> None:
+    values = official_json(small_config())
+    assert MagiConfig.from_dict(json.loads(json.dumps(values)), where="it") == small_config()
+    del values["model_config"]["num_layers"]
+    values["model_config"]["layers"] = 2
+    with pytest.raises(ConfigError, match="model_config lacks num_layers and has unknown layers"):
+        MagiConfig.from_dict(values, where="it")
+    path = tmp_path / "config.json"
+    path.write_text("{")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        MagiConfig.from_file(path)
+
+
+def test_a_distilled_model_has_no_guidance_of_three() -> None:
+    values = official_json(small_config())
+    values["runtime_config"]["cfg_number"] = 3
+    with pytest.raises(ConfigError, match="cfg_number must be 1"):
+        MagiConfig.from_dict(values, where="it")
