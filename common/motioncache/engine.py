@@ -1,7 +1,7 @@
 """The engine: plan what to compute, let the model compute it, commit what came out."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -110,7 +110,14 @@ class Engine:
             tasks.append(Task(work=work, request=request, proposal=proposal, decision=decision))
         return tasks
 
-    def commit(self, task: Task, embedded: torch.Tensor, computed: torch.Tensor) -> torch.Tensor:
+    def commit(
+        self,
+        task: Task,
+        embedded: torch.Tensor,
+        computed: torch.Tensor,
+        *,
+        moved: Callable[[torch.Tensor], torch.Tensor] = lambda hidden: hidden,
+    ) -> torch.Tensor:
         """Take in what the model computed and return the whole chunk after the blocks.
 
         Tasks of one model call have to be committed in the order of their chunks.
@@ -118,12 +125,13 @@ class Engine:
         Args:
             embedded: the chunk before the blocks, `[batch, tokens_per_chunk, channels]`.
             computed: the due tokens after the blocks, `[batch, task.computed, channels]`.
+            moved: turns the chunk after the blocks into what the policy measures motion on, where that is another.
         """
         work, state = task.work, self._state(task.work)
         hidden = self._scatter(task, state, embedded, computed)
         if work.kv_only is None:
             predecessor = self._states.get(work.branch, work.chunk - 1).memory if work.chunk > 0 else None
-            state.memory = self.policy.remember(task.request, task.proposal, task.decision, hidden, predecessor)
+            state.memory = self.policy.remember(task.request, task.proposal, task.decision, moved(hidden), predecessor)
             state.step += 1
         elif work.kv_only is Phase.prefix:
             state.memory = self.policy.adopt(hidden, task.request.grid) or state.memory
@@ -133,6 +141,14 @@ class Engine:
         if self.observer is not None:
             self.observer(task, state)
         return hidden
+
+    def follow(self, task: Task, *, branch: str, computed: int, attended: int) -> None:
+        """Record that another branch of guidance computed tokens of a task's chunk along with it."""
+        phase = task.work.kv_only or Phase.guidance
+        record = self._record(task)
+        self.trace.records.append(
+            replace(record, branch=branch, phase=phase, computed=computed, attended=attended, due=None)
+        )
 
     def _scatter(self, task: Task, state: ChunkState, embedded: torch.Tensor, computed: torch.Tensor) -> torch.Tensor:
         """hidden = embedded + residual, with the due rows replaced by what was computed."""
@@ -174,7 +190,7 @@ class Engine:
         return self._store
 
     def _record(self, task: Task) -> Record:
-        work, distance = task.work, task.work.distance
+        work = task.work
         return Record(
             window=len(self.trace.windows) - 1,
             iteration=work.iteration,
@@ -186,7 +202,6 @@ class Engine:
             candidates=task.decision.candidates,
             computed=task.computed,
             attended=work.attended,
-            distance=float(distance.mean()) if isinstance(distance, torch.Tensor) else distance,
             due=task.due if isinstance(task.due, torch.Tensor) else None,
         )
 

@@ -21,6 +21,8 @@ class Phase(Enum):
     warmup = "warm-up"
     chunk = "chunk phase"
     token = "token phase"
+    guidance = "guidance"
+    """Tokens of a chunk once more in another branch of guidance, by a decision that is recorded by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,13 +48,12 @@ class Record:
     candidates: int
     computed: int
     attended: int
-    distance: float | None = None
     due: torch.Tensor | None = None
 
     @property
     def denoises(self) -> bool:
-        """Whether this was a denoise step, not a pass for keys and values alone."""
-        return self.phase not in (Phase.prefix, Phase.finished)
+        """Whether this was a decision about a denoise step, not a pass that comes with it."""
+        return self.phase not in (Phase.prefix, Phase.finished, Phase.guidance)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +80,7 @@ class Trace:
     windows: list[WindowShape] = field(default_factory=list[WindowShape])
 
     def denoise_records(self) -> Iterator[Record]:
-        """The records of denoise steps, without the passes for keys and values alone."""
+        """The records of decisions about denoise steps."""
         return (record for record in self.records if record.denoises)
 
     @property

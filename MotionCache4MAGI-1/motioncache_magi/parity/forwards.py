@@ -4,7 +4,9 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
+from motioncache.engine import Engine
 from motioncache.kv_cache import KVCache
+from motioncache.policy.none import NoCache
 from motioncache_eval.parity import FileReport, Tolerance
 from motioncache_magi.config import MagiConfig
 from motioncache_magi.dit import VideoDiT, from_patches
@@ -186,19 +188,23 @@ def _guided(case: Case, *, cfg: int, times: list[float], near: bool, extra: bool
         captions=captions,
         # The golden calls pass a caption for the clean chunk, where sampling passes none.
         null=captions[0] if cfg == 1 else case.null(),
+        engine=Engine(NoCache()),
     )
     first = 1 if extra else 0
     step = Step(
         index=0,
         window=range(first, 4),
-        counts=tuple(range(first, 4)),
+        counts=tuple(range(2 * first, 8, 2)),
         refresh=0 if extra else None,
         refresh_range=LIMITED[0],
         ranges=tuple(LIMITED[first:]),
         interval=1,
         finished=None,
     )
-    return torch.cat(list(sampler.velocities(step).values()), dim=1)[None]
+    sampler.start()
+    sampler.step(step)
+    new = slice(first * case.width, None)
+    return (sampler.latents - case.latents)[None, :, new]
 
 
 def check_bfloat16(golden: Golden) -> FileReport:

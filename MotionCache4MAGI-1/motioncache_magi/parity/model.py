@@ -54,11 +54,14 @@ def settings(config: MagiConfig, *, chunks: int, prefix_frames: int) -> Settings
 
 
 def fixed_settings(config: MagiConfig, times: Sequence[float], chunk_frames: int) -> Settings:
-    """For a single step at given times, one per chunk."""
+    """For a single step of length 1 at given times, one per chunk: its latents move by their velocity.
+
+    Chunk i is at denoise step 2 i.
+    """
     base = settings(config, chunks=len(times), prefix_frames=0)
     return Settings(
         schedule=base.schedule,
-        times=torch.tensor(times),
+        times=torch.tensor([end for t in times for end in (t, t + 1)]),
         guidance=base.guidance,
         chunk_frames=chunk_frames,
         clean_time=base.clean_time,

@@ -2,35 +2,62 @@
 
 import torch
 
+from motioncache.engine import Engine
+from motioncache.policy.none import NoCache
 from motioncache_eval.parity import FileReport
 from motioncache_magi.config import MagiConfig
 from motioncache_magi.parity.golden import FLOAT, Golden
 from motioncache_magi.parity.model import build_dit, embed_words, null_text, settings
-from motioncache_magi.sampler import Sampler
+from motioncache_magi.policy import MagiMotionCacheConfig
+from motioncache_magi.published import PublishedSampler
+from motioncache_magi.sampler import Sampler, Settings
 
 
 def check_video(golden: Golden) -> FileReport:
     """Latents of all chunks that the sampler yields, from the golden noise and text."""
-    report, tensors = FileReport(golden.name), golden.tensors
+    report = FileReport(golden.name)
     config = MagiConfig.from_dict(golden.about["config"], where=golden.name)
-    model = build_dit(golden.sibling(golden.about["weights"]), config)
-    prefix = tensors["prefix_latents"][0] if "prefix_latents" in tensors else None
-    given = 0 if prefix is None else prefix.shape[1]
-    noise, width = tensors["noise"][0], config.runtime.chunk_width
-    chunks = noise.shape[1] // width
-    sampler = Sampler(
-        model,
-        settings(config, chunks=chunks, prefix_frames=given),
-        noise.clone(),
-        prefix=prefix,
-        captions=[embed_words(model, tensors["caption_embs"], tensors["caption_mask"])] * chunks,
-        null=null_text(model),
-    )
-    video = [latents[:, _first_new(chunk * width, given) :].clone() for chunk, latents in sampler]
-    report.compare("latents", torch.cat(video, dim=1)[None], tensors["latents"], FLOAT)
+    sampler = golden_sampler(golden, config, engine=Engine(NoCache()))
+    report.compare("latents", sampled(sampler, golden), golden.tensors["latents"], FLOAT)
     return report
 
 
-def _first_new(start: int, given: int) -> int:
-    """First frame within a chunk that is emitted: given frames are not, except for an image."""
-    return 0 if given == 1 else max(given - start, 0)
+def golden_sampler(
+    golden: Golden, config: MagiConfig, *, engine: Engine, reuse: MagiMotionCacheConfig | None = None
+) -> Sampler:
+    """A sampler with the noise, the text and the prefix of a golden file."""
+    tensors = golden.tensors
+    model = build_dit(golden.sibling(golden.about["weights"]), config)
+    fixed = golden_settings(golden, config)
+    sampler = PublishedSampler if reuse is not None and reuse.reference_quirks else Sampler
+    return sampler(
+        model,
+        fixed,
+        tensors["noise"][0].clone(),
+        prefix=tensors["prefix_latents"][0] if "prefix_latents" in tensors else None,
+        captions=[embed_words(model, tensors["caption_embs"], tensors["caption_mask"])] * fixed.schedule.chunks,
+        null=null_text(model),
+        engine=engine,
+        reuse=reuse,
+    )
+
+
+def golden_settings(golden: Golden, config: MagiConfig) -> Settings:
+    """Of the whole video of a golden file."""
+    chunks = golden.tensors["noise"].shape[2] // config.runtime.chunk_width
+    return settings(config, chunks=chunks, prefix_frames=_given(golden))
+
+
+def sampled(sampler: Sampler, golden: Golden) -> torch.Tensor:
+    """All latents that are new, `[1, channels, frames, height, width]`; an image counts as new."""
+    given = _given(golden)
+    video = []
+    for chunk, latents in sampler:
+        first = 0 if given == 1 else max(given - chunk * latents.shape[1], 0)
+        video.append(latents[:, first:].clone())
+    return torch.cat(video, dim=1)[None]
+
+
+def _given(golden: Golden) -> int:
+    """Latent frames of the prefix."""
+    return golden.tensors["prefix_latents"].shape[2] if "prefix_latents" in golden.tensors else 0

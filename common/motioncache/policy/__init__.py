@@ -24,7 +24,8 @@ class Request:
 
     Attributes:
         step: the chunk's own denoise step, from 0.
-        distance: step distance since the chunk's previous step, one number or float32 `[chunk_frames]`; 0 at step 0.
+        distance: step distance since the chunk's previous step: one number, or float32 on the device, a scalar or per
+            latent frame or token; 0 at step 0.
         memory: what the policy returned for this chunk the last time.
     """
 

@@ -1,0 +1,157 @@
+"""Golden runs of MotionCache on MAGI-1: corrected behaviour in `_fixed` files, published in `_ref` files."""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from motioncache.config import Distance
+from motioncache.distance import relative_l1
+from motioncache.engine import Engine
+from motioncache.grid import TokenGrid
+from motioncache.policy import Memory, Request
+from motioncache.trace import Phase, Record
+from motioncache_eval.parity import EXACT, FileReport
+from motioncache_magi.config import MagiConfig
+from motioncache_magi.dit import to_patches
+from motioncache_magi.parity.golden import FLOAT, Golden
+from motioncache_magi.parity.videos import golden_sampler, golden_settings, sampled
+from motioncache_magi.policy import MagiMemory, MagiMotionCache, MagiMotionCacheConfig, motion_weight
+from motioncache_magi.schedule import WindowSchedule
+
+VOTE = 4 / 6
+"""Published: more than four of the six latent frames of a chunk."""
+
+
+def check_motion_video(golden: Golden) -> FileReport:
+    """Latents, the number of reused tokens at every step of every chunk, and their masks."""
+    report, tensors = FileReport(golden.name), golden.tensors
+    cache = cache_config(golden.about["motion_config"], quirks=golden.name.endswith("_ref"))
+    inputs = golden.sibling(golden.about["inputs_in"])
+    config = MagiConfig.from_dict(golden.about["config"], where=golden.name)
+    engine = Engine(ComparesWithNoise(cache, golden_settings(inputs, config).schedule, inputs))
+    sampler = golden_sampler(inputs, config, engine=engine, reuse=cache)
+    report.compare("latents", sampled(sampler, inputs), tensors["latents"], FLOAT)
+    records = list(engine.trace.denoise_records())
+    log = [(r.iteration, r.chunk, r.step, r.tokens - r.computed) for r in records]
+    report.compare("reuse_log", torch.tensor(log), tensors["reuse_log"], EXACT)
+    if "token_masks" in tensors:
+            masks = [_reused(record) for record in records if record.step >= cache.token_phase_begin]
+        report.compare("token_masks", torch.stack(masks), tensors["token_masks"], EXACT)
+    return report
+
+
+class ComparesWithNoise(MagiMotionCache):
+    """What all golden runs do with a given video: the first new chunk is compared with noise, which stands where the
+    given chunks never were put. We compare it with the given video.
+    """
+
+    def __init__(self, config: MagiMotionCacheConfig, schedule: WindowSchedule, inputs: Golden) -> None:
+        super().__init__(config, schedule)
+        self._noise = inputs.tensors["noise"][0]
+
+    def adopt(self, hidden: torch.Tensor, grid: TokenGrid) -> Memory:
+        before = self._noise[:, grid.chunk_frames - 1 : grid.chunk_frames]
+        return MagiMemory(last_frame=to_patches(before)[None])
+
+
+def check_motion_unit(golden: Golden) -> FileReport:
+    """Accumulated distances, decisions and masks along a given trajectory, and motion weights of given latents."""
+    report = FileReport(golden.name)
+    inputs = golden if "feats" in golden.tensors else golden.sibling(golden.name.replace("_fixed", "_ref"))
+    for name, case in golden.about["cases"].items():
+        given = case["config"]
+        if given["token_wise_reuse"] and not given["whole_calc_when_cross"]:
+            _check_decisions(report, golden, inputs, name, given)
+    if golden is inputs:
+        _check_weights(report, golden)
+    return report
+
+
+def _check_decisions(report: FileReport, golden: Golden, inputs: Golden, name: str, given: dict[str, Any]) -> None:
+    about, features = golden.about, inputs.tensors["feats"]
+    frames, rows, columns = about["tokens_grid"]
+    grid = TokenGrid(frames=frames * about["chunks"], height=rows, width=columns, chunk_frames=frames)
+    config = cache_config(given, quirks=golden.name.endswith("_ref"))
+    policy = MagiMotionCache(config, _schedule(about))
+    memories: dict[int, MagiMemory] = {}
+    last: dict[int, torch.Tensor] = {}
+    found: dict[str, list[torch.Tensor]] = {key: [] for key in ("chunk_acc", "chunk_flags", "token_acc", "token_masks")}
+    for row, (step, chunk, count) in enumerate(about["index"]):
+        keep = (0,) if config.measures_tokens(count) else ()
+        distance = relative_l1(features[row], last[chunk], keep=keep) if chunk in last else 0.0
+        last[chunk] = features[row]
+        memory = memories.get(chunk, MagiMemory())
+        if step > 0:
+            weight = inputs.tensors["weights_after_step"][step - 1][grid.chunk_of_frames(chunk)]
+            memory = replace(memory, weight=weight.flatten())
+        request = Request(branch="text", chunk=chunk, step=count, distance=distance, grid=grid, memory=memory)
+        (proposal,) = policy.propose([request])
+        mask = proposal.due if isinstance(proposal.due, torch.Tensor) else None
+        (decision,) = policy.settle([request], [proposal], [mask])
+        patches = torch.zeros(1, grid.tokens_per_chunk, 1)
+        remembered = policy.remember(request, proposal, decision, patches, None)
+        assert isinstance(remembered, MagiMemory)
+        assert remembered.chunk_distance is not None
+        assert remembered.token_distance is not None
+        memories[chunk] = remembered
+        in_token_phase = decision.phase is Phase.token and mask is not None
+        found["chunk_acc"].append(remembered.chunk_distance)
+        found["token_acc"].append(remembered.token_distance)
+        found["chunk_flags"].append(torch.tensor(decision.phase is Phase.chunk and decision.due is False))
+        found["token_masks"].append(~mask if in_token_phase and mask is not None else torch.zeros(len(patches[0])) > 0)
+    for key, values in found.items():
+        theirs = golden.tensors[f"{name}.{key}"]
+        known = ~theirs.isnan() if theirs.is_floating_point() else torch.ones_like(theirs, dtype=torch.bool)
+        tolerance = FLOAT if theirs.is_floating_point() else EXACT
+        report.compare(f"{name}.{key}", torch.stack(values)[known], theirs[known], tolerance)
+
+
+def _check_weights(report: FileReport, golden: Golden) -> None:
+    """Of the latents after some steps; only chunks that have entered the window have weights."""
+    about, tensors = golden.about, golden.tensors
+    frames = about["tokens_grid"][0]
+    for row, step in enumerate(about["x_after_step_rows"]):
+        latents, theirs = tensors["x_after_step"][row], tensors["weights_after_step"][step]
+        first, end = about["window_per_step"][step]
+        for chunk in range(first, end):
+            here = slice(chunk * frames, (chunk + 1) * frames)
+            patches = to_patches(latents).view(latents.shape[1], theirs.shape[1], -1)
+            before = patches[here.start - 1 : here.start] if chunk > 0 else None
+            ours = motion_weight(patches[here], before, 0.6, 1.0)
+            report.compare(f"weights after step {step}, chunk {chunk}", ours, theirs[here], FLOAT)
+
+
+def _schedule(about: dict[str, Any]) -> WindowSchedule:
+    return WindowSchedule(
+        chunks=about["chunks"], prefix_chunks=0, steps=about["num_steps"], window=4, ranges=(), clean_range=1
+    )
+
+
+def _reused(record: Record) -> torch.Tensor:
+    mask = torch.full((record.tokens,), record.computed == 0)
+    if record.due is not None:
+        mask[:] = True
+        mask[record.due] = False
+    return mask
+
+
+def cache_config(given: dict[str, Any], *, quirks: bool) -> MagiMotionCacheConfig:
+    """From the fields of the published YAML file; a negative threshold means that everything is due."""
+    most = given["max_token_reuse_ratio"]
+    ratio = (given["initial_token_reuse_ratio"], given["final_token_reuse_ratio"])
+    return MagiMotionCacheConfig(
+        warmup=given["warmup_steps"] - 1,
+        chunk_phase_steps=given["chunk_wise_only_steps"],
+        threshold=max(given["rel_l1_thresh"], 0.0),
+        token_threshold=max(given["token_rel_l1_thresh"], 0.0),
+        distance=Distance.per_token if given["tokenwise_l1_mode"] == "token" else Distance.per_chunk,
+        floor=given["temporal_weight_floor"],
+        power=given["temporal_weight_power"],
+        weights_once=given["compute_l1_weights_once"],
+        reuse_ratio=(most, most) if None in ratio else ratio,
+        temporal_vote=VOTE if given["enable_temporal_voting"] else None,
+        refresh_clean=False,
+        nearly_clean=not given["discard_nearly_clean_chunk"],
+        reference_quirks=quirks,
+    )

@@ -1,0 +1,236 @@
+"""MotionCache as it is published for MAGI-1: distances between embedded latents, motion weights in latent space."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+
+import torch
+
+from motioncache.config import Distance
+from motioncache.errors import ConfigError
+from motioncache.grid import TokenGrid
+from motioncache.policy import Decision, Memory, Policy, Proposal, Request, all_or_none
+from motioncache.trace import Phase
+from motioncache_magi.schedule import WindowSchedule
+
+
+class Residual(Enum):
+    """What a token keeps from its last computation."""
+
+    displacement = "displacement"
+    """How far its latents moved; published. It does not know that steps grow longer."""
+    velocity = "velocity"
+    """Its velocity, which is multiplied by the length of the step that reuses it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MagiMotionCacheConfig:
+    """Every knob; the defaults are the published configuration, but for the switches that it leaves out.
+
+    Args:
+        warmup: last denoise step of a chunk, counted from 0, that is computed in full whatever the distance.
+        chunk_phase_steps: denoise steps after the warm-up in which a chunk is computed whole or not at all.
+        threshold: a chunk is due when its accumulated distance reaches this.
+        token_threshold: the same for a token, after the chunk phase.
+        distance: `global`, one distance for the chunk, or `token`.
+        floor: lowest motion weight.
+        power: exponent of the motion weight before it is raised to the floor.
+        weights_once: weigh motion after the first step of a chunk only.
+        reuse_ratio: largest share of a chunk that is reused in the token phase, at its beginning and at its end.
+        temporal_vote: a position that is due in more than this share of the latent frames is computed in all of them;
+            null decides every token by itself.
+        residual: see `Residual`.
+        refresh_clean: compute keys and values of a chunk once more when it has become clean, as without a cache; the
+            published code does not.
+        nearly_clean: keep the guidance of the nearly clean chunk, as without a cache; the published code drops it.
+        reference_quirks: behave as the published code does where that is known to be wrong (see the README).
+    """
+
+    warmup: int = 4
+    chunk_phase_steps: int = 20
+    threshold: float = 0.0065
+    token_threshold: float = 0.0065
+    distance: Distance = Distance.per_chunk
+    floor: float = 0.6
+    power: float = 1.0
+    weights_once: bool = False
+    reuse_ratio: tuple[float, ...] = (1.0, 1.0)
+    temporal_vote: float | None = None
+    residual: Residual = Residual.displacement
+    refresh_clean: bool = True
+    nearly_clean: bool = True
+    reference_quirks: bool = False
+
+    def __post_init__(self) -> None:
+        ratio, vote = self.reuse_ratio, self.temporal_vote
+        for name, value, holds, allowed in (
+            ("warmup", self.warmup, self.warmup >= 0, "0 or more"),
+            ("chunk_phase_steps", self.chunk_phase_steps, self.chunk_phase_steps >= 0, "0 or more"),
+            ("threshold", self.threshold, self.threshold >= 0, "0 or more"),
+            ("token_threshold", self.token_threshold, self.token_threshold >= 0, "0 or more"),
+            ("floor", self.floor, 0 <= self.floor <= 1, "between 0 and 1"),
+            ("power", self.power, self.power > 0, "more than 0"),
+            ("reuse_ratio", ratio, len(ratio) == 2 and all(0 <= r <= 1 for r in ratio), "two shares from 0 to 1"),
+            ("temporal_vote", vote, vote is None or 0 <= vote < 1, "null, or at least 0 and less than 1"),
+        ):
+            if not holds:
+                raise ConfigError(f"{name}: {value!r} is out of range; allowed: {allowed}")
+
+    @property
+    def token_phase_begin(self) -> int:
+        """First denoise step of a chunk that decides token by token."""
+        return self.warmup + 1 + self.chunk_phase_steps
+
+    def measures_tokens(self, step: int) -> bool:
+        """Whether the distance of a step is wanted for each token, and not for the chunk."""
+        return self.distance is Distance.per_token and step >= self.token_phase_begin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MagiMemory:
+    """What is remembered of one chunk.
+
+    Attributes:
+        chunk_distance: accumulated since the chunk was last computed, float32 scalar.
+        token_distance: accumulated since each token was last computed, float32 `[tokens]`.
+        weight: motion weights, float32 `[tokens]`; None before any are known.
+        due: the last mask of the token phase, for the published behaviour at the end of a video.
+        last_frame: latents of the chunk's last latent frame, as patches `[1, tokens_per_frame, values]`.
+    """
+
+    chunk_distance: torch.Tensor | None = None
+    token_distance: torch.Tensor | None = None
+    weight: torch.Tensor | None = None
+    due: torch.Tensor | None = None
+    last_frame: torch.Tensor | None = None
+
+
+class MagiMotionCache(Policy):
+    """One decision per chunk, later one per token; the very last step of a video is computed in full."""
+
+    def __init__(self, config: MagiMotionCacheConfig, schedule: WindowSchedule) -> None:
+        self.config = config
+        self._schedule = schedule
+
+    @property
+    def keeps_residual(self) -> bool:
+        return True
+
+    def propose(self, requests: Sequence[Request]) -> list[Proposal]:
+        return [self._propose(request) for request in requests]
+
+    def _propose(self, request: Request) -> Proposal:
+        memory, config = _memory(request.memory), self.config
+        if request.step <= config.warmup or memory.chunk_distance is None or memory.token_distance is None:
+            return Proposal(phase=Phase.warmup, due=True)
+        if self._ends_video(request):
+            if config.reference_quirks and memory.due is not None:  # published: by the mask of the step before
+                return Proposal(phase=Phase.token, due=memory.due, accumulated=memory.token_distance)
+            return Proposal(phase=Phase.token, due=True, accumulated=torch.zeros_like(memory.token_distance))
+        distance = torch.as_tensor(request.distance, device=memory.token_distance.device)
+        if request.step < config.token_phase_begin:
+            accumulated = memory.chunk_distance + distance
+            due = (accumulated >= config.threshold).expand(request.grid.tokens_per_chunk)
+            return Proposal(phase=Phase.chunk, due=due, accumulated=accumulated.masked_fill(due[0], 0.0))
+        weight = 1.0 if memory.weight is None else memory.weight
+        accumulated = memory.token_distance + distance * weight
+        due = limit_reuse(accumulated >= config.token_threshold, accumulated, self._reuse_ratio(request.step))
+        voted = due if config.temporal_vote is None else _vote(due, request.grid, config.temporal_vote)
+        # Published: the vote comes after the reset, so that tokens computed by it keep what they have accumulated.
+        reset = due if config.reference_quirks else voted
+        return Proposal(phase=Phase.token, due=voted, accumulated=accumulated.masked_fill(reset, 0.0))
+
+    def _ends_video(self, request: Request) -> bool:
+        return (request.chunk, request.step) == (self._schedule.chunks - 1, self._schedule.steps - 1)
+
+    def _reuse_ratio(self, step: int) -> float:
+        first, last = self.config.reuse_ratio
+        begin = self.config.token_phase_begin
+        # Published: progress to the last step of the whole video, which a chunk never comes near.
+        end = self._schedule.total if self.config.reference_quirks else self._schedule.steps - 1
+        progress = (step - begin) / max(end - begin, 1)
+        return first + (last - first) * min(max(progress, 0.0), 1.0)
+
+    def settle(
+        self, requests: Sequence[Request], proposals: Sequence[Proposal], masks: Sequence[torch.Tensor | None]
+    ) -> list[Decision]:
+        return [
+            all_or_none(proposal, request.grid.tokens_per_chunk) if mask is None else _settle(proposal.phase, mask)
+            for request, proposal, mask in zip(requests, proposals, masks, strict=True)
+        ]
+
+    def remember(
+        self, request: Request, proposal: Proposal, decision: Decision, hidden: torch.Tensor, predecessor: Memory
+    ) -> Memory:
+        """`hidden` are the latents after the step, as patches."""
+        memory, grid = _memory(request.memory), request.grid
+        zero = torch.zeros((), device=hidden.device)
+        tokens = torch.zeros(grid.tokens_per_chunk, device=hidden.device)
+        if decision.phase is Phase.warmup:
+            memory = replace(memory, chunk_distance=zero, token_distance=tokens)
+        elif decision.phase is Phase.chunk:
+            memory = replace(memory, chunk_distance=proposal.accumulated, token_distance=tokens)
+        else:
+            due = proposal.due if isinstance(proposal.due, torch.Tensor) else None
+            memory = replace(memory, chunk_distance=zero, token_distance=proposal.accumulated, due=due)
+        frames = hidden[0].float().view(grid.chunk_frames, grid.tokens_per_frame, -1)
+        if not self.config.weights_once or request.step == 0:
+            before = _memory(predecessor).last_frame if request.chunk > 0 else None
+            weight = motion_weight(frames, before, self.config.floor, self.config.power)
+            memory = replace(memory, weight=weight.flatten())
+        return replace(memory, last_frame=frames[-1:].clone())
+
+    def adopt(self, hidden: torch.Tensor, grid: TokenGrid) -> Memory:
+        return MagiMemory(last_frame=hidden[:, -grid.tokens_per_frame :].float().clone())
+
+    def carry(self, memory: Memory) -> Memory:
+        return None
+
+
+def motion_weight(
+    frames: torch.Tensor, previous_frame: torch.Tensor | None, floor: float, power: float
+) -> torch.Tensor:
+    """Weights of every token from the change of its latents, each latent frame by itself.
+
+    w = floor + (1 - floor) z^power with z = (d - min) / (max - min) and d = mean|x_f - x_(f-1)|; 1 where all of a frame
+    changes alike, and in a first frame without a predecessor.
+
+    Args:
+        frames: patches `[frames, tokens_per_frame, values]`.
+        previous_frame: the latent frame before them, `[1, tokens_per_frame, values]`.
+
+    Returns:
+        float32 `[frames, tokens_per_frame]`.
+    """
+    first = frames[:1] if previous_frame is None else previous_frame
+    change = (frames - torch.cat([first, frames[:-1]])).abs().mean(dim=2)
+    lowest, highest = change.amin(dim=1, keepdim=True), change.amax(dim=1, keepdim=True)
+    z = ((change - lowest) / (highest - lowest)).pow(power)
+    return torch.where(highest == lowest, 1.0, floor + (1 - floor) * z)
+
+
+def limit_reuse(due: torch.Tensor, accumulated: torch.Tensor, ratio: float) -> torch.Tensor:
+    """Make tokens due until at most `ratio` of them are reused: those with the largest distances, in stable order."""
+    most = int(len(due) * ratio)
+    if most >= len(due):
+        return due
+    order = accumulated.masked_fill(due, torch.inf).argsort(stable=True)
+    kept = torch.zeros_like(due)
+    kept[order[:most]] = True
+    return due | ~kept
+
+
+def _vote(due: torch.Tensor, grid: TokenGrid, share: float) -> torch.Tensor:
+    """Compute a position in all latent frames where it is due in more than `share` of them; it only adds tokens."""
+    frames = due.view(grid.chunk_frames, -1)
+    return (frames | (frames.float().mean(dim=0) > share)).flatten()
+
+
+def _settle(phase: Phase, mask: torch.Tensor) -> Decision:
+    indices = mask.nonzero().flatten()
+    due: bool | torch.Tensor = indices if 0 < len(indices) < len(mask) else len(indices) > 0
+    return Decision(phase=phase, due=due, candidates=len(indices))
+
+
+def _memory(memory: Memory) -> MagiMemory:
+    return memory if isinstance(memory, MagiMemory) else MagiMemory()
