@@ -36,7 +36,7 @@ def check_motion_video(golden: Golden) -> FileReport:
     log = [(r.iteration, r.chunk, r.step, r.tokens - r.computed) for r in records]
     report.compare("reuse_log", torch.tensor(log), tensors["reuse_log"], EXACT)
     if "token_masks" in tensors:
-            masks = [_reused(record) for record in records if record.step >= cache.token_phase_begin]
+        masks = [_reused(record) for record in records if record.step >= cache.token_phase_begin]
         report.compare("token_masks", torch.stack(masks), tensors["token_masks"], EXACT)
     return report
 
