@@ -14,13 +14,16 @@ from PIL import Image
 from torch import nn
 from tqdm import tqdm
 
+from motioncache.engine import Engine
 from motioncache.errors import MotionCacheError
+from motioncache.policy.none import NoCache
 from motioncache_magi.caption import clean_caption
 from motioncache_magi.checkpoint import load_dit, load_vae
 from motioncache_magi.config import MagiConfig
 from motioncache_magi.dit import VideoDiT
 from motioncache_magi.folders import Folders
 from motioncache_magi.guidance import Guidance
+from motioncache_magi.hook import MagiHook
 from motioncache_magi.pack import Text
 from motioncache_magi.prefix import Frames, image_frames, video_frames
 from motioncache_magi.sampler import Sampler, Settings
@@ -83,6 +86,8 @@ class MagiPipeline:
         self.device = device
         self._offload = offload
         self._progress: dict[str, Any] = {}
+        self.cache: MagiHook | None = None
+        """Set by `motioncache.enable_cache`."""
 
     @classmethod
     def from_pretrained(
@@ -224,7 +229,7 @@ class MagiPipeline:
         )
 
     def _sampler(self, request: Request, schedule: WindowSchedule, bar: tqdm) -> Sampler:
-        model, runtime, engine = self.config.model, self.config.runtime, self.config.engine
+        model, runtime = self.config.model, self.config.runtime
         texts = self._texts(request, schedule)
         frames = schedule.chunks * runtime.chunk_width
         patch = self.vae.config.patch_size
@@ -235,20 +240,28 @@ class MagiPipeline:
             latents = torch.randn(shape, generator=request.generator, device=device)
         if latents.shape != shape:
             raise MotionCacheError(f"latents have the shape {tuple(latents.shape)}, and this call needs {shape}")
-        return Sampler(
+        captions = self._embed(texts.caption, texts.caption_mask)
+        engine = Engine(NoCache())
+        if self.cache is not None:
+            self.cache.start_video(self.config, schedule, words=len(captions[-1].embedded))
+            engine = self.cache.engine
+        sampler = Sampler if self.cache is None else self.cache.sampler
+        return sampler(
             self.transformer,
             Settings(
                 schedule=schedule,
-                times=time_schedule(request.steps, shortcut_mode=engine.shortcut_mode),
+                times=time_schedule(request.steps, shortcut_mode=schedule.shortcut_mode),
                 guidance=Guidance.of(self.config),
                 chunk_frames=runtime.chunk_width,
                 clean_time=runtime.clean_t,
-                distilled=engine.distill,
+                distilled=self.config.engine.distill,
             ),
             latents[0].to(self.device, torch.float32, copy=True),
             prefix=request.prefix,
-            captions=self._embed(texts.caption, texts.caption_mask),
+            captions=captions,
             null=self._embed(texts.null[:1], texts.null_mask[:1])[0],
+            engine=engine,
+            reuse=None if self.cache is None else self.cache.reuse,
             on_step=lambda: bar.update(),
         )
 

@@ -6,7 +6,7 @@ from enum import Enum
 
 import torch
 
-from motioncache.config import Distance
+from motioncache.config import Distance, PolicyConfig
 from motioncache.errors import ConfigError
 from motioncache.grid import TokenGrid
 from motioncache.policy import Decision, Memory, Policy, Proposal, Request, all_or_none
@@ -24,7 +24,7 @@ class Residual(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MagiMotionCacheConfig:
+class MagiMotionCacheConfig(PolicyConfig):
     """Every knob; the defaults are the published configuration, but for the switches that it leaves out.
 
     Args:

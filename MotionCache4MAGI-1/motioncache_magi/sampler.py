@@ -84,6 +84,7 @@ class Sampler:
         self._on_step = on_step
         _, frames, height, width = latents.shape
         self._grid = TokenGrid(frames=frames, height=height // 2, width=width // 2, chunk_frames=settings.chunk_frames)
+        self._deciding = TEXT if settings.guidance.distilled else PAST  # the branch that always runs
         self._times: list[float] = settings.times.tolist()
         self._layout = Layout(settings.schedule, branches_of(settings.guidance))
         self._cache = self._allocate()
@@ -145,7 +146,7 @@ class Sampler:
         """One decision for each chunk, in order, which all its branches share."""
         decided = [
             EngineWork(
-                branch=TEXT,
+                branch=work.branch,
                 chunk=work.chunk,
                 iteration=max(step.index, 0),
                 attended=work.chunks_seen * self._grid.tokens_per_chunk,
@@ -153,7 +154,7 @@ class Sampler:
                 kv_only=None if not work.refresh else Phase.prefix if step.index < 0 else Phase.finished,
             )
             for work in works
-            if work.branch == works[0].branch
+            if work.branch == self._deciding
         ]
         if self._reuse is not None:
             self._features = {chunk: embedded[chunk] for chunk in step.window}
@@ -256,10 +257,9 @@ class Sampler:
     def _record(self, works: Sequence[Work], tasks: Sequence[Task]) -> None:
         """Take down what the branches beside the deciding one computed."""
         by_chunk = {task.work.chunk: task for task in tasks}
-        deciding = works[0].branch if works else TEXT
         for work in works:
             task = by_chunk[work.chunk]
-            if work.branch != deciding and task.due is not False:
+            if work.branch != self._deciding and task.due is not False:
                 self._engine.follow(
                     task,
                     branch=work.branch,

@@ -19,7 +19,7 @@ from diffusers.models.modeling_outputs import Transformer2DModelOutput
 from diffusers.models.transformers.transformer_skyreels_v2 import SkyReelsV2TransformerBlock
 from diffusers.utils import apply_lora_scale
 
-from motioncache.config import MotionCacheConfig, PolicyConfig
+from motioncache.config import POLICIES, MotionCacheConfig, PolicyConfig
 from motioncache.engine import Engine
 from motioncache.policy import Policy
 from motioncache.policy.motioncache import MotionCache
@@ -44,6 +44,7 @@ class SkyReelsAdapter:
     """How `motioncache` finds out whether a pipeline is one of ours, and hooks it."""
 
     name = "skyreels-v2"
+    policies = POLICIES
 
     @staticmethod
     def serves(pipeline: object) -> bool:

@@ -6,7 +6,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Protocol
 
-from motioncache.config import PolicyConfig, load_config
+from motioncache.config import Policies, PolicyConfig, load_config
 from motioncache.engine import Engine
 from motioncache.errors import MotionCacheError
 from motioncache.summary import Cost, Summary, summarise
@@ -36,6 +36,9 @@ class Adapter(Protocol):
     def name(self) -> str: ...
 
     def serves(self, pipeline: object) -> bool: ...
+
+    @property
+    def policies(self) -> Policies: ...
 
     def presets(self) -> Path: ...
 
@@ -142,8 +145,12 @@ def installed_adapters() -> list[Adapter]:
 
 def resolve_preset(adapter: Adapter, preset: str | PolicyConfig | Path | None) -> PolicyConfig:
     """The policy that a preset stands for, see `enable_cache`."""
+    policies = adapter.policies
     if isinstance(preset, Path) or (isinstance(preset, str) and preset.endswith((".yaml", ".yml"))):
-        return load_config(preset)
+        return load_config(preset, policies=policies)
     if isinstance(preset, str) or preset is None:
-        return load_config(adapter.presets(), preset)
+        return load_config(adapter.presets(), preset, policies)
+    if not isinstance(preset, tuple(policies.values())):
+        allowed = ", ".join(config.__name__ for config in policies.values())
+        raise MotionCacheError(f"a {type(preset).__name__} does not fit {adapter.name}; allowed: {allowed}")
     return preset

@@ -22,13 +22,19 @@ class Distance(Enum):
     """One number for each token; tokens of one latent frame share theirs."""
 
 
+class PolicyConfig:
+    """Base of the configs of policies; a model's package may bring its own."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NoCacheConfig:
+class NoCacheConfig(PolicyConfig):
     """The `exact` tier: chunk KV reuse alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MotionCacheConfig:
+class MotionCacheConfig(PolicyConfig):
     """Every knob of MotionCache. The defaults are the published configuration.
 
     Args:
@@ -76,12 +82,11 @@ class MotionCacheConfig:
         _require("fit_range", list(limits), not limits or ordered, "empty, or two numbers, the lower one first")
 
 
-PolicyConfig = NoCacheConfig | MotionCacheConfig
-POLICIES: dict[str, type[NoCacheConfig] | type[MotionCacheConfig]] = {
-    "none": NoCacheConfig,
-    "motioncache": MotionCacheConfig,
-}
-"""Values of the key `policy` in a preset."""
+Policies = Mapping[str, type[PolicyConfig]]
+"""By the value of the key `policy` in a preset."""
+
+POLICIES: Policies = {"none": NoCacheConfig, "motioncache": MotionCacheConfig}
+"""Those of a model that has none of its own."""
 
 _Config = TypeVar("_Config")
 
@@ -115,13 +120,13 @@ def structured(schema: type[_Config], values: Mapping[str, Any] | DictConfig, *,
         raise ConfigError(f"{where}.{error}") from None
 
 
-def parse_policy(values: Mapping[str, Any] | DictConfig, *, where: str) -> PolicyConfig:
-    """A policy's config from a mapping whose key `policy` names the policy."""
+def parse_policy(values: Mapping[str, Any] | DictConfig, *, where: str, policies: Policies = POLICIES) -> PolicyConfig:
+    """A policy's config from a mapping whose key `policy` names one of `policies`."""
     given = _plain(values)
     name = given.pop("policy", None)
-    if name not in POLICIES:
-        raise ConfigError(f"{where}.policy: {name!r} is not a policy; allowed: {', '.join(sorted(POLICIES))}")
-    return structured(POLICIES[name], given, where=where)
+    if name not in policies:
+        raise ConfigError(f"{where}.policy: {name!r} is not a policy; allowed: {', '.join(sorted(policies))}")
+    return structured(policies[name], given, where=where)
 
 
 def read_yaml(path: Path) -> DictConfig:
@@ -137,8 +142,8 @@ def read_yaml(path: Path) -> DictConfig:
     return loaded
 
 
-def load_config(path: Path | str, preset: str | None = None) -> PolicyConfig:
-    """Read a policy from a YAML file.
+def load_config(path: Path | str, preset: str | None = None, policies: Policies = POLICIES) -> PolicyConfig:
+    """Read one of `policies` from a YAML file.
 
     The file holds either one policy (a key `policy` and its fields), or `presets:`, a mapping from names to policies,
     and `preset:`, the name to take where `preset` is not given.
@@ -148,13 +153,13 @@ def load_config(path: Path | str, preset: str | None = None) -> PolicyConfig:
     if "presets" not in loaded:
         if preset is not None:
             raise ConfigError(f"{path} has no presets, so {preset!r} cannot be chosen from it")
-        return parse_policy(loaded, where=str(path))
+        return parse_policy(loaded, where=str(path), policies=policies)
     presets = loaded["presets"]
     name = preset if preset is not None else loaded.get("preset")
     if name not in presets:
         available = ", ".join(str(key) for key in presets)
         raise ConfigError(f"unknown preset {name!r}; {path} has: {available}")
-    return parse_policy(presets[name], where=f"{path}: presets.{name}")
+    return parse_policy(presets[name], where=f"{path}: presets.{name}", policies=policies)
 
 
 def parse_overrides(texts: Sequence[str], schemas: Sequence[type]) -> dict[str, Any]:
@@ -215,6 +220,7 @@ __all__ = [
     "Distance",
     "MotionCacheConfig",
     "NoCacheConfig",
+    "Policies",
     "PolicyConfig",
     "load_config",
     "parse_overrides",

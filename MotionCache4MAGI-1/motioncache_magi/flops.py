@@ -1,0 +1,67 @@
+"""FLOPs of MAGI-1 in closed form, from the tokens that were really computed. 1 multiply-add = 2 FLOPs."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from motioncache.trace import Record, Trace, WindowShape
+from motioncache_magi.config import MagiConfig, ModelConfig
+from motioncache_magi.guidance import Guidance
+from motioncache_magi.layout import NEARLY_CLEAN, TEXT
+from motioncache_magi.schedule import WindowSchedule, time_schedule
+from motioncache_magi.text import NULL_WORDS
+from motioncache_magi.works import works_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MagiCost:
+    """Sizes that the FLOPs follow from.
+
+    Attributes:
+        schedule, config: of the video.
+        words: of the caption; branches without one attend to the null caption.
+    """
+
+    config: MagiConfig
+    schedule: WindowSchedule
+    words: int
+
+    def tokens(self, computed: int, attended: int, words: int) -> int:
+        """`computed` tokens through all layers, each attending to `attended` tokens and to `words`."""
+        model = self.config.model
+        width = model.num_attention_heads * model.kv_channels
+        attention = 4 * width * (attended + words)
+        return computed * (self._linear(model) + model.num_layers * attention)
+
+    @staticmethod
+    def _linear(model: ModelConfig) -> int:
+        """Linear layers, embedding and head, of one token."""
+        width, groups = model.num_attention_heads * model.kv_channels, model.num_query_groups * model.kv_channels
+        size = model.hidden_size
+        queries_keys_values = 2 * size * width + 2 * size * groups
+        feed_forward = (3 if model.gated_linear_unit else 2) * size * model.ffn_hidden_size
+        layer = queries_keys_values + 2 * width * size + feed_forward
+        return 2 * (model.num_layers * layer + 4 * size * (model.in_channels + model.out_channels))
+
+    def video(self, trace: Trace) -> int:
+        """FLOPs of the DiT for one video, as counted from the trace."""
+        return sum(self._record(record) for record in trace.records)
+
+    def _record(self, record: Record) -> int:
+        captioned = record.branch in (TEXT, NEARLY_CLEAN) and record.step >= 0
+        return self.tokens(record.computed, record.attended, self.words if captioned else NULL_WORDS)
+
+    def vanilla(self, windows: Iterable[WindowShape], *, dense: bool = True) -> int:
+        """FLOPs without a cache; no pair of tokens is hidden by a mask, so `dense` makes no difference."""
+        return sum(self.schedule_flops(window.grid.tokens_per_chunk) for window in windows)
+
+    def schedule_flops(self, tokens_per_chunk: int) -> int:
+        """FLOPs of a whole video without a cache, from its schedule alone."""
+        runtime, guidance = self.config.runtime, Guidance.of(self.config)
+        times = time_schedule(self.schedule.steps, shortcut_mode=self.schedule.shortcut_mode).tolist()
+        total = 0
+        for step in [*self.schedule.prefix_steps(), *self.schedule]:
+            for work in works_of(step, times, guidance, runtime.clean_t):
+                captioned = work.branch in (TEXT, NEARLY_CLEAN) and not work.refresh
+                words = self.words if captioned else NULL_WORDS
+                total += self.tokens(tokens_per_chunk, work.chunks_seen * tokens_per_chunk, words)
+        return total

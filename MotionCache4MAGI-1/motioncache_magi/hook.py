@@ -1,0 +1,50 @@
+"""The cache on a `MagiPipeline`, from `enable_cache` to `disable_cache`."""
+
+from typing import Any
+
+from motioncache.config import PolicyConfig
+from motioncache.engine import Engine
+from motioncache.policy.none import NoCache
+from motioncache_magi.config import MagiConfig
+from motioncache_magi.flops import MagiCost
+from motioncache_magi.policy import MagiMotionCache, MagiMotionCacheConfig
+from motioncache_magi.published import PublishedSampler
+from motioncache_magi.sampler import Sampler
+from motioncache_magi.schedule import WindowSchedule
+
+
+class MagiHook:
+    """Supplies the pipeline's sampler with an engine. The pipeline has a place for one, so nothing is patched."""
+
+    def __init__(self, pipeline: Any, config: PolicyConfig) -> None:
+        self._pipeline = pipeline
+        self.config = config
+        self.engine = Engine(NoCache())
+        self._cost: MagiCost | None = None
+        pipeline.cache = self
+
+    @property
+    def reuse(self) -> MagiMotionCacheConfig | None:
+        """How reused tokens move on; None where everything is computed."""
+        return self.config if isinstance(self.config, MagiMotionCacheConfig) else None
+
+    @property
+    def sampler(self) -> type[Sampler]:
+        return PublishedSampler if self.reuse is not None and self.reuse.reference_quirks else Sampler
+
+    def start_video(self, config: MagiConfig, schedule: WindowSchedule, words: int) -> None:
+        """Take in the schedule of the video that comes."""
+        self._cost = MagiCost(config=config, schedule=schedule, words=words)
+        self.engine.policy = NoCache() if self.reuse is None else MagiMotionCache(self.reuse, schedule)
+
+    def cost(self) -> MagiCost:
+        """FLOPs of the last video."""
+        if self._cost is None:
+            schedule = WindowSchedule(chunks=1, prefix_chunks=0, steps=4, window=4, ranges=(), clean_range=1)
+            return MagiCost(config=self._pipeline.config, schedule=schedule, words=0)
+        return self._cost
+
+    def undo(self) -> None:
+        """Give the pipeline back without a cache, and free all state."""
+        self._pipeline.cache = None
+        self.engine.drop()
