@@ -24,7 +24,8 @@ from motioncache_eval.scenes import parse_caption
 from motioncache_eval.video import to_uint8
 from motioncache_skyreels.job.prompts import read_prompts
 from motioncache_skyreels.job.sample import decode, sample
-from motioncache_skyreels.train.vae import Validation
+from motioncache_skyreels.train.vae import reconstruct
+from motioncache_train.clips import Validation
 
 RESULTS = HERE / "results" / "model"
 STEPS = (50, 30)
@@ -41,7 +42,9 @@ def run(share: str, overrides: list[str]) -> None:
     videos = [(steps, index) for steps in STEPS for index in range(len(prompts))]
     paths = [RESULTS / f"{steps}-{index:02d}.json" for steps, index in videos]
     for _, path in unfinished([AUTOENCODER], share):
-        write_json(path, {"clips": CLIPS, **Validation(seed=2605, device=job.device, clips=CLIPS)(pipeline.vae)})
+        write_json(
+            path, {"clips": CLIPS, **Validation(reconstruct, seed=2605, device=job.device, clips=CLIPS)(pipeline.vae)}
+        )
     for video, path in unfinished(paths, share):
         steps, index = videos[video]
         asked = replace(job, prompt=prompts[index], seed=job.seed + index, num_inference_steps=steps)

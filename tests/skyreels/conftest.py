@@ -14,7 +14,8 @@ from diffusers import (
 )
 
 from motioncache import MotionCacheConfig
-from motioncache_skyreels.train.text import TEXT_DIM, create_text_encoder, create_tokenizer
+from motioncache_skyreels.train.text import create_text_encoder
+from motioncache_train.captions import TEXT_DIM, create_tokenizer
 
 COEFFICIENTS = (1.0, 0.0)
 """Distance = relative change itself, 0.12 to 0.2 a step, so that thresholds are easy to choose."""

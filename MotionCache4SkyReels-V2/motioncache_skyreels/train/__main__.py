@@ -16,10 +16,11 @@ from transformers import PreTrainedTokenizerFast, UMT5EncoderModel
 
 from motioncache.errors import MotionCacheError
 from motioncache_skyreels.cli import run_command
-from motioncache_skyreels.train.loop import TrainConfig
-from motioncache_skyreels.train.text import CaptionEncoder, create_text_encoder, create_tokenizer
+from motioncache_skyreels.train.text import create_text_encoder
 from motioncache_skyreels.train.transformer import FLOW_SHIFT, train_transformer
 from motioncache_skyreels.train.vae import train_decoder, train_vae
+from motioncache_train.captions import CaptionEncoder, create_tokenizer
+from motioncache_train.loop import TrainConfig
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -2,19 +2,15 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKLWan, SkyReelsV2Transformer3DModel
-from tqdm import tqdm
 
-from motioncache_eval.scenes import draw_split, render
 from motioncache_skyreels.train.forward import pad_captions, training_forward
-from motioncache_skyreels.train.loop import Losses, TrainConfig, train
-from motioncache_skyreels.train.text import TEXT_DIM, CaptionEncoder
-from motioncache_skyreels.train.vae import to_model
+from motioncache_train.captions import EXCHANGES, TEXT_DIM, CaptionEncoder, exchange_words
+from motioncache_train.latents import ClipEncoder, LatentSet, weighted_error
+from motioncache_train.loop import Losses, TrainConfig, train
 
 logger = logging.getLogger(__name__)
 
@@ -25,20 +21,6 @@ FLOW_SHIFT = 5.0
 CAPTION_DROPOUT = 0.1
 PADDED_LENGTHS = (32, 64, 226, 512)
 LONG_FROM = 0.3
-MOVER_WEIGHT = 2.0
-"""Extra weight of the loss where a mover is: the background is most of the picture."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LatentSet:
-    """Encoded clips: latents float16 `[clips, 8, frames, 16, 24]`, movers uint8 `[clips, frames, 16, 24]`, captions."""
-
-    latents: torch.Tensor
-    movers: torch.Tensor
-    captions: list[str]
-
-    def __len__(self) -> int:
-        return len(self.captions)
 
 
 def create_transformer() -> SkyReelsV2Transformer3DModel:
@@ -55,49 +37,19 @@ def create_transformer() -> SkyReelsV2Transformer3DModel:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClipEncoder:
-    """Encodes procedural clips once and keeps them in a file."""
+def clip_encoder(vae: AutoencoderKLWan, *, seed: int, device: str) -> ClipEncoder:
+    """Encodes clips as the pipeline's latents are normalised."""
+    mean, std = (
+        torch.tensor(values, device=device).view(-1, 1, 1, 1)
+        for values in (vae.config.latents_mean, vae.config.latents_std)
+    )
 
-    vae: AutoencoderKLWan
-    seed: int
-    device: str = "cpu"
+    def encode(video: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(torch.device(device).type, torch.bfloat16):
+            encoded = vae.encode(video.to(device)).latent_dist.mode()[0]
+        return (encoded.float() - mean) / std
 
-    def load(self, path: Path, *, clips: int, chunks: int, held_out: bool) -> LatentSet:
-        """`clips` clips of `chunks` chunks, read from `path` when it exists and else encoded into it."""
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.save(self._encode_all(path.name, clips, chunks, held_out), path)
-        return LatentSet(**torch.load(path, weights_only=True))
-
-    def _encode_all(self, name: str, clips: int, chunks: int, held_out: bool) -> dict[str, object]:
-        latents, movers, captions = [], [], []
-        for i in tqdm(range(clips), desc=f"encoding {name}", mininterval=10):
-            rng = np.random.default_rng((self.seed, chunks, int(held_out), i))
-            scene = draw_split(rng, held_out=held_out)
-            video, covered = render(scene, rng, frames=4 * (CHUNK * chunks - 1) + 1)
-            latents.append(self._encode(video))
-            movers.append(_mover_latents(covered))
-            captions.append(scene.caption)
-        return {"latents": torch.stack(latents), "movers": torch.stack(movers), "captions": captions}
-
-    @torch.inference_mode()
-    def _encode(self, video: np.ndarray) -> torch.Tensor:
-        """Normalised latents, float16 `[8, frames, 16, 24]` on the host."""
-        config = self.vae.config
-        mean, std = (
-            torch.tensor(v, device=self.device).view(-1, 1, 1, 1) for v in (config.latents_mean, config.latents_std)
-        )
-        with torch.autocast(torch.device(self.device).type, torch.bfloat16):
-            encoded = self.vae.encode(to_model(video).to(self.device)).latent_dist.mode()[0]
-        return ((encoded.float() - mean) / std).half().cpu()
-
-
-def _mover_latents(covered: np.ndarray) -> torch.Tensor:
-    """Coverage `[frames, height, width]` to the latent grid, uint8: 1 where a mover covers any part of a cell."""
-    cells = torch.from_numpy(covered).unflatten(2, (-1, 4)).unflatten(1, (-1, 4)).amax((2, 4))  # [frames, 16, 24]
-    later = cells[1:].unflatten(0, (-1, 4)).amax(1)
-    return (torch.cat([cells[:1], later]) > 0.05).to(torch.uint8)
+    return ClipEncoder(encode=encode, seed=seed, chunk=CHUNK, first_alone=True)
 
 
 def draw_timesteps(rng: np.random.Generator, batch: int, chunks: int) -> torch.Tensor:
@@ -139,7 +91,7 @@ def train_transformer(
     the same clips with other noise and in another order.
     """
     data = config.folder.parent / "latents"
-    clips = ClipEncoder(vae=vae.to(config.device), seed=config.seed, device=config.device)
+    clips = clip_encoder(vae.to(config.device), seed=config.seed, device=config.device)
     short = clips.load(data / "short.pt", clips=short_clips, chunks=1, held_out=False)
     long = clips.load(data / "long.pt", clips=long_clips, chunks=5, held_out=False)
     check = clips.load(data / "check.pt", clips=48, chunks=1, held_out=True)
@@ -186,7 +138,6 @@ def velocity_loss(
 ) -> torch.Tensor:
     """Weighted squared error of the velocity (noise - clean) over the chunks that are being denoised."""
     clean = data.latents[rows].float().to(device)
-    weight = 1 + MOVER_WEIGHT * data.movers[rows].float().to(device)[:, None]
     noise = torch.from_numpy(rng.standard_normal(clean.shape, dtype=np.float32)).to(device)
     timestep = (sigma * 1000).long().clamp(max=999).to(device)
     level = sigma.float().to(device).repeat_interleave(CHUNK, 1)[:, None, :, None, None]
@@ -195,9 +146,8 @@ def velocity_loss(
         velocity = training_forward(
             model, (1 - level) * clean + level * noise, timestep, text.to(device), bias.to(device)
         )
-    active = ((level > 0) & (level < 1)).float() * weight
-    error = (velocity.float() - (noise - clean)).square() * active
-    return error.sum() / (active.expand_as(error).sum().clamp(min=1))
+    active = (level > 0) & (level < 1)
+    return weighted_error(velocity, noise - clean, data.movers[rows].to(device), active)
 
 
 @torch.inference_mode()
@@ -205,12 +155,6 @@ def _validate(
     model: SkyReelsV2Transformer3DModel, check: LatentSet, encode: CaptionEncoder, config: TrainConfig
 ) -> dict[str, float]:
     """Loss on captions that are never trained on, with the right words and with one word exchanged."""
-    swaps: dict[str, Callable[[str], str]] = {
-        "loss": lambda caption: caption,
-        "wrong_direction": lambda caption: _rotate_words(caption, ("left", "right", "up", "down")),
-        "wrong_colour": lambda caption: _rotate_words(caption, ("red", "green", "blue", "yellow", "white")),
-        "wrong_shape": lambda caption: _rotate_words(caption, ("circle", "square")),
-    }
     rows = np.arange(len(check))
     sigma = torch.linspace(0.5, 0.98, len(check), dtype=torch.float64)[:, None]
     return {
@@ -218,16 +162,11 @@ def _validate(
             model,  # pyright: ignore[reportArgumentType]
             check,
             rows,
-            [swap(caption) for caption in check.captions],
+            [exchange_words(caption, words) for caption in check.captions],
             sigma,
             np.random.default_rng(7),
             encode,
             config.device,
         ).item()
-        for name, swap in swaps.items()
+        for name, words in EXCHANGES.items()
     }
-
-
-def _rotate_words(caption: str, words: tuple[str, ...]) -> str:
-    following = dict(zip(words, words[1:] + words[:1], strict=True))
-    return " ".join(following.get(word, word) for word in caption.split())

@@ -3,11 +3,9 @@
 import numpy as np
 import torch
 from diffusers import AutoencoderKLWan
-from torch import nn
-from torch.nn.functional import l1_loss, mse_loss
 
-from motioncache_eval.scenes import Scene, draw_scene, draw_split, render
-from motioncache_skyreels.train.loop import Losses, TrainConfig, train
+from motioncache_train.clips import Validation, draw_clip, draw_crops, reconstruction
+from motioncache_train.loop import Losses, TrainConfig, train
 
 SHORT, LONG = (17,), (57, 57, 97)
 """Clip lengths: short ones until `LONG_FROM` of the steps, since they are cheap, then full ones, since the colours of a
@@ -38,11 +36,6 @@ def create_vae() -> AutoencoderKLWan:
     )
 
 
-def to_model(video: np.ndarray) -> torch.Tensor:
-    """uint8 `[frames, height, width, 3]` to float32 `[1, 3, frames, height, width]` in [-1, 1]."""
-    return torch.from_numpy(video).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
-
-
 def train_vae(config: TrainConfig) -> AutoencoderKLWan:
     torch.manual_seed(config.seed)
     vae = create_vae().to(config.device)
@@ -50,7 +43,7 @@ def train_vae(config: TrainConfig) -> AutoencoderKLWan:
         vae,
         config,
         loss=lambda step: _vae_loss(vae, step, config),
-        validate=Validation(seed=config.seed, device=config.device),
+        validate=Validation(reconstruct, seed=config.seed, device=config.device),
         vectors=("encoder.conv_in", "decoder.conv_out"),
     )
     return set_latent_statistics(average, config)  # pyright: ignore[reportArgumentType]
@@ -65,7 +58,7 @@ def train_decoder(config: TrainConfig, vae: AutoencoderKLWan) -> AutoencoderKLWa
         vae,
         config,
         loss=lambda step: _decoder_loss(vae, step, config),
-        validate=Validation(seed=config.seed, device=config.device),
+        validate=Validation(reconstruct, seed=config.seed, device=config.device),
         vectors=("decoder.conv_out",),
     )
 
@@ -76,7 +69,7 @@ def set_latent_statistics(vae: AutoencoderKLWan, config: TrainConfig, clips: int
         latents = torch.cat(
             [
                 vae.encode(
-                    _clip(np.random.default_rng((config.seed, 2, i)), frames=57).to(config.device)
+                    draw_clip(np.random.default_rng((config.seed, 2, i)), frames=57).to(config.device)
                 ).latent_dist.mode()
                 for i in range(clips)
             ]
@@ -86,25 +79,10 @@ def set_latent_statistics(vae: AutoencoderKLWan, config: TrainConfig, clips: int
     return vae
 
 
-def _clip(rng: np.random.Generator, *, frames: int, scene: Scene | None = None) -> torch.Tensor:
-    return to_model(render(scene or draw_scene(rng), rng, frames=frames)[0])
-
-
-def _crop(rng: np.random.Generator, frames: int) -> torch.Tensor:
-    top, left = rng.integers(0, 64 - CROP[0] + 1), rng.integers(0, 96 - CROP[1] + 1)
-    return _clip(rng, frames=frames)[..., top : top + CROP[0], left : left + CROP[1]]
-
-
-def _crops(rng: np.random.Generator, lengths: tuple[int, ...], batch: int) -> torch.Tensor:
-    """`[batch, 3, frames, *CROP]` of one length."""
-    frames = int(rng.choice(lengths))
-    return torch.cat([_crop(rng, frames) for _ in range(batch)])
-
-
 def _vae_loss(vae: AutoencoderKLWan, step: int, config: TrainConfig) -> Losses:
     rng = np.random.default_rng((config.seed, 0, step))
     short = step < LONG_FROM * config.steps
-    clip = _crops(rng, SHORT, SHORT_BATCH) if short else _crops(rng, LONG, LONG_BATCH)
+    clip = draw_crops(rng, *((SHORT, SHORT_BATCH) if short else (LONG, LONG_BATCH)), CROP)
     clip = clip.to(config.device)
     generator = torch.Generator(config.device).manual_seed(int(rng.integers(2**62)))
     with torch.autocast(torch.device(config.device).type, torch.bfloat16):
@@ -113,28 +91,18 @@ def _vae_loss(vae: AutoencoderKLWan, step: int, config: TrainConfig) -> Losses:
             posterior.mean.shape, generator=generator, device=config.device
         )
         decoded = decode_unclamped(vae, latents)
-    losses = _reconstruction(decoded.float(), clip)
+    losses = reconstruction(decoded.float(), clip, first_frame=FIRST_FRAME_WEIGHT)
     kl = 0.5 * (posterior.mean.float() ** 2 + posterior.var.float() - 1 - posterior.logvar.float()).mean()
     return {**losses, "loss": losses["loss"] + KL_WEIGHT * kl, "kl": kl}
 
 
 def _decoder_loss(vae: AutoencoderKLWan, step: int, config: TrainConfig) -> Losses:
-    clip = _crops(np.random.default_rng((config.seed, 3, step)), LONG, LONG_BATCH).to(config.device)
+    clip = draw_crops(np.random.default_rng((config.seed, 3, step)), LONG, LONG_BATCH, CROP).to(config.device)
     with torch.autocast(torch.device(config.device).type, torch.bfloat16):
         with torch.no_grad():
             latents = vae.encode(clip).latent_dist.mode()
         decoded = decode_unclamped(vae, latents)
-    return _reconstruction(decoded.float(), clip)
-
-
-def _reconstruction(decoded: torch.Tensor, clip: torch.Tensor) -> Losses:
-    """Absolute and squared error `[batch, 3, frames, height, width]`, with more weight on the first frame."""
-    weight = torch.ones(clip.shape[2], device=clip.device)
-    weight[0] = FIRST_FRAME_WEIGHT
-    weight = (weight / weight.mean()).view(1, 1, -1, 1, 1)
-    absolute = (weight * l1_loss(decoded, clip, reduction="none")).mean()
-    squared = (weight * mse_loss(decoded, clip, reduction="none")).mean()
-    return {"loss": absolute + 4 * squared, "l1": absolute, "mse": squared}
+    return reconstruction(decoded.float(), clip, first_frame=FIRST_FRAME_WEIGHT)
 
 
 def decode_unclamped(vae: AutoencoderKLWan, latents: torch.Tensor) -> torch.Tensor:
@@ -151,29 +119,6 @@ def decode_unclamped(vae: AutoencoderKLWan, latents: torch.Tensor) -> torch.Tens
     return torch.cat(frames, dim=2)
 
 
-class Validation:
-    """PSNR (dB) of whole clips of captions that the transformer never sees, and of their first frames."""
-
-    def __init__(self, *, seed: int, device: str, clips: int = 8) -> None:
-        self._device = device
-        self._clips: list[torch.Tensor] = []
-        for i in range(clips):
-            rng = np.random.default_rng((seed, 1, i))
-            self._clips.append(_clip(rng, frames=97, scene=draw_split(rng, held_out=True)))
-
-    @torch.inference_mode()
-    def __call__(self, vae: nn.Module) -> dict[str, float]:
-        """Mean over the clips, and the lowest."""
-        errors = []  # per clip, [frames]
-        for clip in self._clips:
-            clip = clip.to(self._device)
-            decoded = vae.decode(vae.encode(clip).latent_dist.mode()).sample  # pyright: ignore
-            errors.append(((decoded - clip) / 2).square().mean((0, 1, 3, 4)))
-        error = torch.stack(errors)
-        whole, first = (-10 * e.log10() for e in (error.mean(1), error[:, 0]))
-        return {
-            "psnr_db": float(whole.mean()),
-            "first_frame_psnr_db": float(first.mean()),
-            "lowest_psnr_db": float(whole.min()),
-            "lowest_first_frame_psnr_db": float(first.min()),
-        }
+def reconstruct(vae: AutoencoderKLWan, clip: torch.Tensor) -> torch.Tensor:
+    """There and back."""
+    return vae.decode(vae.encode(clip).latent_dist.mode()).sample

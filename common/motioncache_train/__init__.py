@@ -1,0 +1,1 @@
+"""What the trainings of the shipped models share; not needed to use them."""

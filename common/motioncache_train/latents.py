@@ -1,0 +1,91 @@
+"""Encoded clips to train a denoiser on, made once and kept in a file."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from motioncache_eval.scenes import draw_split, render
+from motioncache_train.clips import to_model
+
+PATCH = 4
+"""Pixels of a latent's side, and frames of a latent frame."""
+
+MOVER_WEIGHT = 2.0
+"""Extra weight of the loss where a mover is: the background is most of the picture."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatentSet:
+    """Encoded clips: latents float16 `[clips, channels, frames, 16, 24]`, captions, and which cells show a mover.
+
+    Attributes:
+        movers: uint8 `[clips, frames, 16, 24]`.
+    """
+
+    latents: torch.Tensor
+    movers: torch.Tensor
+    captions: list[str]
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipEncoder:
+    """Encodes procedural clips.
+
+    Attributes:
+        encode: `[1, 3, frames, 64, 96]` in [-1, 1] to normalised latents `[channels, latent_frames, 16, 24]`.
+        chunk: latent frames of a chunk.
+        first_alone: whether the first frame has a latent frame of its own.
+    """
+
+    encode: Callable[[torch.Tensor], torch.Tensor]
+    seed: int
+    chunk: int
+    first_alone: bool
+
+    def load(self, path: Path, *, clips: int, chunks: int, held_out: bool) -> LatentSet:
+        """`clips` clips of `chunks` chunks, read from `path` when it exists and else encoded into it."""
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.save(self._encode_all(path.name, clips, chunks, held_out), path)
+        return LatentSet(**torch.load(path, weights_only=True))
+
+    def _encode_all(self, name: str, clips: int, chunks: int, held_out: bool) -> dict[str, object]:
+        latents, movers, captions = [], [], []
+        frames = PATCH * self.chunk * chunks - (PATCH - 1 if self.first_alone else 0)
+        for i in tqdm(range(clips), desc=f"encoding {name}", mininterval=10):
+            rng = np.random.default_rng((self.seed, chunks, int(held_out), i))
+            scene = draw_split(rng, held_out=held_out)
+            video, covered = render(scene, rng, frames=frames)
+            with torch.inference_mode():
+                latents.append(self.encode(to_model(video)).half().cpu())
+            movers.append(self._mover_latents(covered))
+            captions.append(scene.caption)
+        return {"latents": torch.stack(latents), "movers": torch.stack(movers), "captions": captions}
+
+    def _mover_latents(self, covered: np.ndarray) -> torch.Tensor:
+        """Coverage `[frames, height, width]` to the latent grid, uint8: 1 where a mover covers any part of a cell."""
+        cells = torch.from_numpy(covered).unflatten(2, (-1, PATCH)).unflatten(1, (-1, PATCH)).amax((2, 4))
+        alone = 1 if self.first_alone else 0
+        later = cells[alone:].unflatten(0, (-1, PATCH)).amax(1)
+        return (torch.cat([cells[:alone], later]) > 0.05).to(torch.uint8)
+
+
+def weighted_error(
+    predicted: torch.Tensor, target: torch.Tensor, movers: torch.Tensor, active: torch.Tensor
+) -> torch.Tensor:
+    """Mean squared error of velocities `[clips, channels, frames, height, width]`, with more weight on movers.
+
+    Args:
+        movers: `[clips, frames, height, width]`.
+        active: what is being denoised and counts, broadcast to the shape of the velocities.
+    """
+    weight = active.float() * (1 + MOVER_WEIGHT * movers.float()[:, None])
+    error = (predicted.float() - target).square() * weight
+    return error.sum() / weight.expand_as(error).sum().clamp(min=1)
