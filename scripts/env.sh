@@ -7,7 +7,7 @@ set -euo pipefail
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 VENV="$ROOT/.venv"
-RUNTIME_MODULES="motioncache motioncache_eval motioncache_skyreels torch diffusers transformers accelerate omegaconf av matplotlib ftfy"
+RUNTIME_MODULES="motioncache motioncache_eval motioncache_train motioncache_skyreels motioncache_magi torch diffusers transformers accelerate omegaconf av matplotlib ftfy bs4 sentencepiece google.protobuf"
 
 has_modules() { # PYTHON MODULE...
     local python="$1"
