@@ -1,7 +1,6 @@
 """The transformer layer of MAGI-1, with the module names of the official checkpoints."""
 
 import torch
-from diffusers.models.attention_dispatch import dispatch_attention_fn
 from torch import nn
 from torch.nn.functional import gelu, layer_norm, linear, silu
 
@@ -62,27 +61,23 @@ class Attention(nn.Module):
         pack.cache.write(self._layer, pack.cache_rows, key[None], value[None])
         query_text = self.q_layernorm_xattn(query_text)
         past = [
-            _attend(query[segment.start : segment.stop], *pack.cache.read(self._layer, segment.attended))
+            pack.attend(query[segment.start : segment.stop], *pack.cache.read(self._layer, segment.attended))
             for segment in pack.segments
         ]
-        text = [self._attend_text(query_text[segment.start : segment.stop], segment.text) for segment in pack.segments]
+        text = [
+            self._attend_text(query_text[segment.start : segment.stop], segment.text, pack) for segment in pack.segments
+        ]
         joined = torch.cat([torch.cat(out).unflatten(1, (JOIN_GROUPS, -1)) for out in (past, text)], dim=2)
         return linear(joined.flatten(1).float(), self.linear_proj.weight.float())
 
-    def _attend_text(self, query: torch.Tensor, text: Text) -> torch.Tensor:
+    def _attend_text(self, query: torch.Tensor, text: Text, pack: Pack) -> torch.Tensor:
         if not len(text.embedded):
             return torch.zeros_like(query).flatten(1)
         if self._layer not in text.keys_values:
             both = self.linear_kv_xattn(text.embedded).unflatten(1, (-1, 2 * self._head))
             key, value = both.chunk(2, dim=-1)
             text.keys_values[self._layer] = (self.k_layernorm_xattn(key)[None], value[None])
-        return _attend(query, *text.keys_values[self._layer])
-
-
-def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """Queries `[n, H, d]` to keys and values `[1, m, G, d]`: `[n, H * d]`. The backend is the one set in diffusers."""
-    out = dispatch_attention_fn(query[None], key, value, enable_gqa=query.shape[1] != key.shape[2])
-    return out[0].flatten(1)
+        return pack.attend(query, *text.keys_values[self._layer])
 
 
 class MLP(nn.Module):

@@ -6,10 +6,19 @@ that a chunk may see. Shapes: n packed rows, D channels, H query heads, G key he
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 
-from motioncache.kv_cache import KVCache
+from motioncache_magi.attention import Attend, attend
+
+
+class Keys(Protocol):
+    """Where keys and values of all rows are found: a `KVCache`, or those of this very pass."""
+
+    def write(self, layer: int, rows: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> None: ...
+
+    def read(self, layer: int, rows: slice) -> tuple[torch.Tensor, torch.Tensor]: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -51,8 +60,9 @@ class Pack:
     """
 
     segments: Sequence[Segment]
-    cache: KVCache
+    cache: Keys
     cache_rows: torch.Tensor
     rotary: tuple[torch.Tensor, torch.Tensor]
     condition: torch.Tensor
     segment_of_row: torch.Tensor
+    attend: Attend = attend

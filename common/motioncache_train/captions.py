@@ -34,7 +34,7 @@ class CaptionEncoder:
         self._encoder = encoder
         self._known: dict[str, torch.Tensor] = {}
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def __call__(self, caption: str) -> torch.Tensor:
         if caption not in self._known:
             inputs = self._tokenizer(caption, return_tensors="pt")

@@ -1,7 +1,6 @@
 """Command line of the training: `python -m motioncache_skyreels.train vae|decoder|transformer --help`."""
 
 import argparse
-import logging
 import sys
 from pathlib import Path
 
@@ -20,42 +19,19 @@ from motioncache_skyreels.train.text import create_text_encoder
 from motioncache_skyreels.train.transformer import FLOW_SHIFT, train_transformer
 from motioncache_skyreels.train.vae import train_decoder, train_vae
 from motioncache_train.captions import CaptionEncoder, create_tokenizer
-from motioncache_train.loop import TrainConfig
+from motioncache_train.command import start, training_parser
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m motioncache_skyreels.train", description=__doc__)
-    parser.add_argument("part", choices=("vae", "decoder", "transformer"))
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of checkpoints, logs and plots")
-    parser.add_argument("--steps", type=int, required=True, help="length of the whole run, a resumed one included")
-    parser.add_argument("--peak-lr", type=float, default=2e-3, help="learning rate of Muon (matrices)")
-    parser.add_argument("--adam-lr", type=float, default=2e-3, help="learning rate of AdamW (all other weights)")
-    parser.add_argument("--short-clips", type=int, default=8000, help="training clips of one chunk (transformer)")
-    parser.add_argument("--long-clips", type=int, default=1500, help="training clips of five chunks (transformer)")
+    parser = training_parser("python -m motioncache_skyreels.train", __doc__, ("vae", "decoder", "transformer"))
     parser.add_argument("--model", type=Path, help="folder whose weights are trained on (decoder, transformer)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument(
-        "--compile", action="store_true", help="compile the blocks: slow to start, then a quarter faster"
-    )
     options = parser.parse_args(arguments)
     return run_command(lambda: run(options))
 
 
 def run(options: argparse.Namespace) -> int:
     """Train one part and save it; the transformer's run saves the whole pipeline."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    torch.set_num_threads(options.threads)
-    config = TrainConfig(
-        folder=options.runs / options.part,
-        steps=options.steps,
-        peak_lr=options.peak_lr,
-        adam_lr=options.adam_lr,
-        seed=options.seed,
-        device=options.device,
-        compile=options.compile,
-    )
+    config = start(options)
     model = options.runs / "motioncache-tiny"
     if options.part == "vae":
         train_vae(config).save_pretrained(model / "vae")

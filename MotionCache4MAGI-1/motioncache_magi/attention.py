@@ -1,0 +1,14 @@
+"""Attention of packed rows, by diffusers' dispatcher."""
+
+from collections.abc import Callable
+
+import torch
+from diffusers.models.attention_dispatch import dispatch_attention_fn
+
+Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """Queries `[n, H, d]` to keys and values `[1, m, G, d]`: `[n, H * d]`. The backend is the one set in diffusers."""
+    out = dispatch_attention_fn(query[None], key, value, enable_gqa=query.shape[1] != key.shape[2])
+    return out[0].flatten(1)

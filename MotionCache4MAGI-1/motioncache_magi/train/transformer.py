@@ -1,0 +1,204 @@
+"""Train the DiT of motioncache-tiny for MAGI-1 on latents of procedural clips, at the times of its window schedule."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from motioncache_magi.config import MagiConfig
+from motioncache_magi.dit import VideoDiT
+from motioncache_magi.pack import Text
+from motioncache_magi.schedule import Step, WindowSchedule, time_schedule
+from motioncache_magi.text import NULL_WORDS
+from motioncache_magi.tiling import Tiling, encode_tiled
+from motioncache_magi.train.forward import TrainChunk, training_forward
+from motioncache_magi.train.vae import FPS
+from motioncache_magi.vae import ViTVAE
+from motioncache_magi.variants import released
+from motioncache_train.captions import EXCHANGES, TEXT_DIM, CaptionEncoder, exchange_words
+from motioncache_train.latents import ClipEncoder, LatentSet, weighted_error
+from motioncache_train.loop import Losses, TrainConfig, train
+
+CHUNK = 6
+CHUNKS = 4
+"""Chunks of the long clips; a window holds as many."""
+
+LONG_FROM = 0.3
+SHORT_BATCH, LONG_BATCH = 20, 5
+STEPS = (16, 32, 64)
+"""Lengths of the schedules that times are drawn from."""
+
+NO_TEXT, ALONE = 0.12, 0.08
+"""Shares of the clips without a caption, and of those whose chunks see neither a caption nor the past."""
+
+
+def tiny_config(scale_factor: float) -> MagiConfig:
+    """The base model, small."""
+    config = released("4.5B_base")
+    model = replace(
+        config.model,
+        num_layers=6,
+        hidden_size=128,
+        ffn_hidden_size=512,
+        num_attention_heads=2,
+        num_query_groups=2,
+        kv_channels=64,
+        params_dtype="torch.float32",
+        caption_channels=TEXT_DIM,
+        caption_max_length=64,
+    )
+    runtime = replace(
+        config.runtime, num_frames=4 * CHUNK * CHUNKS, video_size_h=64, video_size_w=96, scale_factor=scale_factor
+    )
+    return replace(config, model=model, runtime=runtime)
+
+
+def clip_encoder(vae: ViTVAE, *, scale: float, seed: int, device: str) -> ClipEncoder:
+    tiling = Tiling.for_frame_rate(FPS)
+    return ClipEncoder(
+        encode=lambda video: encode_tiled(vae, video.to(device), tiling)[0].float() * scale,
+        seed=seed,
+        chunk=CHUNK,
+        first_alone=False,
+    )
+
+
+def train_transformer(
+    config: TrainConfig, vae: ViTVAE, scale: float, encode: CaptionEncoder, *, short_clips: int, long_clips: int
+) -> VideoDiT:
+    """Train on clips of one chunk first, then on one chunk and a whole window in turn."""
+    data = config.folder.parent / "latents"
+    clips = clip_encoder(vae.to(config.device), scale=scale, seed=config.seed, device=config.device)
+    short = clips.load(data / "short.pt", clips=short_clips, chunks=1, held_out=False)
+    long = clips.load(data / "long.pt", clips=long_clips, chunks=CHUNKS, held_out=False)
+    check = clips.load(data / "check.pt", clips=48, chunks=1, held_out=True)
+    torch.manual_seed(config.seed)
+    model = create_dit(tiny_config(scale)).to(config.device)
+    return train(  # pyright: ignore[reportReturnType]
+        model,
+        config,
+        loss=lambda step: _step_loss(model, step, short, long, encode, config),
+        validate=lambda averaged: _validate(averaged, check, encode, config),  # pyright: ignore
+        vectors=("x_embedder", "t_embedder", "y_embedder", "final_linear", "rope"),
+        compiled=(),
+    )
+
+
+def create_dit(config: MagiConfig) -> VideoDiT:
+    model = VideoDiT(config.model)
+    torch.nn.init.normal_(model.y_embedder.null_caption_embedding)
+    for name, parameter in model.named_parameters():
+        if "layernorm" in name or "post_norm" in name or name.endswith("final_layernorm.weight"):
+            torch.nn.init.zeros_(parameter)  # these norms store their weight minus one
+    return model
+
+
+def _step_loss(
+    model: VideoDiT, step: int, short: LatentSet, long: LatentSet, encode: CaptionEncoder, config: TrainConfig
+) -> Losses:
+    rng = np.random.default_rng((config.seed, 0, step))
+    use_long = step >= LONG_FROM * config.steps and step % 2 == 0
+    data, batch = (long, LONG_BATCH) if use_long else (short, SHORT_BATCH)
+    rows = rng.integers(0, len(data), size=batch)
+    loss = velocity_loss(model, data, rows, [data.captions[i] for i in rows], rng, encode, config.device)
+    return {"loss": loss, ("long" if use_long else "short"): loss.detach()}
+
+
+def velocity_loss(
+    model: VideoDiT,
+    data: LatentSet,
+    rows: np.ndarray,
+    captions: list[str],
+    rng: np.random.Generator,
+    encode: CaptionEncoder,
+    device: str,
+    *,
+    positions: np.ndarray | None = None,
+) -> torch.Tensor:
+    """Weighted squared error of the velocity (clean - noise) over the chunks that are being denoised.
+
+    Args:
+        positions: where in its schedule each clip is, from 0 to 1, with its caption and its past; None draws all that.
+    """
+    clean = data.latents[rows].float().to(device)
+    noise = torch.from_numpy(rng.standard_normal(clean.shape, dtype=np.float32)).to(device)
+    movers = data.movers[rows].to(device)
+    null = Text(model.embed_text(model.y_embedder.null_caption_embedding[:NULL_WORDS]))
+    clips, targets, weights = [], [], []
+    for i, caption in enumerate(captions):
+        kind = rng.uniform() if positions is None else 1.0
+        position = rng.uniform() if positions is None else positions[i]
+        chunks = clean.shape[2] // CHUNK
+        step, times = draw_step(rng, chunks, position)
+        text = null if kind < NO_TEXT + ALONE else Text(model.embed_text(encode(caption).to(device)))
+        made = clip_chunks(clean[i], noise[i], step, times, text, null, alone=kind < ALONE)
+        clips.append(made)
+        for chunk in step.window:
+            here = slice(chunk * CHUNK, (chunk + 1) * CHUNK)
+            targets.append((clean[i] - noise[i])[:, here])
+            weights.append(movers[i, here])
+    with torch.autocast(torch.device(device).type, torch.bfloat16):
+        velocity = torch.stack(training_forward(model, clips))
+    return weighted_error(velocity, torch.stack(targets), torch.stack(weights), torch.ones((), device=device))
+
+
+def draw_step(rng: np.random.Generator, chunks: int, position: float) -> tuple[Step, list[float]]:
+    """A step of the window schedule, and the times of all steps, moved by a random part of a step."""
+    steps = int(rng.choice(STEPS))
+    schedule = WindowSchedule(chunks=chunks, prefix_chunks=0, steps=steps, window=4, ranges=(5, 4, 3, 2), clean_range=1)
+    step = list(schedule)[min(int(position * schedule.total), schedule.total - 1)]
+    times = time_schedule(steps)
+    moved = times[:-1] + (times[1:] - times[:-1]) * float(rng.uniform())
+    return step, moved.tolist()
+
+
+def clip_chunks(
+    clean: torch.Tensor,
+    noise: torch.Tensor,
+    step: Step,
+    times: list[float],
+    text: Text,
+    null: Text,
+    *,
+    alone: bool,
+) -> list[TrainChunk]:
+    """The window at a step, behind the clean chunk that it sees; `alone`, every chunk sees itself only."""
+    made: list[TrainChunk] = []
+    first = step.window.start if alone else max(step.window.start - 1, 0)
+    for chunk in range(first, step.window.stop):
+        here = slice(chunk * CHUNK, (chunk + 1) * CHUNK)
+        denoised = chunk in step.window
+        index = chunk - step.window.start
+        t = times[step.counts[index]] if denoised else 0.9999
+        seen = step.ranges[index] if denoised else (chunk, chunk + 1)
+        made.append(
+            TrainChunk(
+                latents=(1 - t) * noise[:, here] + t * clean[:, here] if denoised else clean[:, here],
+                position=0 if alone else chunk,
+                t=t,
+                dropped=text is null or not denoised,
+                text=text if denoised else null,
+                seen=(len(made), len(made) + 1) if alone else (max(seen[0] - first, 0), seen[1] - first),
+                counts=denoised,
+            )
+        )
+    return made
+
+
+@torch.inference_mode()
+def _validate(model: VideoDiT, check: LatentSet, encode: CaptionEncoder, config: TrainConfig) -> dict[str, float]:
+    """Loss on captions that are never trained on, with the right words and with one word exchanged."""
+    rows = np.arange(len(check))
+    return {
+        name: velocity_loss(
+            model,
+            check,
+            rows,
+            [exchange_words(caption, words) for caption in check.captions],
+            np.random.default_rng(7),
+            encode,
+            config.device,
+            positions=np.linspace(0.02, 0.75, len(check)),
+        ).item()
+        for name, words in EXCHANGES.items()
+    }

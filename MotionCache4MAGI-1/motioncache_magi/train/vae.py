@@ -1,0 +1,97 @@
+"""Train the autoencoder of motioncache-tiny for MAGI-1 on procedural clips, tile by tile as it is used."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from motioncache_magi.tiling import Tiling, decode_tiled, encode_tiled
+from motioncache_magi.vae import VaeConfig, ViTVAE
+from motioncache_train.clips import Validation, draw_clip, draw_crops, reconstruction
+from motioncache_train.loop import Losses, TrainConfig, train
+
+FPS = 24
+TILE_FRAMES = FPS // 2
+BATCH = 4
+KL_WEIGHT = 3e-4
+
+OFFICIAL_CONFIG: dict[str, Any] = {
+    "_class_name": "ViTVAE",
+    "model_type": "vit",
+    "ddconfig": {
+        "video_size": 64,
+        "video_length": TILE_FRAMES,
+        "patch_size": 4,
+        "patch_length": 4,
+        "in_chans": 3,
+        "z_chans": 16,
+        "double_z": True,
+        "embed_dim": 128,
+        "depth": 3,
+        "num_heads": 4,
+        "mlp_ratio": 4,
+        "qkv_bias": True,
+        "qk_scale": None,
+        "drop_rate": 0.0,
+        "attn_drop_rate": 0.0,
+        "drop_path_rate": 0.0,
+        "with_cls_token": True,
+        "norm_code": False,
+        "ln_in_attn": True,
+        "conv_last_layer": True,
+        "use_rope": False,
+        "use_final_proj": False,
+    },
+}
+
+
+def create_vae() -> ViTVAE:
+    """4x compression in time, height and width, and 16 latent channels."""
+    vae = ViTVAE(VaeConfig.from_official(OFFICIAL_CONFIG))
+    for name, parameter in vae.named_parameters():
+        if "pos_embed" in name or "cls_token" in name:
+            torch.nn.init.normal_(parameter, std=0.02)
+    return vae
+
+
+def train_vae(config: TrainConfig) -> ViTVAE:
+    torch.manual_seed(config.seed)
+    vae = create_vae().to(config.device)
+    return train(  # pyright: ignore[reportReturnType]
+        vae,
+        config,
+        loss=lambda step: _loss(vae, step, config),
+        validate=Validation(reconstruct, seed=config.seed, device=config.device, frames=96),
+        vectors=("encoder.patch_embed", "encoder.pos_embed", "encoder.cls", "decoder.pos_embed", "decoder.cls",
+                 "decoder.last_layer"),
+    )  # fmt: skip
+
+
+def reconstruct(vae: ViTVAE, clip: torch.Tensor) -> torch.Tensor:
+    """There and back in tiles, as the pipeline does it."""
+    tiling = Tiling.for_frame_rate(FPS)
+    return decode_tiled(vae, encode_tiled(vae, clip, tiling), tiling)
+
+
+def _loss(vae: ViTVAE, step: int, config: TrainConfig) -> Losses:
+    rng = np.random.default_rng((config.seed, 0, step))
+    clip = draw_crops(rng, (TILE_FRAMES,), BATCH, (64, 96)).to(config.device)
+    generator = torch.Generator(config.device).manual_seed(int(rng.integers(2**62)))
+    with torch.autocast(torch.device(config.device).type, torch.bfloat16):
+        mean, log_variance = vae.moments(clip).float().chunk(2, dim=1)
+        log_variance = log_variance.clamp(-30, 20)
+        noise = torch.randn(mean.shape, generator=generator, device=config.device)
+        decoded = vae.decode(mean + (0.5 * log_variance).exp() * noise)
+    losses = reconstruction(decoded.float(), clip)
+    kl = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).mean()
+    return {**losses, "loss": losses["loss"] + KL_WEIGHT * kl, "kl": kl}
+
+
+@torch.inference_mode()
+def scale_factor(vae: ViTVAE, config: TrainConfig, clips: int = 24) -> float:
+    """What latents are multiplied by, so that the denoiser sees a deviation of 1."""
+    latents = [
+        vae.encode(draw_clip(np.random.default_rng((config.seed, 2, i)), frames=TILE_FRAMES).to(config.device))
+        for i in range(clips)
+    ]
+    return float(1 / torch.stack(latents).square().mean().sqrt())

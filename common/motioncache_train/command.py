@@ -1,0 +1,43 @@
+"""Command line of a training."""
+
+import argparse
+import logging
+from pathlib import Path
+
+import torch
+
+from motioncache_train.loop import TrainConfig
+
+
+def training_parser(prog: str, doc: str | None, parts: tuple[str, ...]) -> argparse.ArgumentParser:
+    """Options that all parts of all models have."""
+    parser = argparse.ArgumentParser(prog=prog, description=doc)
+    parser.add_argument("part", choices=parts)
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of checkpoints, logs and plots")
+    parser.add_argument("--steps", type=int, required=True, help="length of the whole run, a resumed one included")
+    parser.add_argument("--peak-lr", type=float, default=2e-3, help="learning rate of Muon (matrices)")
+    parser.add_argument("--adam-lr", type=float, default=2e-3, help="learning rate of AdamW (all other weights)")
+    parser.add_argument("--short-clips", type=int, default=8000, help="training clips of one chunk (transformer)")
+    parser.add_argument("--long-clips", type=int, default=1500, help="training clips of several chunks (transformer)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--compile", action="store_true", help="compile the blocks: slow to start, then a quarter faster"
+    )
+    return parser
+
+
+def start(options: argparse.Namespace) -> TrainConfig:
+    """Set up logging and threads, and say how long and how fast to train."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    torch.set_num_threads(options.threads)
+    return TrainConfig(
+        folder=options.runs / options.part,
+        steps=options.steps,
+        peak_lr=options.peak_lr,
+        adam_lr=options.adam_lr,
+        seed=options.seed,
+        device=options.device,
+        compile=options.compile,
+    )
