@@ -7,7 +7,7 @@ import numpy as np
 import motioncache
 from motioncache import MotionCacheConfig
 from motioncache.api import get_hook
-from motioncache_skyreels.job.motion_map import MotionRecorder
+from motioncache_eval.motion_map import MotionRecorder
 
 from .conftest import generate, make_pipeline
 
@@ -15,7 +15,7 @@ from .conftest import generate, make_pipeline
 def test_the_drawn_decision_is_of_the_last_window(config: Callable[..., MotionCacheConfig]) -> None:
     pipeline = make_pipeline()
     motioncache.enable_cache(pipeline, config())
-    recorder = MotionRecorder()
+    recorder = MotionRecorder("cond")
     recorder.attach(get_hook(pipeline))
     latents = generate(pipeline, num_frames=137, overlap_history=17)  # two windows of one size
     trace = motioncache.last_trace(pipeline)

@@ -1,31 +1,18 @@
 """Command line of the main job: `python -m motioncache_skyreels.job CONFIG.yaml [key=value ...]`."""
 
-import os
 import sys
-import time
-from contextlib import suppress
-from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
-import torch
-from diffusers import SkyReelsV2DiffusionForcingPipeline
-
 from motioncache.api import find_adapter, resolve_preset
-from motioncache.config import NoCacheConfig, PolicyConfig
-from motioncache.errors import MotionCacheError
 from motioncache_eval.command import show_usage
-from motioncache_eval.figures import draw_decisions
-from motioncache_eval.metrics import fidelity
-from motioncache_eval.report import environment, write_json
-from motioncache_eval.video import enlarge, side_by_side, to_uint8, write_mp4
+from motioncache_eval.main_job import MainJob, check_output, run_main_job
 from motioncache_skyreels.adapter import SkyReelsAdapter
 from motioncache_skyreels.cli import run_command
 from motioncache_skyreels.job.config import JobConfig, load_job
 from motioncache_skyreels.job.load import check_size, load_pipeline
-from motioncache_skyreels.job.motion_map import MotionRecorder
-from motioncache_skyreels.job.sample import Sample, decode, sample, warm_up
-
-WATCHABLE_WIDTH = 320
+from motioncache_skyreels.job.sample import decode, run_pipeline, warm_up
+from motioncache_skyreels.window import BRANCHES
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -43,129 +30,18 @@ def run(job: JobConfig) -> int:
     pipeline = load_pipeline(job)
     check_size(pipeline, job)
     find_adapter(pipeline).hook(pipeline, chosen).undo()  # refuse what cannot be served before any work is done
-    folder = create_folder(Path(job.output), job.preset)
-    print(f'prompt: "{job.prompt}"\n{job.num_frames} frames of {job.width}x{job.height}, writing to {folder}')
-    try:
-        results = produce(folder, pipeline, job, chosen)
-    except BaseException:
-        with suppress(OSError):
-            folder.rmdir()  # only if nothing was written to it
-        raise
-    print_table(results)
-    print(f"results are in {folder}")
-    return 0
-
-
-def produce(
-    folder: Path, pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig, chosen: PolicyConfig
-) -> dict[str, dict[str, float]]:
-    """Sample all tiers, and write videos, the picture of the decisions, and `run.json`."""
-    started = time.perf_counter()
-    pipeline.set_progress_bar_config(desc="warming up", leave=False)
-    warm_up(pipeline, job)
-    recorder = MotionRecorder()
-    samples = sample_tiers(pipeline, job, chosen, recorder)
-    videos = {tier: decode(pipeline, taken.latents) for tier, taken in samples.items()}
-    results = measure(samples, videos)
-    write_videos(folder, videos, job.fps)
-    name = list(samples)[-1]
-    trace = samples[name].trace
-    assert trace is not None
-    motion = recorder.motion_map(trace, to_uint8(videos[name]))
-    draw_decisions(folder / "decisions.png", trace, motion, title=f"{name}: what was computed (cond branch)")
-    chunks = {tier: taken.summary.chunks for tier, taken in samples.items() if taken.summary is not None}
-    report = {
-        "config": asdict(job),
-        "policy": {"name": type(chosen).__name__, **asdict(chosen)},
-        **environment(job.device),
-        "results": results,
-        "chunks": {tier: [asdict(chunk) for chunk in rows] for tier, rows in chunks.items()},
-        "seconds_of_whole_run": time.perf_counter() - started,
-    }
-    write_json(folder / "run.json", report)
-    return results
-
-
-def sample_tiers(
-    pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig, chosen: PolicyConfig, recorder: MotionRecorder
-) -> dict[str, Sample]:
-    """Vanilla, exact and the chosen preset, the last one under its own name (`preset` if that name is taken)."""
-    tiers: dict[str, PolicyConfig | None] = {"vanilla": None, "exact": NoCacheConfig()}
-    if not isinstance(chosen, NoCacheConfig):
-        name = Path(job.preset).stem
-        tiers["preset" if name in tiers else name] = chosen
-    samples: dict[str, Sample] = {}
-    for tier, policy in tiers.items():
-        pipeline.set_progress_bar_config(desc=tier.ljust(8), leave=True, mininterval=0.5)
-        samples[tier] = sample(pipeline, job, policy, prepare=recorder.attach)
-    return samples
-
-
-def measure(samples: dict[str, Sample], videos: dict[str, torch.Tensor]) -> dict[str, dict[str, float]]:
-    """Figures of every tier against vanilla; the FLOPs of vanilla are those that run, hidden pairs included."""
-    vanilla, counted = samples["vanilla"], samples["exact"].summary
-    assert counted is not None
-    results: dict[str, dict[str, float]] = {}
-    for tier, taken in samples.items():
-        quality = fidelity(videos[tier], videos["vanilla"])
-        difference = (taken.latents.float() - vanilla.latents.float()).abs().max()
-        results[tier] = {
-            "seconds": taken.seconds,
-            "speedup": vanilla.seconds / taken.seconds,
-            "flops": counted.vanilla_flops if taken.summary is None else taken.summary.flops,
-            "psnr_db": quality.psnr_db,
-            "ssim": quality.ssim,
-            "max_abs_latent_difference": float(difference),
-            "computed_share": 1.0 if taken.summary is None else taken.summary.computed_share,
-        }
-    return results
-
-
-def write_videos(folder: Path, videos: dict[str, torch.Tensor], fps: int) -> None:
-    """The uncached video, the cached one, and both side by side, enlarged where they are tiny."""
-    frames = {tier: to_uint8(video) for tier, video in videos.items()}
-    ours = frames[list(frames)[-1]]
-    factor = max(1, -(-WATCHABLE_WIDTH // ours.shape[2]))
-    write_mp4(folder / "vanilla.mp4", frames["vanilla"], fps=fps)
-    write_mp4(folder / "motioncache.mp4", ours, fps=fps)
-    both = side_by_side([enlarge(frames["vanilla"], factor), enlarge(ours, factor)])
-    write_mp4(folder / "side_by_side.mp4", both, fps=fps)
-
-
-def check_output(output: Path) -> None:
-    """Refuse a folder that cannot be written, before the model is loaded."""
-    existing = next(path for path in (output.absolute(), *output.absolute().parents) if path.exists())
-    if not existing.is_dir():
-        raise MotionCacheError(f"output={output} cannot be written: {existing} is a file; pass a folder")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise MotionCacheError(f"output={output} cannot be written: no permission for {existing}; pass another folder")
-
-
-def create_folder(output: Path, preset: str) -> Path:
-    """A new folder for this run; a folder that exists is never touched."""
-    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{Path(preset).stem}"
-    for attempt in range(100):
-        folder = output / (stem if not attempt else f"{stem}-{attempt}")
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            message = f"output={output} cannot be written: {error.strerror}; pass another folder"
-            raise MotionCacheError(message) from None
-        return folder
-    raise MotionCacheError(f"{output} holds a hundred runs of this second; wait a moment")
-
-
-def print_table(results: dict[str, dict[str, float]]) -> None:
-    """Seconds, speed-up, FLOPs and fidelity of every tier."""
-    print(f"\n{'':12s}{'seconds':>9s}{'speed-up':>10s}{'TFLOPs':>10s}{'computed':>10s}{'PSNR dB':>9s}{'SSIM':>8s}")
-    for tier, r in results.items():
-        print(
-            f"{tier:12s}{r['seconds']:9.2f}{r['speedup']:9.2f}x{r['flops'] / 1e12:10.3f}{r['computed_share']:10.1%}"
-            f"{r['psnr_db']:9.2f}{r['ssim']:8.4f}"
+    return run_main_job(
+        MainJob(
+            settings=job,
+            policy=chosen,
+            pipeline=pipeline,
+            call=partial(run_pipeline, pipeline, job),
+            warm_up=partial(warm_up, pipeline, job),
+            decode=partial(decode, pipeline),
+            progress=pipeline.set_progress_bar_config,
+            branch=BRANCHES[0],
         )
-    print("PSNR and SSIM against vanilla, on decoded frames; 120 dB stands for identical\n")
+    )
 
 
 if __name__ == "__main__":

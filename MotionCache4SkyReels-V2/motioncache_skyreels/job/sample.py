@@ -1,35 +1,17 @@
-"""Samples one prompt under one tier and measures it."""
+"""Calls the pipeline as a job says, and decodes what it returns."""
 
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from diffusers import SkyReelsV2DiffusionForcingPipeline
 
-from motioncache.api import cached, get_hook
 from motioncache.config import PolicyConfig
 from motioncache.errors import MotionCacheError
-from motioncache.summary import Summary
-from motioncache.trace import Trace
+from motioncache_eval.sampling import Sample, take_sample
 from motioncache_skyreels.job.config import JobConfig
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """A sampled video.
-
-    Attributes:
-        latents: `[1, channels, frames, height, width]`.
-        seconds: wall time of the sampling, without text encoding of earlier calls and without decoding.
-        summary, trace: what the cache did; None without one.
-    """
-
-    latents: torch.Tensor
-    seconds: float
-    summary: Summary | None = None
-    trace: Trace | None = None
 
 
 def sample(
@@ -39,33 +21,14 @@ def sample(
     *,
     prepare: Callable[[Any], None] | None = None,
 ) -> Sample:
-    """Sample the job's prompt; `policy` None is the pipeline as it comes.
-
-    Args:
-        prepare: called with the cache's hook before sampling, to attach an observer.
-    """
-    if policy is None:
-        latents, seconds = _timed(pipeline, job)
-        return Sample(latents=latents, seconds=seconds)
-    with cached(pipeline, policy) as statistics:
-        hook = get_hook(pipeline)
-        if prepare is not None:
-            prepare(hook)
-        latents, seconds = _timed(pipeline, job)
-    return Sample(latents=latents, seconds=seconds, summary=statistics.summary(), trace=hook.engine.trace)
+    """Sample the job's prompt; see `take_sample`."""
+    call = partial(run_pipeline, pipeline, job)
+    return take_sample(pipeline, call, policy, device=job.device, prepare=prepare)
 
 
 def warm_up(pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig) -> None:
     """Two denoise steps, so that no tier pays for first-time allocations."""
     run_pipeline(pipeline, replace(job, num_inference_steps=2))
-
-
-def _timed(pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig) -> tuple[torch.Tensor, float]:
-    _synchronize(job.device)
-    started = time.perf_counter()
-    latents = run_pipeline(pipeline, job)
-    _synchronize(job.device)
-    return latents, time.perf_counter() - started
 
 
 def run_pipeline(pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig) -> torch.Tensor:
@@ -111,8 +74,3 @@ def decode(pipeline: SkyReelsV2DiffusionForcingPipeline, latents: torch.Tensor) 
     video = vae.decode(latents).sample[0].float().cpu()
     pipeline.maybe_free_model_hooks()
     return ((video + 1) / 2).clamp(0, 1).permute(1, 0, 2, 3)
-
-
-def _synchronize(device: str) -> None:
-    if device.startswith("cuda"):
-        torch.cuda.synchronize(device)

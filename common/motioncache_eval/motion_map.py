@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from motioncache.engine import Task
 from motioncache.grid import TokenGrid
-from motioncache.policy.motioncache import MotionMemory
 from motioncache.state import ChunkState
 from motioncache.trace import Phase, Trace
 from motioncache_eval.figures import MotionMap
@@ -32,9 +31,10 @@ class TokenDecision:
 
 
 class MotionRecorder:
-    """Engine observer that keeps the token-phase decisions of the cond branch."""
+    """Engine observer that keeps the token-phase decisions of one CFG branch."""
 
-    def __init__(self) -> None:
+    def __init__(self, branch: str) -> None:
+        self._branch = branch
         self._decisions: list[TokenDecision] = []
         self._hook: Any = None
 
@@ -44,16 +44,14 @@ class MotionRecorder:
         hook.engine.observer = self._observe
 
     def _observe(self, task: Task, state: ChunkState) -> None:
-        memory = task.request.memory
-        if task.work.branch != "cond" or task.decision.phase is not Phase.token:
-            return
-        if isinstance(memory, MotionMemory) and memory.weight is not None:
+        weight: torch.Tensor | None = getattr(task.request.memory, "weight", None)  # of a policy that weighs motion
+        if task.work.branch == self._branch and task.decision.phase is Phase.token and weight is not None:
             decision = TokenDecision(
                 window=len(self._hook.engine.trace.windows) - 1,
                 chunk=task.work.chunk,
                 step=task.request.step,
                 due=task.due,
-                weight=memory.weight,
+                weight=weight,
             )
             self._decisions.append(decision)
 
