@@ -11,15 +11,18 @@ import yaml
 
 from motioncache import MotionCacheConfig
 from motioncache.config import parse_policy, structured
+from motioncache_magi.adapter import POLICIES
+from motioncache_magi.policy import MagiMotionCacheConfig
 from motioncache_skyreels.job.config import JobConfig, load_job
 from motioncache_skyreels.polynomials import Polynomial
 from motioncache_skyreels.vbench.config import load_vbench
 
 ROOT = Path(__file__).parents[1]
 SKYREELS = ROOT / "MotionCache4SkyReels-V2"
+MAGI = ROOT / "MotionCache4MAGI-1"
 
 
-@pytest.mark.parametrize("folder", [ROOT / "common", SKYREELS, ROOT / "MotionCache4MAGI-1"])
+@pytest.mark.parametrize("folder", [ROOT / "common", SKYREELS, MAGI])
 def test_only_our_packages_lie_in_a_source_root(folder: Path) -> None:
     # An editable install puts the root on sys.path: any other folder there could shadow somebody's package.
     allowed = {"addconfig", "scripts", "__pycache__"}
@@ -27,6 +30,13 @@ def test_only_our_packages_lie_in_a_source_root(folder: Path) -> None:
     modules = {path.name for path in folder.glob("*.py")}
     assert all(name.startswith("motioncache") for name in importable - allowed)
     assert modules == set()
+
+
+def test_every_preset_of_magi_loads_and_slow_is_the_published_configuration() -> None:
+    presets = yaml.safe_load((MAGI / "addconfig" / "config.yaml").read_text())["presets"]
+    assert set(presets) == {"exact", "slow", "fast"}
+    parsed = {name: parse_policy(values, where=name, policies=POLICIES) for name, values in presets.items()}
+    assert parsed["slow"] == MagiMotionCacheConfig()  # whose defaults are the published ones
 
 
 def test_every_preset_loads() -> None:

@@ -178,7 +178,8 @@ class Sampler:
         inputs = [self._input(work, due[work.chunk], embedded[work.chunk], step) for work in works]
         grid = (self._grid.chunk_frames, self._grid.height, self._grid.width)
         computed = run_chunks(self._model, inputs, self._cache, grid, size) if inputs else []
-        if step.refresh is not None and not self._settings.guidance.distilled:
+        if not self._settings.guidance.distilled and any(work.refresh for work in works):
+            assert step.refresh is not None
             # Both branches with a past read the clean chunk that the one without text has computed.
             self._copy(step.refresh, source=PAST, to=TEXT)
         return {(work.branch, work.chunk): out for work, out in zip(works, computed, strict=True) if not work.refresh}

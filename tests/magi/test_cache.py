@@ -115,7 +115,7 @@ def test_policies_of_another_model_are_refused(pipe: MagiPipeline) -> None:
     motioncache.disable_cache(pipe)
 
 
-@pytest.mark.parametrize("preset", ["exact", "slow"])
+@pytest.mark.parametrize("preset", ["exact", "slow", "fast"])
 def test_presets_load(pipe: MagiPipeline, preset: str) -> None:
     with motioncache.cached(pipe, preset) as statistics:
         latents(pipe)
