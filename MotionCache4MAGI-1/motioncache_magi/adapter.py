@@ -1,6 +1,7 @@
 """MAGI-1 for `motioncache`: which pipelines are served, with which policies and presets."""
 
 from pathlib import Path
+from typing import Any
 
 from motioncache.config import NoCacheConfig, Policies, PolicyConfig
 from motioncache_magi.hook import MagiHook
@@ -28,5 +29,5 @@ class MagiAdapter:
         return inside if inside.is_file() else package.parent / "addconfig" / "config.yaml"
 
     @staticmethod
-    def hook(pipeline: MagiPipeline, config: PolicyConfig) -> MagiHook:
+    def hook(pipeline: Any, config: PolicyConfig) -> MagiHook:
         return MagiHook(pipeline, config)

@@ -32,6 +32,7 @@ from motioncache_magi.special_tokens import SpecialTokens, TextSwitches
 from motioncache_magi.text import ChunkText, T5Text, chunk_text
 from motioncache_magi.tiling import Tiling, decode_tiled, encode_tiled
 from motioncache_magi.vae import ViTVAE
+from motioncache_magi.works import deciding_branch
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +63,11 @@ class Request:
     generator: torch.Generator | None
     latents: torch.Tensor | None
     switches: TextSwitches
+
+    @property
+    def given(self) -> int:
+        """Latent frames of the prefix."""
+        return 0 if self.prefix is None else self.prefix.shape[1]
 
 
 class MagiPipeline:
@@ -183,25 +189,24 @@ class MagiPipeline:
         step = 2 * self.vae.config.patch_size
         if height % step or width % step or height < step or width < step:
             raise MotionCacheError(f"height and width must be multiples of {step}, not {height} and {width}")
+        prefix = self._encode_given(image, video, height, width)
         request = Request(
             prompt=prompt,
             num_frames=num_frames or runtime.num_frames,
             height=height,
             width=width,
             steps=num_inference_steps or runtime.num_steps,
-            prefix=self._encode_given(image, video, height, width),
+            prefix=prefix,
             generator=generator,
             latents=latents,
             switches=switches or TextSwitches(),
         )
-        return self._stream(request, output_type)
+        return self._stream(request, self._schedule(request), output_type)
 
-    def _stream(self, request: Request, output_type: str) -> Iterator[Any]:
-        size = self.config.runtime.chunk_width
-        given = 0 if request.prefix is None else request.prefix.shape[1]
-        schedule = self._schedule(request, given)
+    def _stream(self, request: Request, schedule: WindowSchedule, output_type: str) -> Iterator[Any]:
+        size, given = self.config.runtime.chunk_width, request.given
         left = request.num_frames
-        with tqdm(total=schedule.total, desc="denoise steps", **self._progress) as bar:
+        with tqdm(total=schedule.total, **{"desc": "denoise steps", **self._progress}) as bar:
             for chunk, latents in self._sampler(request, schedule, bar):
                 # An image is the first frame of the video; the frames of a given video are not repeated.
                 known = 0 if given == 1 else max(given - chunk * size, 0)
@@ -213,8 +218,8 @@ class MagiPipeline:
                     left -= len(frames)
                     yield _convert(frames, output_type)
 
-    def _schedule(self, request: Request, given: int) -> WindowSchedule:
-        runtime = self.config.runtime
+    def _schedule(self, request: Request) -> WindowSchedule:
+        runtime, given = self.config.runtime, request.given
         new = math.ceil(request.num_frames / runtime.temporal_downsample_factor)
         if request.num_frames < 1:
             raise MotionCacheError(f"num_frames must be 1 or more, not {request.num_frames}")
@@ -304,11 +309,32 @@ class MagiPipeline:
             encoded = encode_tiled(self.vae, frames.to(self.device), self._tiling())
         return encoded[0].float() * self.config.runtime.scale_factor
 
+    @property
+    def branch(self) -> str:
+        """The branch of guidance whose decisions the others share."""
+        return deciding_branch(Guidance.of(self.config))
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Decode the latents `[1, channels, frames, height, width]` of a video, chunk by chunk.
+
+        Returns:
+            Float32 `[frames, 3, height, width]` in [0, 1] on the host.
+        """
+        size, total = self.config.runtime.chunk_width, latents.shape[2]
+        ends = range(total % size or size, total + 1, size)  # the first chunk of a video that goes on may be short
+        starts = [0, *ends[:-1]]
+        return torch.cat([self._decode(latents[0, :, a:b]) for a, b in zip(starts, ends, strict=True)])
+
     def _decode(self, latents: torch.Tensor) -> torch.Tensor:
         """`[channels, frames, height, width]` to float32 `[frames, 3, height, width]` in [0, 1] on the host."""
+        scaled = latents[None].to(self.device) / self.config.runtime.scale_factor
+        tiling, patch = self._tiling(), self.vae.config.patch_length
         with self._at_work(self.vae), torch.inference_mode():
-            video = decode_tiled(self.vae, latents[None] / self.config.runtime.scale_factor, self._tiling())[0]
-        return ((video.float() + 1) / 2).clamp(0, 1).permute(1, 0, 2, 3).cpu()
+            alone = scaled.shape[2] > 1 and scaled.shape[2] % (tiling.frames // patch) == 1
+            video = decode_tiled(self.vae, scaled[:, :, :-1] if alone else scaled, tiling)
+            if alone:  # a tile of one latent frame would come out as a still; it is decoded behind the one before
+                video = torch.cat([video, decode_tiled(self.vae, scaled[:, :, -2:], tiling)[:, :, patch:]], dim=2)
+        return ((video[0].float() + 1) / 2).clamp(0, 1).permute(1, 0, 2, 3).cpu()
 
     def _tiling(self) -> Tiling:
         return Tiling.for_frame_rate(self.config.runtime.fps)

@@ -23,7 +23,7 @@ from motioncache_magi.layout import ALONE, NEARLY_CLEAN, PAST, TEXT, Layout
 from motioncache_magi.pack import Text
 from motioncache_magi.policy import MagiMotionCacheConfig, Residual
 from motioncache_magi.schedule import KeyRange, Step, WindowSchedule, distilled_step_size
-from motioncache_magi.works import Work, branches_of, works_of
+from motioncache_magi.works import Work, branches_of, deciding_branch, works_of
 
 Velocities = dict[tuple[str, int], torch.Tensor]
 """By branch and chunk, `[due, values of a patch]`."""
@@ -84,7 +84,7 @@ class Sampler:
         self._on_step = on_step
         _, frames, height, width = latents.shape
         self._grid = TokenGrid(frames=frames, height=height // 2, width=width // 2, chunk_frames=settings.chunk_frames)
-        self._deciding = TEXT if settings.guidance.distilled else PAST  # the branch that always runs
+        self._deciding = deciding_branch(settings.guidance)
         self._times: list[float] = settings.times.tolist()
         self._layout = Layout(settings.schedule, branches_of(settings.guidance))
         self._cache = self._allocate()

@@ -56,6 +56,11 @@ def _branches_with_past(guidance: Guidance, times: list[float]) -> tuple[str, ..
     return (TEXT, PAST) if any(guidance.scales(t).text != 0 for t in times) else (PAST,)
 
 
+def deciding_branch(guidance: Guidance) -> str:
+    """The branch that always runs, whose decisions the others share."""
+    return TEXT if guidance.distilled else PAST
+
+
 def branches_of(guidance: Guidance) -> tuple[str, ...]:
     """All branches that a video can need."""
     return (TEXT, NEARLY_CLEAN) if guidance.distilled else (PAST, TEXT, ALONE)

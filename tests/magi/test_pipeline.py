@@ -94,6 +94,12 @@ def test_a_video_is_gone_on_from(base_pipe: MagiPipeline, tmp_path: Path) -> Non
     assert read.shape == new.shape
 
 
+@pytest.mark.parametrize("frames", [1, 4, 6, 10])
+def test_every_latent_frame_gives_four_frames_but_for_a_still(pipe: MagiPipeline, frames: int) -> None:
+    latents = torch.randn(1, 16, frames, 4, 6, generator=generator())
+    assert len(pipe.decode(latents)) == (1 if frames == 1 else 4 * frames)
+
+
 def test_nothing_left_of_a_prompt_is_unconditional_and_said(
     pipe: MagiPipeline, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,0 +1,82 @@
+"""The main job on MAGI-1, end to end, and its refusals."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from motioncache_eval.video import read_video, write_mp4
+from motioncache_magi.job.__main__ import main
+
+CONFIG = str(Path(__file__).parents[2] / "MotionCache4MAGI-1" / "addconfig" / "job.yaml")
+
+
+@pytest.fixture
+def preset(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "{policy: motioncache, warmup: 1, chunk_phase_steps: 2, threshold: 0.05, token_threshold: 0.1, "
+        "residual: velocity}\n"
+    )
+    return path
+
+
+@pytest.mark.parametrize("kind", ["distilled", "base"])
+def test_the_main_job_writes_everything_it_promises(
+    kind: str, preset: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    model = request.getfixturevalue(kind)
+    assert main([CONFIG, f"model={model}", f"preset={preset}", f"output={tmp_path / 'out'}", "num_frames=40"]) == 0
+    (folder,) = (tmp_path / "out").iterdir()
+    names = {"vanilla.mp4", "motioncache.mp4", "side_by_side.mp4", "decisions.png", "run.json"}
+    assert {path.name for path in folder.iterdir()} == names
+    assert read_video(folder / "vanilla.mp4").shape == (40, 32, 48, 3)
+    results = json.loads((folder / "run.json").read_text())["results"]
+    assert set(results) == {"vanilla", "exact", "mine"}
+    assert results["exact"]["max_abs_latent_difference"] == 0
+    assert results["mine"]["flops"] < results["exact"]["flops"] == results["vanilla"]["flops"]
+
+
+def test_a_video_is_gone_on_from(distilled: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    write_mp4(tmp_path / "given.mp4", rng.integers(0, 255, (36, 32, 48, 3), np.uint8), fps=24)
+    arguments = [f"model={distilled}", "preset=exact", f"output={tmp_path / 'out'}", f"video={tmp_path / 'given.mp4'}"]
+    assert main([CONFIG, *arguments, "num_frames=32"]) == 0
+    (folder,) = (tmp_path / "out").iterdir()
+    assert len(read_video(folder / "vanilla.mp4")) == 32
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("preset=quick", "unknown preset 'quick'; .* has: exact, slow, fast"),
+        ("hight=64", "job.yaml: unknown key 'hight'"),
+        ("prompt=", "prompt: '' is not allowed"),
+        ("model=", "model: '' is not allowed; allowed: a folder in the layout of the official repository"),
+        ("model=./none", "there is no model folder none"),
+        ("variant=24B_base", "has no variant '24B_base'"),
+        ("height=40", "multiples of 16"),
+        ("num_inference_steps=10", "must be a multiple of the window"),
+        ("image=none.png", "the image none.png cannot be read"),
+        ("video=none.mp4", "the video none.mp4 cannot be read"),
+        ("device=tpu", "device: 'tpu' is not allowed"),
+        ("dtype=float8", "dtype: 'float8' is not allowed"),
+        ("special_tokens=none.npz", "none.npz is missing"),
+        ("config=none.json", "the configuration none.json cannot be read"),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_status_2(
+    override: str, message: str, distilled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [f"model={distilled}", "preset=exact", f"output={tmp_path / 'out'}", override]
+    assert main([CONFIG, *arguments]) == 2
+    error = capsys.readouterr().err
+    assert pytest.importorskip("re").search(message, error), error
+    assert "Traceback" not in error
+    assert not (tmp_path / "out").exists()  # refused before any work
+
+
+def test_no_arguments_show_the_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "key=value" in capsys.readouterr().err
