@@ -1,5 +1,6 @@
 """MotionCache as it is published for MAGI-1: distances between embedded latents, motion weights in latent space."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -29,7 +30,8 @@ class MagiMotionCacheConfig(PolicyConfig):
 
     Args:
         warmup: last denoise step of a chunk, counted from 0, that is computed in full whatever the distance.
-        chunk_phase_steps: denoise steps after the warm-up in which a chunk is computed whole or not at all.
+        chunk_phase_steps: denoise steps after the warm-up in which a chunk is computed whole or not at all; null stays
+            with that to the end, which is FlowCache.
         threshold: a chunk is due when its accumulated distance reaches this.
         token_threshold: the same for a token, after the chunk phase.
         distance: `global`, one distance for the chunk, or `token`.
@@ -47,7 +49,7 @@ class MagiMotionCacheConfig(PolicyConfig):
     """
 
     warmup: int = 4
-    chunk_phase_steps: int = 20
+    chunk_phase_steps: int | None = 20
     threshold: float = 0.0065
     token_threshold: float = 0.0065
     distance: Distance = Distance.per_chunk
@@ -62,10 +64,10 @@ class MagiMotionCacheConfig(PolicyConfig):
     reference_quirks: bool = False
 
     def __post_init__(self) -> None:
-        ratio, vote = self.reuse_ratio, self.temporal_vote
+        ratio, vote, chunk_steps = self.reuse_ratio, self.temporal_vote, self.chunk_phase_steps
         for name, value, holds, allowed in (
             ("warmup", self.warmup, self.warmup >= 0, "0 or more"),
-            ("chunk_phase_steps", self.chunk_phase_steps, self.chunk_phase_steps >= 0, "0 or more"),
+            ("chunk_phase_steps", chunk_steps, chunk_steps is None or chunk_steps >= 0, "null, or 0 or more"),
             ("threshold", self.threshold, self.threshold >= 0, "0 or more"),
             ("token_threshold", self.token_threshold, self.token_threshold >= 0, "0 or more"),
             ("floor", self.floor, 0 <= self.floor <= 1, "between 0 and 1"),
@@ -79,7 +81,7 @@ class MagiMotionCacheConfig(PolicyConfig):
     @property
     def token_phase_begin(self) -> int:
         """First denoise step of a chunk that decides token by token."""
-        return self.warmup + 1 + self.chunk_phase_steps
+        return sys.maxsize if self.chunk_phase_steps is None else self.warmup + 1 + self.chunk_phase_steps
 
     def measures_tokens(self, step: int) -> bool:
         """Whether the distance of a step is wanted for each token, and not for the chunk."""
