@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from motioncache.api import presets_file
 from motioncache.config import NoCacheConfig, Policies, PolicyConfig
 from motioncache_magi.hook import MagiHook
 from motioncache_magi.pipeline import MagiPipeline
@@ -23,10 +24,7 @@ class MagiAdapter:
 
     @staticmethod
     def presets() -> Path:
-        """The YAML file of this model's presets, beside the package in the repository and inside it in a wheel."""
-        package = Path(__file__).parent
-        inside = package / "addconfig" / "config.yaml"
-        return inside if inside.is_file() else package.parent / "addconfig" / "config.yaml"
+        return presets_file(Path(__file__).parent)
 
     @staticmethod
     def hook(pipeline: Any, config: PolicyConfig) -> MagiHook:

@@ -19,6 +19,7 @@ from diffusers.models.modeling_outputs import Transformer2DModelOutput
 from diffusers.models.transformers.transformer_skyreels_v2 import SkyReelsV2TransformerBlock
 from diffusers.utils import apply_lora_scale
 
+from motioncache.api import presets_file
 from motioncache.config import POLICIES, MotionCacheConfig, PolicyConfig
 from motioncache.engine import Engine
 from motioncache.policy import Policy
@@ -52,10 +53,7 @@ class SkyReelsAdapter:
 
     @staticmethod
     def presets() -> Path:
-        """The YAML file of this model's presets, beside the package in the repository and inside it in a wheel."""
-        package = Path(__file__).parent
-        inside = package / "addconfig" / "config.yaml"
-        return inside if inside.is_file() else package.parent / "addconfig" / "config.yaml"
+        return presets_file(Path(__file__).parent)
 
     @staticmethod
     def hook(pipeline: Any, config: PolicyConfig) -> "SkyReelsHook":

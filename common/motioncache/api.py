@@ -143,6 +143,12 @@ def installed_adapters() -> list[Adapter]:
     return [point.load()() for point in found]
 
 
+def presets_file(package: Path) -> Path:
+    """The YAML file of a model's presets: beside its package in the repository, inside it in a wheel."""
+    inside = package / "addconfig" / "config.yaml"
+    return inside if inside.is_file() else package.parent / "addconfig" / "config.yaml"
+
+
 def resolve_preset(adapter: Adapter, preset: str | PolicyConfig | Path | None) -> PolicyConfig:
     """The policy that a preset stands for, see `enable_cache`."""
     policies = adapter.policies

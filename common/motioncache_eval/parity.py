@@ -1,6 +1,8 @@
 """Comparison with golden tensors under tolerances, collected per file."""
 
+import argparse
 import json
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from motioncache.errors import MotionCacheError
+from motioncache_eval.command import run_command
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -114,3 +117,23 @@ class FileReport:
     def __str__(self) -> str:
         lines = [f"{'ok  ' if self.passed else 'FAIL'} {self.name}"]
         return "\n".join(lines + [str(comparison) for comparison in self.comparisons])
+
+
+def parity_command(
+    prog: str, doc: str | None, check_folder: Callable[[Path], Iterable[FileReport]], arguments: list[str] | None
+) -> int:
+    """Command line that checks a folder: exit status 1 if a file is over its tolerances."""
+    parser = argparse.ArgumentParser(prog=prog, description=doc)
+    parser.add_argument("folder", type=Path, help="folder of golden files")
+    folder = parser.parse_args(arguments).folder
+    return run_command(lambda: _print_reports(check_folder(folder)))
+
+
+def _print_reports(reports: Iterable[FileReport]) -> int:
+    torch.set_num_threads(1)
+    failed = 0
+    for report in reports:
+        print(report, flush=True)
+        failed += not report.passed
+    print(f"{failed} files over their tolerances" if failed else "all golden files agree")
+    return 1 if failed else 0

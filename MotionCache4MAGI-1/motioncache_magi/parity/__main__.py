@@ -1,15 +1,11 @@
 """Command line: `python -m motioncache_magi.parity FOLDER`."""
 
-import argparse
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import torch
-
 from motioncache.errors import MotionCacheError
-from motioncache_eval.command import run_command
-from motioncache_eval.parity import FileReport
+from motioncache_eval.parity import FileReport, parity_command
 from motioncache_magi.parity.forwards import check_bfloat16, check_dit
 from motioncache_magi.parity.golden import Golden
 from motioncache_magi.parity.motion import check_motion_unit, check_motion_video
@@ -51,6 +47,7 @@ def check_folder(folder: Path) -> Iterator[FileReport]:
         raise MotionCacheError(f"{folder} holds no golden files (*.safetensors, *.json)")
     for path in files:
         if _fits(path, NOT_YET):
+            print(f"not checked yet: {path.stem}")
             continue
         check = next((check for name, check in CHECKS.items() if _fits(path, (name,))), None)
         if check is None:
@@ -66,24 +63,7 @@ def _fits(path: Path, patterns: tuple[str, ...]) -> bool:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m motioncache_magi.parity", description=__doc__)
-    parser.add_argument("folder", type=Path, help="folder of golden files")
-    folder = parser.parse_args(arguments).folder
-    return run_command(lambda: run(folder))
-
-
-def run(folder: Path) -> int:
-    """Check a folder and print every comparison."""
-    torch.set_num_threads(1)
-    failed = 0
-    for report in check_folder(folder):
-        print(report, flush=True)
-        failed += not report.passed
-    skipped = [path.stem for path in sorted(folder.glob("*.safetensors")) if _fits(path, NOT_YET)]
-    if skipped:
-        print(f"not checked yet: {', '.join(skipped)}")
-    print(f"{failed} files over their tolerances" if failed else "all checked files agree")
-    return 1 if failed else 0
+    return parity_command("python -m motioncache_magi.parity", __doc__, check_folder, arguments)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,12 @@
 """Command line: `python -m motioncache_skyreels.parity FOLDER`."""
 
-import argparse
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import torch
-
 from motioncache.errors import MotionCacheError
-from motioncache_eval.parity import FileReport
-from motioncache_skyreels.cli import run_command
+from motioncache_eval.parity import FileReport, parity_command
+from motioncache_skyreels.cli import quiet_libraries
 from motioncache_skyreels.parity.forwards import check_forward
 from motioncache_skyreels.parity.golden import Golden
 from motioncache_skyreels.parity.units import check_decision, check_distance, check_frame_difference
@@ -49,21 +46,8 @@ def check_folder(folder: Path) -> Iterator[FileReport]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m motioncache_skyreels.parity", description=__doc__)
-    parser.add_argument("folder", type=Path, help="folder of golden files")
-    folder = parser.parse_args(arguments).folder
-    return run_command(lambda: run(folder))
-
-
-def run(folder: Path) -> int:
-    """Check a folder and print every comparison."""
-    torch.set_num_threads(1)
-    failed = 0
-    for report in check_folder(folder):
-        print(report, flush=True)
-        failed += not report.passed
-    print(f"{failed} files over their tolerances" if failed else "all golden files agree")
-    return 1 if failed else 0
+    quiet_libraries()
+    return parity_command("python -m motioncache_skyreels.parity", __doc__, check_folder, arguments)
 
 
 if __name__ == "__main__":
