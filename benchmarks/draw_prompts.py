@@ -2,6 +2,7 @@
 
 `python benchmarks/draw_prompts.py benchmark > benchmarks/prompts.txt`: the validation split, in no training clip.
 `python benchmarks/draw_prompts.py model > benchmarks/model_prompts.txt`: more of the same split.
+`python benchmarks/draw_prompts.py ranking > benchmarks/ranking_prompts.txt`: a few of it, to record.
 `python benchmarks/draw_prompts.py calibration > benchmarks/calibration_prompts.txt`: the training split.
 """
 
@@ -14,6 +15,7 @@ from motioncache_eval.scenes import draw_split
 COUNTS = {
     "benchmark": {"mover": 14, "still": 4, "two": 3, "pan": 3},
     "model": {"mover": 40, "still": 5, "two": 9, "pan": 10},
+    "ranking": {"mover": 4, "still": 2, "two": 1, "pan": 1},
     "calibration": {"mover": 4, "still": 1, "pan": 1},
 }
 

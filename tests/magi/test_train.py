@@ -17,6 +17,7 @@ from motioncache_magi.sampler import Sampler, Settings
 from motioncache_magi.schedule import Step, WindowSchedule
 from motioncache_magi.train import transformer as part
 from motioncache_magi.train.__main__ import main
+from motioncache_magi.train.distill import distillation_loss, distilled_config
 from motioncache_magi.train.forward import training_forward
 from motioncache_magi.train.save import create_text_encoder, save_dit, save_text, save_vae
 from motioncache_magi.train.transformer import clip_chunks, create_dit, draw_step, tiny_config, velocity_loss
@@ -81,7 +82,7 @@ def _sampler_velocity(
 def test_times_follow_the_window_schedule() -> None:
     rng = np.random.default_rng(0)
     for _ in range(50):
-        step, times = draw_step(rng, 4, rng.uniform())
+        step, times = draw_step(rng, 4, rng.uniform(), 16)
         assert all(0 <= times[count] < 1 for count in step.counts)
         assert list(step.counts) == sorted(step.counts, reverse=True)  # older chunks are cleaner
         noise, clean = torch.randn(2, 16, 24, 4, 4)
@@ -110,6 +111,27 @@ def test_a_step_trains_on_one_chunk_and_on_a_window(tmp_path: Path, encode: Capt
         assert 0.1 < loss.item() < 50
     assert model.rope.bands.grad is not None
     assert model.y_embedder.null_caption_embedding.grad is not None
+
+
+def test_a_student_of_the_base_model_sees_what_guidance_adds(tmp_path: Path, encode: CaptionEncoder) -> None:
+    torch.manual_seed(0)
+    teacher = create_dit(tiny_config(1.0))
+    clips = part.clip_encoder(create_vae().eval(), scale=1.0, seed=0, device="cpu")
+    data = clips.load(tmp_path / "2.pt", clips=2, chunks=2, held_out=False)
+    guidance = Guidance.of(tiny_config(1.0))
+
+    def loss(guidance: Guidance) -> torch.Tensor:
+        rng = np.random.default_rng(0)
+        student = VideoDiT(teacher.config)
+        student.load_state_dict(teacher.state_dict())
+        value = distillation_loss(student, teacher, guidance, data, np.array([0, 1]), rng, encode, "cpu")
+        value.backward()
+        assert student.t_embedder.mlp[0].weight.grad is not None  # pyright: ignore
+        return value.detach()
+
+    plain = replace(guidance, past=(1.0,) * 5, text=(1.0,) * 5)  # the branch with text alone
+    assert 0 < loss(plain) < loss(guidance)
+    assert distilled_config(tiny_config(1.0)).engine.distill
 
 
 def test_the_autoencoder_learns(tmp_path: Path) -> None:

@@ -53,8 +53,14 @@ def plain_attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) ->
     return (weights @ value[:, None]).permute(2, 0, 1, 3).flatten(1)
 
 
-def training_forward(model: VideoDiT, clips: Sequence[Sequence[TrainChunk]]) -> list[torch.Tensor]:
-    """Velocities `[channels, chunk_frames, height, width]` of all chunks that count, in order."""
+def training_forward(
+    model: VideoDiT, clips: Sequence[Sequence[TrainChunk]], step_size: float | None = None
+) -> list[torch.Tensor]:
+    """Velocities `[channels, chunk_frames, height, width]` of all chunks that count, in order.
+
+    Args:
+        step_size: see `VideoDiT.condition`.
+    """
     chunks = [chunk for clip in clips for chunk in clip]
     _, frames, height, width = chunks[0].latents.shape
     grid = (frames, height // 2, width // 2)
@@ -76,7 +82,7 @@ def training_forward(model: VideoDiT, clips: Sequence[Sequence[TrainChunk]]) -> 
         condition=model.condition(
             torch.tensor([chunk.t for chunk in chunks], device=device),
             torch.tensor([chunk.dropped for chunk in chunks], device=device),
-            None,
+            step_size,
         ),
         segment_of_row=torch.arange(len(chunks), device=device).repeat_interleave(per_chunk),
         attend=plain_attend,

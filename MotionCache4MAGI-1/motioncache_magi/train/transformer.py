@@ -1,6 +1,6 @@
 """Train the DiT of motioncache-tiny for MAGI-1 on latents of procedural clips, at the times of its window schedule."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -63,24 +63,36 @@ def clip_encoder(vae: ViTVAE, *, scale: float, seed: int, device: str) -> ClipEn
     )
 
 
-def train_transformer(
-    config: TrainConfig, vae: ViTVAE, scale: float, encode: CaptionEncoder, *, short_clips: int, long_clips: int
-) -> VideoDiT:
-    """Train on clips of one chunk first, then on one chunk and a whole window in turn."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clips:
+    """Encoded clips of one chunk, of a whole window, and to validate on."""
+
+    short: LatentSet
+    long: LatentSet
+    check: LatentSet
+
+
+def load_clips(config: TrainConfig, vae: ViTVAE, scale: float, *, short_clips: int, long_clips: int) -> Clips:
+    """Read the clips, or encode them."""
     data = config.folder.parent / "latents"
     clips = clip_encoder(vae.to(config.device), scale=scale, seed=config.seed, device=config.device)
-    short = clips.load(data / "short.pt", clips=short_clips, chunks=1, held_out=False)
-    long = clips.load(data / "long.pt", clips=long_clips, chunks=CHUNKS, held_out=False)
-    check = clips.load(data / "check.pt", clips=48, chunks=1, held_out=True)
+    return Clips(
+        short=clips.load(data / "short.pt", clips=short_clips, chunks=1, held_out=False),
+        long=clips.load(data / "long.pt", clips=long_clips, chunks=CHUNKS, held_out=False),
+        check=clips.load(data / "check.pt", clips=48, chunks=1, held_out=True),
+    )
+
+
+def train_transformer(config: TrainConfig, clips: Clips, scale: float, encode: CaptionEncoder) -> VideoDiT:
+    """Train on clips of one chunk first, then on one chunk and a whole window in turn."""
     torch.manual_seed(config.seed)
     model = create_dit(tiny_config(scale)).to(config.device)
     return train(  # pyright: ignore[reportReturnType]
         model,
         config,
-        loss=lambda step: _step_loss(model, step, short, long, encode, config),
-        validate=lambda averaged: _validate(averaged, check, encode, config),  # pyright: ignore
+        loss=lambda step: _step_loss(model, step, clips, encode, config),
+        validate=lambda averaged: _validate(averaged, clips.check, encode, config),  # pyright: ignore
         vectors=("x_embedder", "t_embedder", "y_embedder", "final_linear", "rope"),
-        compiled=(),
     )
 
 
@@ -93,12 +105,10 @@ def create_dit(config: MagiConfig) -> VideoDiT:
     return model
 
 
-def _step_loss(
-    model: VideoDiT, step: int, short: LatentSet, long: LatentSet, encode: CaptionEncoder, config: TrainConfig
-) -> Losses:
+def _step_loss(model: VideoDiT, step: int, clips: Clips, encode: CaptionEncoder, config: TrainConfig) -> Losses:
     rng = np.random.default_rng((config.seed, 0, step))
     use_long = step >= LONG_FROM * config.steps and step % 2 == 0
-    data, batch = (long, LONG_BATCH) if use_long else (short, SHORT_BATCH)
+    data, batch = (clips.long, LONG_BATCH) if use_long else (clips.short, SHORT_BATCH)
     rows = rng.integers(0, len(data), size=batch)
     loss = velocity_loss(model, data, rows, [data.captions[i] for i in rows], rng, encode, config.device)
     return {"loss": loss, ("long" if use_long else "short"): loss.detach()}
@@ -129,7 +139,7 @@ def velocity_loss(
         kind = rng.uniform() if positions is None else 1.0
         position = rng.uniform() if positions is None else positions[i]
         chunks = clean.shape[2] // CHUNK
-        step, times = draw_step(rng, chunks, position)
+        step, times = draw_step(rng, chunks, position, int(rng.choice(STEPS)))
         text = null if kind < NO_TEXT + ALONE else Text(model.embed_text(encode(caption).to(device)))
         made = clip_chunks(clean[i], noise[i], step, times, text, null, alone=kind < ALONE)
         clips.append(made)
@@ -142,9 +152,8 @@ def velocity_loss(
     return weighted_error(velocity, torch.stack(targets), torch.stack(weights), torch.ones((), device=device))
 
 
-def draw_step(rng: np.random.Generator, chunks: int, position: float) -> tuple[Step, list[float]]:
-    """A step of the window schedule, and the times of all steps, moved by a random part of a step."""
-    steps = int(rng.choice(STEPS))
+def draw_step(rng: np.random.Generator, chunks: int, position: float, steps: int) -> tuple[Step, list[float]]:
+    """The step at `position` of the window schedule, and the times of all steps, moved by a random part of a step."""
     schedule = WindowSchedule(chunks=chunks, prefix_chunks=0, steps=steps, window=4, ranges=(5, 4, 3, 2), clean_range=1)
     step = list(schedule)[min(int(position * schedule.total), schedule.total - 1)]
     times = time_schedule(steps)
@@ -161,8 +170,12 @@ def clip_chunks(
     null: Text,
     *,
     alone: bool,
+    distilled: bool = False,
 ) -> list[TrainChunk]:
-    """The window at a step, behind the clean chunk that it sees; `alone`, every chunk sees itself only."""
+    """The window at a step, behind the clean chunk that it sees; `alone`, every chunk sees itself only.
+
+    A clean chunk counts as one whose caption is dropped, but in a distilled model.
+    """
     made: list[TrainChunk] = []
     first = step.window.start if alone else max(step.window.start - 1, 0)
     for chunk in range(first, step.window.stop):
@@ -176,7 +189,7 @@ def clip_chunks(
                 latents=(1 - t) * noise[:, here] + t * clean[:, here] if denoised else clean[:, here],
                 position=0 if alone else chunk,
                 t=t,
-                dropped=text is null or not denoised,
+                dropped=text is null if denoised else not distilled,
                 text=text if denoised else null,
                 seen=(len(made), len(made) + 1) if alone else (max(seen[0] - first, 0), seen[1] - first),
                 counts=denoised,
