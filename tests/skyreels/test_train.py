@@ -13,7 +13,7 @@ from motioncache_skyreels.train import transformer as part
 from motioncache_skyreels.train.__main__ import save_pipeline
 from motioncache_skyreels.train.forward import pad_captions, training_forward
 from motioncache_skyreels.train.text import create_text_encoder
-from motioncache_skyreels.train.vae import create_vae, decode_unclamped
+from motioncache_skyreels.train.vae import _decoder_loss, create_vae, decode_unclamped, freeze_encoder
 from motioncache_train.captions import CaptionEncoder, create_tokenizer
 from motioncache_train.loop import TrainConfig, train
 
@@ -47,6 +47,17 @@ def test_the_unclamped_decoder_equals_the_stock_one_inside_the_range() -> None:
     latents = torch.randn(1, 8, 3, 4, 4)
     with torch.no_grad():
         assert torch.equal(decode_unclamped(vae, latents).clamp(-1, 1), vae.decode(latents).sample)
+
+
+def test_training_the_decoder_leaves_the_latents_alone(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    vae = freeze_encoder(create_vae())
+    config = TrainConfig(folder=tmp_path, steps=1, peak_lr=1e-3, adam_lr=1e-3)
+    losses = _decoder_loss(vae, 0, config)
+    losses["loss"].backward()
+    trained = {name.split(".")[0] for name, p in vae.named_parameters() if p.grad is not None and p.grad.any()}
+    assert trained == {"decoder", "post_quant_conv"}
+    assert set(losses) == {"loss", "l1", "mse"}
 
 
 def toy_run(folder: Path, steps: int, stop: int | None = None) -> tuple[dict[str, torch.Tensor], list[Any]]:

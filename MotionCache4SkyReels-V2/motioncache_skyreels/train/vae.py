@@ -51,9 +51,7 @@ def train_vae(config: TrainConfig) -> AutoencoderKLWan:
 
 def train_decoder(config: TrainConfig, vae: AutoencoderKLWan) -> AutoencoderKLWan:
     """Train the decoder alone: the latents, and with them what a transformer has learned, stay as they are."""
-    vae = vae.to(config.device).requires_grad_(False)
-    for part in (vae.post_quant_conv, vae.decoder):
-        part.requires_grad_(True)
+    vae = freeze_encoder(vae.to(config.device))
     return train(  # pyright: ignore[reportReturnType]
         vae,
         config,
@@ -61,6 +59,13 @@ def train_decoder(config: TrainConfig, vae: AutoencoderKLWan) -> AutoencoderKLWa
         validate=Validation(reconstruct, seed=config.seed, device=config.device),
         vectors=("decoder.conv_out",),
     )
+
+
+def freeze_encoder(vae: AutoencoderKLWan) -> AutoencoderKLWan:
+    vae.requires_grad_(False)
+    for part in (vae.post_quant_conv, vae.decoder):
+        part.requires_grad_(True)
+    return vae
 
 
 def set_latent_statistics(vae: AutoencoderKLWan, config: TrainConfig, clips: int = 48) -> AutoencoderKLWan:
