@@ -1,7 +1,6 @@
 """MotionCache as it is published for MAGI-1: distances between embedded latents, motion weights in latent space."""
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -10,7 +9,7 @@ import torch
 from motioncache.config import Distance, PolicyConfig
 from motioncache.errors import ConfigError
 from motioncache.grid import TokenGrid
-from motioncache.policy import Decision, Memory, Policy, Proposal, Request, all_or_none
+from motioncache.policy import ChunkPolicy, Decision, Memory, Proposal, Request
 from motioncache.trace import Phase
 from motioncache_magi.schedule import WindowSchedule
 
@@ -107,7 +106,7 @@ class MagiMemory:
     last_frame: torch.Tensor | None = None
 
 
-class MagiMotionCache(Policy):
+class MagiMotionCache(ChunkPolicy):
     """One decision per chunk, later one per token; the very last step of a video is computed in full."""
 
     def __init__(self, config: MagiMotionCacheConfig, schedule: WindowSchedule) -> None:
@@ -118,10 +117,7 @@ class MagiMotionCache(Policy):
     def keeps_residual(self) -> bool:
         return True
 
-    def propose(self, requests: Sequence[Request]) -> list[Proposal]:
-        return [self._propose(request) for request in requests]
-
-    def _propose(self, request: Request) -> Proposal:
+    def propose_chunk(self, request: Request) -> Proposal:
         memory, config = _memory(request.memory), self.config
         if request.step <= config.warmup or memory.chunk_distance is None or memory.token_distance is None:
             return Proposal(phase=Phase.warmup, due=True)
@@ -152,14 +148,6 @@ class MagiMotionCache(Policy):
         end = self._schedule.total if self.config.reference_quirks else self._schedule.steps - 1
         progress = (step - begin) / max(end - begin, 1)
         return first + (last - first) * min(max(progress, 0.0), 1.0)
-
-    def settle(
-        self, requests: Sequence[Request], proposals: Sequence[Proposal], masks: Sequence[torch.Tensor | None]
-    ) -> list[Decision]:
-        return [
-            all_or_none(proposal, request.grid.tokens_per_chunk) if mask is None else _settle(proposal.phase, mask)
-            for request, proposal, mask in zip(requests, proposals, masks, strict=True)
-        ]
 
     def remember(
         self, request: Request, proposal: Proposal, decision: Decision, hidden: torch.Tensor, predecessor: Memory
@@ -226,12 +214,6 @@ def _vote(due: torch.Tensor, grid: TokenGrid, share: float) -> torch.Tensor:
     """Compute a position in all latent frames where it is due in more than `share` of them; it only adds tokens."""
     frames = due.view(grid.chunk_frames, -1)
     return (frames | (frames.float().mean(dim=0) > share)).flatten()
-
-
-def _settle(phase: Phase, mask: torch.Tensor) -> Decision:
-    indices = mask.nonzero().flatten()
-    due: bool | torch.Tensor = indices if 0 < len(indices) < len(mask) else len(indices) > 0
-    return Decision(phase=phase, due=due, candidates=len(indices))
 
 
 def _memory(memory: Memory) -> MagiMemory:

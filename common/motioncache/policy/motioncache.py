@@ -1,6 +1,5 @@
 """MotionCache: warm-up, chunk phase, token phase (arXiv 2605.01725)."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -8,7 +7,7 @@ import torch
 from motioncache.config import MotionCacheConfig
 from motioncache.grid import TokenGrid
 from motioncache.motion import motion_score, motion_weight, temporal_vote
-from motioncache.policy import Decision, Memory, Policy, Proposal, Request, all_or_none
+from motioncache.policy import ChunkPolicy, Decision, Memory, Proposal, Request
 from motioncache.trace import Phase
 
 
@@ -31,7 +30,7 @@ class MotionMemory:
     last_frame: torch.Tensor | None = None
 
 
-class MotionCache(Policy):
+class MotionCache(ChunkPolicy):
     """One decision per token: a token is due when its accumulated distance reaches the threshold.
 
     Differences from the published code, all on unless `reference_quirks` is set: a frame without a predecessor gets the
@@ -46,10 +45,7 @@ class MotionCache(Policy):
     def keeps_residual(self) -> bool:
         return True
 
-    def propose(self, requests: Sequence[Request]) -> list[Proposal]:
-        return [self._propose(request) for request in requests]
-
-    def _propose(self, request: Request) -> Proposal:
+    def propose_chunk(self, request: Request) -> Proposal:
         memory = _motion_memory(request.memory)
         if request.step <= self.config.warmup or memory.accumulated is None:
             return Proposal(phase=Phase.warmup, due=True)
@@ -64,23 +60,11 @@ class MotionCache(Policy):
             due = temporal_vote(due, request.grid.chunk_frames, self.config.temporal_vote)
         return Proposal(phase=Phase.token if memory.token_phase else Phase.chunk, due=due, accumulated=accumulated)
 
-    def settle(
-        self, requests: Sequence[Request], proposals: Sequence[Proposal], masks: Sequence[torch.Tensor | None]
-    ) -> list[Decision]:
-        return [
-            all_or_none(proposal, request.grid.tokens_per_chunk) if mask is None else self._settle(proposal.phase, mask)
-            for request, proposal, mask in zip(requests, proposals, masks, strict=True)
-        ]
-
-    def _settle(self, phase: Phase, mask: torch.Tensor) -> Decision:
-        indices = mask.nonzero().flatten()
-        share = len(indices) / len(mask)
-        due: bool | torch.Tensor = indices
-        if share == 1:
-            due = True
-        elif share == 0 or share < self.config.minimum_update_ratio:
-            due = False
-        return Decision(phase=phase, due=due, candidates=len(indices))
+    def settle_mask(self, proposal: Proposal, mask: torch.Tensor) -> Decision:
+        """Too few due tokens do not pay for a pass: the chunk is reused whole."""
+        decision = super().settle_mask(proposal, mask)
+        too_few = decision.candidates / len(mask) < self.config.minimum_update_ratio
+        return replace(decision, due=False) if too_few else decision
 
     def remember(
         self, request: Request, proposal: Proposal, decision: Decision, hidden: torch.Tensor, predecessor: Memory
