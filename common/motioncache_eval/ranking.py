@@ -178,9 +178,10 @@ def table(ranking: Ranking) -> str:
     names = ["random", *ranking.scores]
     return "\n".join(
         [
-            f"{len(ranking.videos)} videos; means over videos, chunks and the denoise steps in brackets. Proxies are frame "
-            "differences of what they are called after; `detail` is the distance from the mean of the latent frame, "
-            "`last change` the residual change of the step before. The published method takes `hidden, relative`.",
+            f"{len(ranking.videos)} videos; means over videos, chunks and the denoise steps in brackets. Proxies are "
+            "frame differences of what they are called after; `detail` is the distance from the mean of the latent "
+            "frame, `last change` the residual change of the step before. The published method takes "
+            "`hidden, relative`.",
             "",
             f"| proxy | {' | '.join(heads)} |",
             f"|---|{'--:|' * len(heads)}",

@@ -45,14 +45,14 @@ def test_exact_equals_vanilla(shipped: SkyReelsV2DiffusionForcingPipeline) -> No
     assert (vanilla.latents - exact.latents).abs().max() < 1e-4
 
 
-@pytest.mark.parametrize("preset", ["slow", "fast"])
-def test_presets_reuse_much_and_stay_close(shipped: SkyReelsV2DiffusionForcingPipeline, preset: str) -> None:
-    given = job("a green square resting over a navy background")
+def test_presets_reuse_much_and_stay_close(shipped: SkyReelsV2DiffusionForcingPipeline) -> None:
+    given = job("a green square resting over a navy background", num_inference_steps=50)  # what the presets are made for
     vanilla = sample(shipped, given, None)
-    with motioncache.cached(shipped, preset) as statistics:
-        cached = sample(shipped, given, None)
-    assert 0.2 < statistics.summary().hit_ratio < 0.9
-    assert (vanilla.latents - cached.latents).square().mean() < 0.1 * vanilla.latents.square().mean()
+    for preset in ("slow", "fast"):
+        with motioncache.cached(shipped, preset) as statistics:
+            cached = sample(shipped, given, None)
+        assert 0.2 < statistics.summary().hit_ratio < 0.9
+        assert (vanilla.latents - cached.latents).square().mean() < 0.05 * vanilla.latents.square().mean()
 
 
 @pytest.mark.parametrize(
