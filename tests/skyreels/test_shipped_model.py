@@ -46,7 +46,8 @@ def test_exact_equals_vanilla(shipped: SkyReelsV2DiffusionForcingPipeline) -> No
 
 
 def test_presets_reuse_much_and_stay_close(shipped: SkyReelsV2DiffusionForcingPipeline) -> None:
-    given = job("a green square resting over a navy background", num_inference_steps=50)  # what the presets are made for
+    # The presets are made for 50 steps.
+    given = job("a green square resting over a navy background", num_inference_steps=50)
     vanilla = sample(shipped, given, None)
     for preset in ("slow", "fast"):
         with motioncache.cached(shipped, preset) as statistics:
