@@ -3,7 +3,7 @@
 `python benchmarks/model.py [--share I/N] [key=value ...]` samples the 64 captions of `benchmarks/model_prompts.txt`,
 none of which was trained on, with the stock diffusers pipeline, asynchronously, at 30 and at 50 steps. The detector
 reads every video as a whole and chunk by chunk; one JSON per video goes to `benchmarks/results/model/`, and videos that
-have one are skipped. The autoencoder is measured on clips of other captions that were not trained on.
+have one are skipped. The autoencoder is measured on clips that it was not trained on.
 `python benchmarks/model.py --report` makes the table and the contact sheet from them.
 """
 
@@ -121,7 +121,7 @@ def autoencoder_line() -> str:
     """What is lost before the transformer does anything."""
     measured = json.loads(AUTOENCODER.read_text())
     return (
-        f"The autoencoder alone, over {measured['clips']} clips of 97 frames whose captions were never trained on: "
+        f"The autoencoder alone, over {measured['clips']} clips of 97 frames that it was not trained on: "
         f"{measured['psnr_db']:.1f} dB, the first frame {measured['first_frame_psnr_db']:.1f} dB (mean of the clips; "
         f"lowest {measured['lowest_psnr_db']:.1f} and {measured['lowest_first_frame_psnr_db']:.1f})."
     )

@@ -6,8 +6,7 @@ from enum import Enum
 
 import torch
 
-from motioncache.config import Distance, PolicyConfig
-from motioncache.errors import ConfigError
+from motioncache.config import Distance, PolicyConfig, require_range
 from motioncache.grid import TokenGrid
 from motioncache.policy import ChunkPolicy, Decision, Memory, Proposal, Request
 from motioncache.trace import Phase
@@ -74,8 +73,7 @@ class MagiMotionCacheConfig(PolicyConfig):
             ("reuse_ratio", ratio, len(ratio) == 2 and all(0 <= r <= 1 for r in ratio), "two shares from 0 to 1"),
             ("temporal_vote", vote, vote is None or 0 <= vote < 1, "null, or at least 0 and less than 1"),
         ):
-            if not holds:
-                raise ConfigError(f"{name}: {value!r} is out of range; allowed: {allowed}")
+            require_range(name, value, holds, allowed)
 
     @property
     def token_phase_begin(self) -> int:

@@ -167,11 +167,6 @@ class ViTVAE(nn.Module):
         return video[:, :, :1] if latents.shape[2] == 1 else video
 
 
-def to_uint8(video: torch.Tensor) -> torch.Tensor:
-    """Pixels of a decoded video: [-1, 1] to 0 .. 255, clamped and rounded down; same shape."""
-    return (video.float() * 127.5 + 127.5).clamp(0, 255).to(torch.uint8)
-
-
 class Trunk(nn.Module):
     """What encoder and decoder share: class token, positions, blocks and a last norm."""
 

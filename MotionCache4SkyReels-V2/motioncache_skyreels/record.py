@@ -122,6 +122,13 @@ def record(pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig) -> Reco
     return watch.recorder.recording(job.prompt, to_uint8(decode(pipeline, latents)), watch.grid)
 
 
+def check_prompt(path: Path, prompt: str) -> None:
+    """Refuse to take another prompt's recording for this one's."""
+    held = Recording.load(path).prompt
+    if held != prompt:
+        raise MotionCacheError(f"{path} is a recording of {held!r}, not of {prompt!r}: pass another --output folder")
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = model_parser("python -m motioncache_skyreels.record", __doc__)
     parser.add_argument("--output", type=Path, required=True, help="folder for the recordings")
@@ -136,6 +143,7 @@ def run(options: argparse.Namespace) -> int:
     for i, prompt in enumerate(prompts):
         path = options.output / f"{i:02d}.npz"
         if path.exists():
+            check_prompt(path, prompt)
             continue
         record(pipeline, replace(job, prompt=prompt, seed=job.seed + i)).save(path)
         print(f"{path}: {prompt}", flush=True)

@@ -69,17 +69,17 @@ class MotionCacheConfig(PolicyConfig):
     reference_quirks: bool = False
 
     def __post_init__(self) -> None:
-        _require("warmup", self.warmup, self.warmup >= 0, "0 or more")
-        _require("chunk_phase_updates", self.chunk_phase_updates, self.chunk_phase_updates >= 0, "0 or more")
-        _require("threshold", self.threshold, self.threshold >= 0, "0 or more")
-        _require("floor", self.floor, 0 <= self.floor <= 1, "between 0 and 1")
+        require_range("warmup", self.warmup, self.warmup >= 0, "0 or more")
+        require_range("chunk_phase_updates", self.chunk_phase_updates, self.chunk_phase_updates >= 0, "0 or more")
+        require_range("threshold", self.threshold, self.threshold >= 0, "0 or more")
+        require_range("floor", self.floor, 0 <= self.floor <= 1, "between 0 and 1")
         vote = self.temporal_vote
-        _require("temporal_vote", vote, vote is None or 0 <= vote < 1, "null, or at least 0 and less than 1")
+        require_range("temporal_vote", vote, vote is None or 0 <= vote < 1, "null, or at least 0 and less than 1")
         ratio = self.minimum_update_ratio
-        _require("minimum_update_ratio", ratio, 0 <= ratio <= 1, "between 0 and 1")
+        require_range("minimum_update_ratio", ratio, 0 <= ratio <= 1, "between 0 and 1")
         limits = self.fit_range
         ordered = len(limits) == 2 and 0 <= limits[0] < limits[1]
-        _require("fit_range", list(limits), not limits or ordered, "empty, or two numbers, the lower one first")
+        require_range("fit_range", list(limits), not limits or ordered, "empty, or two numbers, the lower one first")
 
 
 Policies = Mapping[str, type[PolicyConfig]]
@@ -180,7 +180,8 @@ def parse_overrides(texts: Sequence[str], schemas: Sequence[type]) -> dict[str, 
     return parsed
 
 
-def _require(name: str, value: object, holds: bool, allowed: str) -> None:
+def require_range(name: str, value: object, holds: bool, allowed: str) -> None:
+    """Refuse a knob of a policy that is out of range."""
     if not holds:
         raise ConfigError(f"{name}: {value!r} is out of range; allowed: {allowed}")
 
@@ -226,5 +227,6 @@ __all__ = [
     "parse_overrides",
     "parse_policy",
     "read_yaml",
+    "require_range",
     "structured",
 ]

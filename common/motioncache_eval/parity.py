@@ -4,6 +4,7 @@ import argparse
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,21 @@ def read_json(path: Path) -> dict[str, Any]:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise MotionCacheError(f"{path} cannot be read: {error}") from None
+
+
+@dataclass(frozen=True)
+class GoldenFile:
+    """One golden file; what is said about it stands where its maker put it."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+    @cached_property
+    def tensors(self) -> dict[str, torch.Tensor]:
+        return read_tensors(self.path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,14 +9,14 @@ known before step s is computed.
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from motioncache.errors import MotionCacheError
-
-_EPSILON = 1e-8
+from motioncache.motion import motion_score
 
 _MOVING = 0.03
 """Change of a patch from frame to frame, of a range of 1, from which on it counts as moving."""
@@ -73,10 +73,9 @@ def frame_difference(x: torch.Tensor, frames: int) -> torch.Tensor:
 
 
 def relative_frame_difference(x: torch.Tensor, frames: int) -> torch.Tensor:
-    """mean|x_f - x_(f-1)| / mean|x_(f-1)|."""
-    size = x[:-1].abs().mean(-1)
-    size = size if len(x) > frames else torch.cat([size[:1], size])
-    return frame_difference(x, frames) / (size + _EPSILON)
+    """mean|x_f - x_(f-1)| / mean|x_(f-1)|, the motion score of the published method."""
+    before = x[:1] if len(x) > frames else None
+    return motion_score(x[None, -frames:], before, missing=torch.nan)
 
 
 def detail(x: torch.Tensor, frames: int) -> torch.Tensor:
@@ -126,9 +125,13 @@ class Recording:
     proxies: dict[str, NDArray[np.float32]]
 
     def save(self, path: Path) -> None:
+        """Write the file, whole or not at all."""
         fields = {name: getattr(self, name) for name in ("prompt", "step", "chunk", "change", "moving")}
         proxies = {f"proxy: {name}": score for name, score in self.proxies.items()}
-        np.savez_compressed(path, allow_pickle=False, **fields, **proxies)
+        temporary = path.with_suffix(".tmp")
+        with temporary.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **fields, **proxies)
+        temporary.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> "Recording":
@@ -137,7 +140,7 @@ class Recording:
                 proxies = {name.removeprefix("proxy: "): file[name] for name in file if name.startswith("proxy: ")}
                 fields = {name: file[name] for name in ("step", "chunk", "change", "moving")}
                 return cls(prompt=str(file["prompt"]), proxies=proxies, **fields)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
             raise MotionCacheError(
                 f"{path} is not a recording ({error}); delete it and record the video again"
             ) from None

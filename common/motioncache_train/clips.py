@@ -42,7 +42,9 @@ def reconstruction(decoded: torch.Tensor, clip: torch.Tensor, *, first_frame: fl
 
 
 class Validation:
-    """PSNR (dB) of whole clips of captions that are never trained on, and of their first frames.
+    """PSNR (dB) of whole clips that are never trained on, and of their first frames.
+
+    Their captions belong to the validation split; an autoencoder sees other clips of these captions in its training.
 
     Args:
         reconstruct: an autoencoder's way there and back, `[1, 3, frames, height, width]` to the same.

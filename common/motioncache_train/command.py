@@ -22,9 +22,6 @@ def training_parser(prog: str, doc: str | None, parts: tuple[str, ...]) -> argpa
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument(
-        "--compile", action="store_true", help="compile the blocks: slow to start, then a quarter faster"
-    )
     return parser
 
 
@@ -39,5 +36,4 @@ def start(options: argparse.Namespace) -> TrainConfig:
         adam_lr=options.adam_lr,
         seed=options.seed,
         device=options.device,
-        compile=options.compile,
     )

@@ -97,6 +97,11 @@ def test_bad_input_is_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixtu
     (tmp_path / "0.npz").write_text("broken")
     assert main([str(tmp_path), "--output", str(tmp_path / "out")]) == 2
     assert "is not a recording" in capsys.readouterr().err
+    recording(np.random.default_rng(0), "one").save(tmp_path / "0.npz")
+    content = (tmp_path / "0.npz").read_bytes()
+    (tmp_path / "0.npz").write_bytes(content[: len(content) // 2])
+    assert main([str(tmp_path), "--output", str(tmp_path / "out")]) == 2
+    assert "is not a recording" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

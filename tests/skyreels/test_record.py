@@ -54,6 +54,9 @@ def test_the_command_records_what_is_missing(
     capsys.readouterr()
     assert main(arguments) == 0
     assert capsys.readouterr().out.count(".npz") == 1
+    prompts.write_text("a red circle\na green square\n")
+    assert main(arguments) == 2
+    assert "01.npz is a recording of 'a blue square', not of 'a green square'" in capsys.readouterr().err
 
 
 def test_a_long_video_and_synchronous_sampling_are_refused(

@@ -10,9 +10,9 @@ import torch
 from transformers.utils import logging as transformers_logging
 
 from motioncache.api import resolve_preset
-from motioncache.errors import MotionCacheError
 from motioncache_eval.command import run_command, show_usage
 from motioncache_eval.main_job import MainJob, check_output, run_main_job
+from motioncache_eval.settings import check_device
 from motioncache_magi.adapter import MagiAdapter
 from motioncache_magi.job.config import MagiJobConfig, load_magi_job
 from motioncache_magi.pipeline import MagiPipeline
@@ -31,10 +31,7 @@ def run(job: MagiJobConfig) -> int:
     """Check everything, load the model, and produce the results in a new folder."""
     chosen = resolve_preset(MagiAdapter(), job.preset)
     check_output(Path(job.output))
-    if job.device.startswith("cuda") and not torch.cuda.is_available():
-        raise MotionCacheError(
-            f"device={job.device}, but this machine offers no CUDA device to PyTorch; pass device=cpu"
-        )
+    check_device(job.device, job.cpu_offload)
     print(f"loading {job.model}")
     pipeline = MagiPipeline.from_pretrained(
         job.model,

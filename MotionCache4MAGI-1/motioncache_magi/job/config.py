@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from motioncache.config import parse_overrides, read_yaml, structured
-from motioncache.errors import ConfigError
+from motioncache_eval.settings import require, require_device, require_prompt, require_seed
 
 DTYPES = ("float32", "bfloat16")
 
@@ -54,13 +54,14 @@ class MagiJobConfig:
 
     def __post_init__(self) -> None:
         folder = "a folder in the layout of the official repository, with magi, vae and t5"
-        _require("model", self.model, bool(self.model), folder)
-        _require("prompt", self.prompt, bool(self.prompt.strip()), "a sentence that says what the video shows")
-        _require("dtype", self.dtype, self.dtype is None or self.dtype in DTYPES, f"null, {', '.join(DTYPES)}")
-        _require("seed", self.seed, 0 <= self.seed < 2**63, "0 or more")
-        kind, _, index = self.device.partition(":")
-        known = kind in ("cpu", "cuda") and (not index or (kind == "cuda" and index.isdigit()))
-        _require("device", self.device, known, "cpu, cuda or cuda:N")
+        require("model", self.model, bool(self.model), folder)
+        require_prompt(self.prompt)
+        for name in ("height", "width", "num_frames", "num_inference_steps", "fps"):
+            value = getattr(self, name)
+            require(name, value, value is None or value >= 1, "null, or 1 or more")
+        require("dtype", self.dtype, self.dtype is None or self.dtype in DTYPES, f"null, {', '.join(DTYPES)}")
+        require_seed(self.seed)
+        require_device(self.device)
 
 
 def load_magi_job(path: Path, overrides: Sequence[str]) -> MagiJobConfig:
@@ -75,8 +76,3 @@ def load_magi_job(path: Path, overrides: Sequence[str]) -> MagiJobConfig:
             values[key] = str(repository / values[key])
     values |= parse_overrides(overrides, [MagiJobConfig])
     return structured(MagiJobConfig, values, where=path.name)
-
-
-def _require(name: str, value: object, holds: bool, allowed: str) -> None:
-    if not holds:
-        raise ConfigError(f"{name}: {value!r} is not allowed; allowed: {allowed}")

@@ -13,7 +13,7 @@ from motioncache.errors import MotionCacheError
 from motioncache_eval.parity import EXACT, FileReport
 from motioncache_magi.parity.golden import FLOAT, Golden
 from motioncache_magi.tiling import Tiling, decode_tiled, encode_tiled
-from motioncache_magi.vae import Block, Decoder, Encoder, VaeConfig, ViTVAE, to_uint8
+from motioncache_magi.vae import Block, Decoder, Encoder, VaeConfig, ViTVAE
 
 _INPUTS = ("x", "z")
 _SETTINGS = re.compile(r"\{[^}]*\}")
@@ -138,3 +138,8 @@ def _slice(text: str) -> slice:
     if len(bounds) != 2:
         raise MotionCacheError(f"the manifest takes a part {text.strip()!r} of a tensor; expected start:stop")
     return slice(*bounds)
+
+
+def to_uint8(video: torch.Tensor) -> torch.Tensor:
+    """Pixels as the official code writes them: [-1, 1] to 0 .. 255, clamped and rounded down; same shape."""
+    return (video.float() * 127.5 + 127.5).clamp(0, 255).to(torch.uint8)

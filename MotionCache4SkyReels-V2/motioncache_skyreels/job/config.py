@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from motioncache.config import parse_overrides, read_yaml, structured
-from motioncache.errors import ConfigError
+from motioncache_eval.settings import require, require_device, require_prompt, require_seed
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -64,7 +64,7 @@ class JobConfig:
     def __post_init__(self) -> None:
         for name in ("height", "width", "num_frames", "base_num_frames", "num_inference_steps", "causal_block_size"):
             require(name, getattr(self, name), getattr(self, name) >= 1, "1 or more")
-        require("prompt", self.prompt, bool(self.prompt.strip()), "a sentence that says what the video shows")
+        require_prompt(self.prompt)
         require("height", self.height, self.height % 16 == 0, "a multiple of 16")
         require("width", self.width, self.width % 16 == 0, "a multiple of 16")
         require("num_frames", self.num_frames, self.num_frames % 4 == 1, "4 n + 1, such as 57, 77 or 97")
@@ -75,11 +75,9 @@ class JobConfig:
         shift = self.flow_shift
         require("flow_shift", shift, shift is None or shift > 0, "more than 0, or null")
         require("fps", self.fps, self.fps >= 1, "1 or more")
-        require("seed", self.seed, 0 <= self.seed < 2**63, "0 or more")
+        require_seed(self.seed)
         require("dtype", self.dtype, self.dtype in DTYPES, ", ".join(DTYPES))
-        kind, _, index = self.device.partition(":")
-        known = kind in ("cpu", "cuda") and (not index or (kind == "cuda" and index.isdigit()))
-        require("device", self.device, known, "cpu, cuda or cuda:N")
+        require_device(self.device)
         fits = not self.long or self.overlap_history is not None
         require("overlap_history", self.overlap_history, fits, "17 or 37 where num_frames exceeds base_num_frames")
 
@@ -109,8 +107,3 @@ def resolve_paths(values: dict[str, Any], repository: Path, *, keys: Sequence[st
     model = values.get("model")
     if isinstance(model, str) and (repository / model).exists():
         values["model"] = str(repository / model)
-
-
-def require(name: str, value: object, holds: bool, allowed: str) -> None:
-    if not holds:
-        raise ConfigError(f"{name}: {value!r} is not allowed; allowed: {allowed}")

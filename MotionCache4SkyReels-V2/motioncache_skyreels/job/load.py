@@ -9,6 +9,7 @@ from diffusers import AutoencoderKLWan, SkyReelsV2DiffusionForcingPipeline, SkyR
 from transformers import UMT5EncoderModel
 
 from motioncache.errors import MotionCacheError
+from motioncache_eval.settings import check_device
 from motioncache_skyreels.checks import VideoSize, check_chunks
 from motioncache_skyreels.job.config import JobConfig
 
@@ -68,18 +69,6 @@ def check_size(pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig) -> 
             overlap=latent(job.overlap_history),
         )
     )
-
-
-def check_device(device: str, cpu_offload: bool) -> None:
-    """Refuse a GPU that is not there."""
-    wants_cuda = device.startswith("cuda")
-    if wants_cuda and not torch.cuda.is_available():
-        raise MotionCacheError(f"device={device}, but this machine offers no CUDA device to PyTorch; pass device=cpu")
-    index = int(device.partition(":")[2] or 0)
-    if wants_cuda and index >= torch.cuda.device_count():
-        raise MotionCacheError(f"device={device}, but there are only {torch.cuda.device_count()} CUDA devices")
-    if cpu_offload and not wants_cuda:
-        raise MotionCacheError("cpu_offload=true needs a GPU to load parts onto; pass device=cuda or cpu_offload=false")
 
 
 def check_folder(model: str) -> None:

@@ -1,11 +1,8 @@
 """Reads golden files and builds the small pipeline that they were made with."""
 
-from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-import torch
 from diffusers import (
     SkyReelsV2DiffusionForcingPipeline,
     SkyReelsV2Transformer3DModel,
@@ -14,7 +11,7 @@ from diffusers import (
 
 from motioncache.config import Distance, MotionCacheConfig
 from motioncache.motion import Normalisation
-from motioncache_eval.parity import Tolerance, read_json, read_tensors
+from motioncache_eval.parity import GoldenFile, Tolerance, read_json
 
 PUBLISHED_COEFFICIENTS = (-52186.2437, 9230.41404, -528.275948, 13.6987616, -0.0499875664)
 """Distance polynomial of the published code for the 1.3B model (TeaCache's fit), highest power first."""
@@ -25,23 +22,12 @@ WEIGHTS = Tolerance(name="weights", absolute=1e-6)
 DISTANCES = Tolerance(name="distances", absolute=1e-12, relative=1e-5)
 
 
-@dataclass(frozen=True)
-class Golden:
+class Golden(GoldenFile):
     """One golden file: `tensors` and what its JSON says of them."""
-
-    path: Path
-
-    @property
-    def name(self) -> str:
-        return self.path.stem
 
     @cached_property
     def about(self) -> dict[str, Any]:
         return read_json(self.path.with_suffix(".json"))
-
-    @cached_property
-    def tensors(self) -> dict[str, torch.Tensor]:
-        return read_tensors(self.path)
 
     def sibling(self, name: str) -> "Golden":
         """Another file of the same folder."""

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -25,13 +26,16 @@ from motioncache_train.command import start, training_parser
 def main(arguments: list[str] | None = None) -> int:
     parser = training_parser("python -m motioncache_skyreels.train", __doc__, ("vae", "decoder", "transformer"))
     parser.add_argument("--model", type=Path, help="folder whose weights are trained on (decoder, transformer)")
+    parser.add_argument(
+        "--compile", action="store_true", help="compile the blocks: slow to start, then a quarter faster (transformer)"
+    )
     options = parser.parse_args(arguments)
     return run_command(lambda: run(options))
 
 
 def run(options: argparse.Namespace) -> int:
     """Train one part and save it; the transformer's run saves the whole pipeline."""
-    config = start(options)
+    config = replace(start(options), compile=options.compile)
     model = options.runs / "motioncache-tiny"
     if options.part == "vae":
         train_vae(config).save_pretrained(model / "vae")

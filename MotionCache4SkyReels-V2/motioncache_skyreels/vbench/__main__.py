@@ -18,11 +18,12 @@ from motioncache.api import enable_cache, resolve_preset
 from motioncache.config import PolicyConfig
 from motioncache.errors import MotionCacheError
 from motioncache_eval.command import show_usage
+from motioncache_eval.settings import check_device
 from motioncache_eval.video import to_uint8, write_mp4
 from motioncache_skyreels.adapter import SkyReelsAdapter
 from motioncache_skyreels.cli import run_command
 from motioncache_skyreels.job.config import JobConfig
-from motioncache_skyreels.job.load import check_device, check_folder, check_size, load_pipeline
+from motioncache_skyreels.job.load import check_folder, check_size, load_pipeline
 from motioncache_skyreels.job.sample import decode, run_pipeline
 from motioncache_skyreels.vbench.config import VBenchConfig, load_vbench
 from motioncache_skyreels.vbench.prompts import Video, list_videos, suites_of
