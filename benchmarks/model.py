@@ -1,10 +1,11 @@
-"""How good the shipped model is by itself: does an uncached video show what its caption says?
+"""How good a shipped model is by itself: does an uncached video show what its caption says?
 
-`python benchmarks/model.py [--share I/N] [key=value ...]` samples the 64 captions of `benchmarks/model_prompts.txt`,
-none of which was trained on, with the stock diffusers pipeline, asynchronously, at 30 and at 50 steps. The detector
-reads every video as a whole and chunk by chunk; one JSON per video goes to `benchmarks/results/model/`, and videos that
-have one are skipped. The autoencoder is measured on clips that it was not trained on.
-`python benchmarks/model.py --report` makes the table and the contact sheet from them.
+`python benchmarks/model.py MODEL [--share I/N] [key=value ...]` samples the 64 captions of
+`benchmarks/model_prompts.txt`, none of which was trained on, without a cache (SkyReels-V2: with the stock diffusers
+pipeline, asynchronously), at two numbers of steps. The detector reads every video as a whole and chunk by chunk; one
+JSON per video goes to `benchmarks/results/MODEL/model/`, and videos that have one are skipped. The autoencoder is
+measured on clips that it was not trained on.
+`python benchmarks/model.py MODEL --report` makes the table and the contact sheet from them.
 """
 
 import json
@@ -12,62 +13,59 @@ import statistics
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from shared import HERE, SHEET_FRAMES, contact_sheet, load, main, portable, unfinished
+from models import Bench, portable
+from shared import HERE, contact_sheet, main, sheet_frames, unfinished
 
 from motioncache_eval.detector import DetectedShape, Detection, detect
 from motioncache_eval.judge import QUESTIONS, Verdict, count, judge
+from motioncache_eval.prompts import read_prompts
 from motioncache_eval.report import environment, write_json
 from motioncache_eval.scenes import parse_caption
 from motioncache_eval.video import to_uint8
-from motioncache_skyreels.job.prompts import read_prompts
-from motioncache_skyreels.job.sample import decode, sample
-from motioncache_skyreels.train.vae import reconstruct
 from motioncache_train.clips import Validation
 
-RESULTS = HERE / "results" / "model"
-STEPS = (50, 30)
-AUTOENCODER = RESULTS / "autoencoder.json"
 CLIPS = 32
 PROMPTS = HERE / "model_prompts.txt"
 
 
-def run(share: str, overrides: list[str]) -> None:
+def run(bench: Bench, results: Path, share: str) -> None:
     """Sample this process's share of the videos that have no result yet."""
-    job, pipeline = load(overrides)
-    RESULTS.mkdir(parents=True, exist_ok=True)
+    folder = results / "model"
+    folder.mkdir(parents=True, exist_ok=True)
     prompts = read_prompts(PROMPTS)
-    videos = [(steps, index) for steps in STEPS for index in range(len(prompts))]
-    paths = [RESULTS / f"{steps}-{index:02d}.json" for steps, index in videos]
-    for _, path in unfinished([AUTOENCODER], share):
-        write_json(
-            path, {"clips": CLIPS, **Validation(reconstruct, seed=2605, device=job.device, clips=CLIPS)(pipeline.vae)}
-        )
+    videos = [(steps, index) for steps in bench.steps for index in range(len(prompts))]
+    paths = [folder / f"{steps}-{index:02d}.json" for steps, index in videos]
+    for _, path in unfinished([folder / "autoencoder.json"], share):
+        measured = Validation(
+            bench.reconstruct, seed=2605, device=bench.job.device, frames=bench.clip_frames, clips=CLIPS
+        )(bench.pipeline.vae)
+        write_json(path, {"clips": CLIPS, "frames": bench.clip_frames, **measured})
     for video, path in unfinished(paths, share):
         steps, index = videos[video]
-        asked = replace(job, prompt=prompts[index], seed=job.seed + index, num_inference_steps=steps)
-        taken = sample(pipeline, asked, None)
-        frames = to_uint8(decode(pipeline, taken.latents))
+        asked = replace(bench.job, prompt=prompts[index], seed=bench.job.seed + index, num_inference_steps=steps)
+        taken = bench.sample(asked, None)
+        frames = to_uint8(bench.decode(taken.latents))
         result = {
             "prompt": asked.prompt,
             "config": portable(asked),
             **environment(asked.device),
             "seconds": taken.seconds,
             "video": asdict(detect(frames)),
-            "chunks": [asdict(detect(chunk)) for chunk in split_chunks(frames, asked.causal_block_size)],
+            "chunks": [asdict(detect(chunk)) for chunk in split_chunks(frames, *bench.chunks)],
         }
-        if steps == STEPS[0]:
-            np.savez_compressed(path.with_suffix(".npz"), frames=frames[list(SHEET_FRAMES)])
+        if steps == bench.steps[0]:
+            np.savez_compressed(path.with_suffix(".npz"), frames=sheet_frames(frames))
         write_json(path, result)
         print(f"{steps} steps, {index:02d} {asked.prompt}", flush=True)
 
 
-def split_chunks(frames: np.ndarray, chunk_latents: int) -> list[np.ndarray]:
-    """The frames of each chunk; the first latent frame is one frame, every other one is four."""
-    first = 4 * chunk_latents - 3
-    return [frames[:first], *(frames[i : i + 4 * chunk_latents] for i in range(first, len(frames), 4 * chunk_latents))]
+def split_chunks(frames: np.ndarray, first: int, other: int) -> list[np.ndarray]:
+    """The frames of each chunk, `first` of the first one and `other` of all others."""
+    return [frames[:first], *(frames[i : i + other] for i in range(first, len(frames), other))]
 
 
 def verdicts(results: Sequence[dict[str, Any]], chunk: int | None = None) -> list[Verdict]:
@@ -84,46 +82,47 @@ def detection(fields: dict[str, Any]) -> Detection:
     return Detection(**fields | {"shapes": shapes})
 
 
-def report() -> None:
+def report(folder: Path) -> None:
     """The table, as Markdown, and the contact sheet."""
+    by_steps: dict[int, list[dict[str, Any]]] = {}
+    for path in sorted((folder / "model").glob("*-*.json")):
+        by_steps.setdefault(int(path.stem.partition("-")[0]), []).append(json.loads(path.read_text()))
+    if not by_steps:
+        sys.exit("error: there are no results; run benchmarks/model.py first")
+    most = max(by_steps)
+    shown = by_steps[most]
     columns: dict[str, list[Verdict]] = {}
-    for steps in STEPS:
-        results = [json.loads(path.read_text()) for path in sorted(RESULTS.glob(f"{steps}-*.json"))]
-        if not results:
-            sys.exit("error: there are no results; run benchmarks/model.py first")
-        columns[f"{steps} steps"] = verdicts(results)
-        chunks = len(results[0]["chunks"])
-        columns |= {f"chunk {chunk + 1}": verdicts(results, chunk) for chunk in range(chunks) if steps == STEPS[0]}
-        columns[f"one shape, {steps} steps"] = verdicts([r for r in results if " and " not in r["prompt"]])
-        if steps == STEPS[0]:
-            shown = results
-    order = sorted(columns, key=lambda name: (name.startswith("chunk"), name.startswith("one")))
+    for steps in sorted(by_steps, reverse=True):
+        columns[f"{steps} steps"] = verdicts(by_steps[steps])
+    for steps in sorted(by_steps, reverse=True):
+        columns[f"one shape, {steps} steps"] = verdicts([r for r in by_steps[steps] if " and " not in r["prompt"]])
+    for chunk in range(len(shown[0]["chunks"])):
+        columns[f"chunk {chunk + 1}"] = verdicts(shown, chunk)
     lines = [
-        f"{len(shown)} captions that were never trained on, {shown[0]['config']['num_frames']} frames, guidance "
-        f"{shown[0]['config']['guidance_scale']:g}, sampled by the stock pipeline without a cache. Chunks: at "
-        f"{STEPS[0]} steps, each read by itself.",
+        f"{len(shown)} captions that were never trained on, {shown[0]['config']['num_frames']} frames, sampled without "
+        f"a cache. Chunks: at {most} steps, each read by itself.",
         "",
-        f"| | {' | '.join(order)} |",
-        f"|---|{'--:|' * len(order)}",
-        *(f"| {text} | {' | '.join(cell(columns[name], key) for name in order)} |" for key, text in QUESTIONS.items()),
-        f"| background, frame to frame, median dB | {' | '.join(steady(columns[name]) for name in order)} |",
-        f"| videos with a background under 42 dB | {' | '.join(unsteady(columns[name]) for name in order)} |",
+        f"| | {' | '.join(columns)} |",
+        f"|---|{'--:|' * len(columns)}",
+        *(f"| {text} | {' | '.join(cell(of, key) for of in columns.values())} |" for key, text in QUESTIONS.items()),
+        f"| background, frame to frame, median dB | {' | '.join(steady(of) for of in columns.values())} |",
+        f"| videos with a background under 42 dB | {' | '.join(unsteady(of) for of in columns.values())} |",
         "",
-        autoencoder_line(),
+        autoencoder_line(folder / "model" / "autoencoder.json"),
     ]
-    (RESULTS.parent / "model.md").write_text("\n".join(lines) + "\n")
+    (folder / "model.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
-    strips = [np.load(RESULTS / f"{STEPS[0]}-{index:02d}.npz")["frames"] for index in range(len(shown))]
-    contact_sheet(RESULTS.parent / "model.png", [r["prompt"] for r in shown], strips, columns=3)
+    strips = [np.load(folder / "model" / f"{most}-{index:02d}.npz")["frames"] for index in range(len(shown))]
+    contact_sheet(folder / "model.png", [r["prompt"] for r in shown], strips, columns=3)
 
 
-def autoencoder_line() -> str:
+def autoencoder_line(path: Path) -> str:
     """What is lost before the transformer does anything."""
-    measured = json.loads(AUTOENCODER.read_text())
+    measured = json.loads(path.read_text())
     return (
-        f"The autoencoder alone, over {measured['clips']} clips of 97 frames that it was not trained on: "
-        f"{measured['psnr_db']:.1f} dB, the first frame {measured['first_frame_psnr_db']:.1f} dB (mean of the clips; "
-        f"lowest {measured['lowest_psnr_db']:.1f} and {measured['lowest_first_frame_psnr_db']:.1f})."
+        f"The autoencoder alone, over {measured['clips']} clips of {measured['frames']} frames that it was not trained "
+        f"on: {measured['psnr_db']:.1f} dB, the first frame {measured['first_frame_psnr_db']:.1f} dB (mean; lowest "
+        f"{measured['lowest_psnr_db']:.1f} and {measured['lowest_first_frame_psnr_db']:.1f})."
     )
 
 

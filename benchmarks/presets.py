@@ -1,52 +1,47 @@
 """Speed and fidelity of every preset over the prompts of `benchmarks/prompts.txt`.
 
-`python benchmarks/presets.py [--share I/N] [key=value ...]` samples the prompts (every N-th of them, so that N
-processes can share the work) and writes one JSON per prompt to `benchmarks/results/presets/`; prompts that have one are
-skipped.
-`python benchmarks/presets.py --report` makes the table and the contact sheet from the JSONs.
+`python benchmarks/presets.py MODEL [--share I/N] [key=value ...]` samples the prompts (every N-th of them, so that N
+processes can share the work) and writes one JSON per prompt to `benchmarks/results/MODEL/presets/`; prompts that have
+one are skipped.
+`python benchmarks/presets.py MODEL --report` makes the table and the contact sheet from the JSONs.
 
 Each prompt is sampled without a cache and under every preset, from the same noise, in the same process. Fidelity is
 measured against the uncached video on decoded frames before any encoder; times are of one run each, and speed-ups are
-ratios within one process.
+ratios within one process. On MAGI-1 the presets are also sampled with the other kind of residual, and `slow` as the
+published code behaves: without refresh of clean chunks and without nearly-clean guidance, and with its known faults.
 """
 
 import json
 import statistics
 import sys
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
-from diffusers import SkyReelsV2DiffusionForcingPipeline
-from shared import HERE, SHEET_FRAMES, contact_sheet, load, main, portable, unfinished
+from models import Bench, portable
+from shared import HERE, contact_sheet, main, sheet_frames, unfinished
 
-from motioncache.api import resolve_preset
 from motioncache_eval.metrics import fidelity, psnr_of_frames
+from motioncache_eval.prompts import read_prompts
 from motioncache_eval.report import environment, write_json
 from motioncache_eval.scenes import parse_caption
 from motioncache_eval.video import to_uint8
-from motioncache_skyreels.adapter import SkyReelsAdapter
-from motioncache_skyreels.job.config import JobConfig
-from motioncache_skyreels.job.prompts import read_prompts
-from motioncache_skyreels.job.sample import decode, sample
 
-RESULTS = HERE / "results" / "presets"
-PRESETS = ("exact", "slow", "fast")
 KINDS = {"mover": "one mover", "still": "still", "two": "two movers", "pan": "pan"}
 
 
-def measure(prompt: str, index: int, job: JobConfig, pipeline: SkyReelsV2DiffusionForcingPipeline) -> dict[str, object]:
-    """Sample one prompt under all presets."""
-    job = replace(job, prompt=prompt, seed=job.seed + index)
-    vanilla = sample(pipeline, job, None)
-    reference = decode(pipeline, vanilla.latents)
+def measure(prompt: str, index: int, bench: Bench, frames: Path) -> dict[str, object]:
+    """Sample one prompt under all tiers; some frames of the uncached video go to `frames`."""
+    job = replace(bench.job, prompt=prompt, seed=bench.job.seed + index)
+    vanilla = bench.sample(job, None)
+    reference = bench.decode(vanilla.latents)
     results: dict[str, dict[str, object]] = {}
-    for preset in PRESETS:
-        policy = resolve_preset(SkyReelsAdapter(), preset)
-        taken = sample(pipeline, job, policy)
+    for tier, policy in bench.tiers.items():
+        taken = bench.sample(job, policy)
         assert taken.summary is not None
-        video = decode(pipeline, taken.latents)
+        video = bench.decode(taken.latents)
         quality = fidelity(video, reference)
-        results[preset] = {
+        results[tier] = {
             "policy": asdict(policy),
             "seconds": taken.seconds,
             "speedup": vanilla.seconds / taken.seconds,
@@ -63,26 +58,27 @@ def measure(prompt: str, index: int, job: JobConfig, pipeline: SkyReelsV2Diffusi
         "flops": vanilla_flops[0],
         "visible_flops": vanilla_flops[1],
     }
-    np.savez_compressed(RESULTS / f"{index:02d}.npz", frames=to_uint8(reference)[list(SHEET_FRAMES)])
+    np.savez_compressed(frames, frames=sheet_frames(to_uint8(reference)))
     return {"prompt": prompt, "config": portable(job), **environment(job.device), "results": results}
 
 
-def run(share: str, overrides: list[str]) -> None:
+def run(bench: Bench, results: Path, share: str) -> None:
     """Sample every prompt of this process's share that has no result yet."""
-    job, pipeline = load(overrides)
-    RESULTS.mkdir(parents=True, exist_ok=True)
+    folder = results / "presets"
+    folder.mkdir(parents=True, exist_ok=True)
     prompts = read_prompts(HERE / "prompts.txt")
-    for index, path in unfinished([RESULTS / f"{index:02d}.json" for index in range(len(prompts))], share):
-        write_json(path, measure(prompts[index], index, job, pipeline))
+    for index, path in unfinished([folder / f"{index:02d}.json" for index in range(len(prompts))], share):
+        write_json(path, measure(prompts[index], index, bench, path.with_suffix(".npz")))
         print(f"{index:02d} {prompts[index]}", flush=True)
 
 
-def report() -> None:
+def report(results: Path) -> None:
     """The table, as Markdown, and the contact sheet."""
-    runs = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
+    runs = [json.loads(path.read_text()) for path in sorted((results / "presets").glob("*.json"))]
     if not runs:
         sys.exit("error: there are no results; run benchmarks/presets.py first")
-    rows = [table_row(tier, [run["results"] for run in runs]) for tier in ("vanilla", *PRESETS)]
+    tiers = [tier for tier in runs[0]["results"] if tier != "vanilla"]
+    rows = [table_row(tier, [run["results"] for run in runs]) for tier in ("vanilla", *tiers)]
     config = runs[0]["config"]
     lines = [
         f"{len(runs)} prompts, {config['num_frames']} frames, {config['num_inference_steps']} steps; "
@@ -94,9 +90,9 @@ def report() -> None:
         "",
         kinds_line(runs),
     ]
-    (RESULTS.parent / "presets.md").write_text("\n".join(lines) + "\n")
-    strips = [np.load(path)["frames"] for path in sorted(RESULTS.glob("*.npz"))]
-    contact_sheet(RESULTS.parent / "contact_sheet.png", [run["prompt"] for run in runs], strips, columns=2)
+    (results / "presets.md").write_text("\n".join(lines) + "\n")
+    strips = [np.load(path)["frames"] for path in sorted((results / "presets").glob("*.npz"))]
+    contact_sheet(results / "contact_sheet.png", [run["prompt"] for run in runs], strips, columns=2)
     print("\n".join(lines))
 
 

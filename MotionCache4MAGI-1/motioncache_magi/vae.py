@@ -3,7 +3,7 @@
 Flat token order is (frame, row, column), after one class token. `grid` is (latent frames, latent height, latent width).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -269,11 +269,13 @@ class Attention(nn.Module):
         self.heads = config.num_heads
         self.qkv = nn.Linear(config.embed_dim, 3 * config.embed_dim, bias=config.qkv_bias)
         self.proj = nn.Linear(config.embed_dim, config.embed_dim)
+        # Training on a CPU puts plain products in its place.
+        self.attend: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor] = F.scaled_dot_product_attention
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """`[batch, tokens, embed_dim]` -> the same shape."""
         query, key, value = self.normalised_qkv(tokens).permute(2, 0, 3, 1, 4)  # [batch, heads, tokens, head channels]
-        attended = F.scaled_dot_product_attention(query, key, value)
+        attended = self.attend(query, key, value)
         return self.proj(attended.transpose(1, 2).flatten(2))
 
     def normalised_qkv(self, tokens: torch.Tensor) -> torch.Tensor:

@@ -9,9 +9,9 @@ from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
 from motioncache_eval import command
+from motioncache_eval.prompts import read_prompts
 from motioncache_skyreels.job.config import JobConfig, load_job
 from motioncache_skyreels.job.load import check_size, load_pipeline
-from motioncache_skyreels.job.prompts import read_prompts
 
 DEFAULT_CONFIG = Path(__file__).parents[2] / "addconfig" / "config.yaml"
 """The main job's configuration in the repository; an installed wheel has none."""

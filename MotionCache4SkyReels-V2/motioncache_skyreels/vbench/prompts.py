@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from motioncache.errors import ConfigError
-from motioncache_skyreels.job.prompts import read_prompts
+from motioncache_eval.prompts import read_prompts
 
 SUITE_OF_DIMENSION = {
     "subject_consistency": "subject_consistency",

@@ -1,0 +1,56 @@
+"""Loads the pipeline that a job asks for, and calls it as the job says."""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from motioncache_eval.settings import check_device
+from motioncache_magi.job.config import MagiJobConfig
+from motioncache_magi.pipeline import MagiPipeline
+
+
+def load_pipeline(job: MagiJobConfig) -> tuple[MagiPipeline, MagiJobConfig]:
+    """The pipeline, and the job with the model's own sizes where it leaves them open."""
+    check_device(job.device, job.cpu_offload)
+    pipeline = MagiPipeline.from_pretrained(
+        job.model,
+        variant=job.variant,
+        config=job.config,
+        special_tokens=job.special_tokens,
+        torch_dtype=getattr(torch, job.dtype) if job.dtype else None,
+        device=job.device,
+        offload=job.cpu_offload,
+    )
+    runtime = pipeline.config.runtime
+    job = replace(
+        job,
+        height=job.height or runtime.video_size_h,
+        width=job.width or runtime.video_size_w,
+        num_frames=job.num_frames or runtime.num_frames,
+        num_inference_steps=job.num_inference_steps or runtime.num_steps,
+        fps=job.fps or runtime.fps,
+    )
+    pipeline.stream(job.prompt, **_arguments(job))  # checks sizes and files; nothing is sampled yet
+    return pipeline, job
+
+
+def run_pipeline(pipeline: MagiPipeline, job: MagiJobConfig) -> torch.Tensor:
+    """The job's one call of the pipeline, cached or not as it stands; returns latents."""
+    generator = torch.Generator().manual_seed(job.seed)
+    return pipeline(job.prompt, generator=generator, output_type="latent", **_arguments(job)).frames
+
+
+def warm_up(pipeline: MagiPipeline, job: MagiJobConfig) -> None:
+    """One chunk, so that no tier pays for first-time allocations."""
+    run_pipeline(pipeline, replace(job, num_frames=1))
+
+
+def decode(pipeline: MagiPipeline, job: MagiJobConfig, latents: torch.Tensor) -> torch.Tensor:
+    """Latents to float frames `[frames, 3, height, width]` in [0, 1] on the host."""
+    return pipeline.decode(latents)[: job.num_frames]
+
+
+def _arguments(job: MagiJobConfig) -> dict[str, Any]:
+    names = ("image", "video", "height", "width", "num_frames", "num_inference_steps")
+    return {name: getattr(job, name) for name in names}
