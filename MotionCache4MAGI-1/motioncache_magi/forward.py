@@ -74,10 +74,11 @@ def _pack(
     step_size: float | None,
 ) -> Pack:
     device = inputs[0].tokens.device
-    segments, stop = [], 0
-    for chunk, due in zip(inputs, within, strict=True):
-        start, stop = stop, stop + len(due)
-        segments.append(Segment(start=start, stop=stop, attended=chunk.attended, text=chunk.text))
+    segments = [
+        Segment(rows=len(due), attended=chunk.attended, text=chunk.text)
+        for chunk, due in zip(inputs, within, strict=True)
+        if len(due)
+    ]
     cache_rows = torch.cat([chunk.cache_start + due for chunk, due in zip(inputs, within, strict=True)])
     angles = torch.cat(
         [
@@ -87,7 +88,7 @@ def _pack(
     )[:, None]
     lengths = torch.tensor([len(due) for due in within])
     return Pack(
-        segments=[segment for segment in segments if segment.stop > segment.start],
+        segments=segments,
         cache=cache,
         cache_rows=cache_rows.to(device, non_blocking=True),
         rotary=(angles.cos(), angles.sin()),

@@ -60,12 +60,14 @@ class Attention(nn.Module):
         key = rotate(self.k_layernorm(key), pack.rotary).to(x.dtype)
         pack.cache.write(self._layer, pack.cache_rows, key[None], value[None])
         query_text = self.q_layernorm_xattn(query_text)
+        rows = [segment.rows for segment in pack.segments]
         past = [
-            pack.attend(query[segment.start : segment.stop], *pack.cache.read(self._layer, segment.attended))
-            for segment in pack.segments
+            pack.attend(own, *pack.cache.read(self._layer, segment.attended))
+            for own, segment in zip(query.split(rows), pack.segments, strict=True)
         ]
         text = [
-            self._attend_text(query_text[segment.start : segment.stop], segment.text, pack) for segment in pack.segments
+            self._attend_text(own, segment.text, pack)
+            for own, segment in zip(query_text.split(rows), pack.segments, strict=True)
         ]
         joined = torch.cat([torch.cat(out).unflatten(1, (JOIN_GROUPS, -1)) for out in (past, text)], dim=2)
         return linear(joined.flatten(1).float(), self.linear_proj.weight.float())

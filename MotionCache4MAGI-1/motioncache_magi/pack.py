@@ -35,15 +35,15 @@ class Text:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
-    """Rows `[start, stop)` of the pack: tokens of one chunk in one branch.
+    """Tokens of one chunk in one branch; segments follow one another in the packed rows.
 
     Attributes:
+        rows: how many tokens.
         attended: rows of the KV cache that they may see, their own among them.
         text: what they attend to across; without words they get nothing.
     """
 
-    start: int
-    stop: int
+    rows: int
     attended: slice
     text: Text
 

@@ -17,8 +17,6 @@ def training_parser(prog: str, doc: str | None, parts: tuple[str, ...]) -> argpa
     parser.add_argument("--steps", type=int, required=True, help="length of the whole run, a resumed one included")
     parser.add_argument("--peak-lr", type=float, default=2e-3, help="learning rate of Muon (matrices)")
     parser.add_argument("--adam-lr", type=float, default=2e-3, help="learning rate of AdamW (all other weights)")
-    parser.add_argument("--short-clips", type=int, default=8000, help="training clips of one chunk (transformer)")
-    parser.add_argument("--long-clips", type=int, default=1500, help="training clips of several chunks (transformer)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)

@@ -109,6 +109,11 @@ def test_a_step_trains_on_one_chunk_and_on_a_window(tmp_path: Path, encode: Capt
         loss = velocity_loss(model, data, np.array([0, 1]), data.captions, rng, encode, "cpu")
         loss.backward()
         assert 0.1 < loss.item() < 50
+    single = part.single_chunks(data)
+    assert len(single) == single.latents.shape[0] == single.movers.shape[0] == 4
+    assert torch.equal(single.latents[3], data.latents[1, :, 6:])
+    assert torch.equal(single.movers[2], data.movers[1, :6])
+    assert single.captions[1] == data.captions[0]
     assert model.rope.bands.grad is not None
     assert model.y_embedder.null_caption_embedding.grad is not None
 

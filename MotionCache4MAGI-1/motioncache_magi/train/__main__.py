@@ -18,6 +18,7 @@ from motioncache_train.command import start, training_parser
 
 def main(arguments: list[str] | None = None) -> int:
     parser = training_parser("python -m motioncache_magi.train", __doc__, ("vae", "transformer", "distilled"))
+    parser.add_argument("--clips", type=int, default=2000, help="training clips of four chunks (transformer)")
     options = parser.parse_args(arguments)
     return run_command(lambda: run(options))
 
@@ -36,19 +37,18 @@ def run(options: argparse.Namespace) -> int:
     tokenizer = create_tokenizer()
     encoder = create_text_encoder(len(tokenizer))
     encode = CaptionEncoder(tokenizer, encoder)
-    clips = {"short_clips": options.short_clips, "long_clips": options.long_clips}
     if options.part == "distilled":
         if not (model / "magi" / "base").is_dir():
             raise MotionCacheError(f"there is no base model in {model}/magi/base: train the transformer first")
         settings = tiny_config(scale)
         teacher = load_dit(model / "magi" / "base", settings, options.device)
-        long = load_clips(config, vae, scale, **clips).long
+        long = load_clips(config, vae, scale, long_clips=options.clips).long
         student = train_distilled(config, teacher, settings, long, encode)
         save_dit(model / "magi" / "distilled", student, distilled_config(settings))
         return 0
     save_dit(
         model / "magi" / "base",
-        train_transformer(config, load_clips(config, vae, scale, **clips), scale, encode),
+        train_transformer(config, load_clips(config, vae, scale, long_clips=options.clips), scale, encode),
         tiny_config(scale),
     )
     save_text(model / "t5" / "t5-v1_1-xxl", tokenizer, encoder)

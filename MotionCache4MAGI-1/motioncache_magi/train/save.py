@@ -16,7 +16,7 @@ from motioncache_train.captions import TEXT_DIM
 
 
 def create_text_encoder(vocabulary: int, seed: int = 0) -> T5EncoderModel:
-    """A small T5 v1.1 with frozen random weights."""
+    """A small T5 v1.1 with frozen random weights, rounded as they are saved."""
     torch.manual_seed(seed)
     config = T5Config(
         vocab_size=vocabulary,
@@ -28,7 +28,7 @@ def create_text_encoder(vocabulary: int, seed: int = 0) -> T5EncoderModel:
         dropout_rate=0.0,
         feed_forward_proj="gated-gelu",
     )
-    return T5EncoderModel(config).eval().requires_grad_(False)
+    return T5EncoderModel(config).eval().requires_grad_(False).bfloat16().float()
 
 
 def save_vae(folder: Path, vae: ViTVAE) -> None:

@@ -12,7 +12,7 @@ from motioncache_magi.schedule import Step, WindowSchedule, time_schedule
 from motioncache_magi.text import NULL_WORDS
 from motioncache_magi.tiling import Tiling, encode_tiled
 from motioncache_magi.train.forward import TrainChunk, training_forward
-from motioncache_magi.train.vae import FPS
+from motioncache_magi.train.vae import FPS, attend_fast
 from motioncache_magi.vae import ViTVAE
 from motioncache_magi.variants import released
 from motioncache_train.captions import EXCHANGES, TEXT_DIM, CaptionEncoder, exchange_words
@@ -55,8 +55,14 @@ def tiny_config(scale_factor: float) -> MagiConfig:
 
 def clip_encoder(vae: ViTVAE, *, scale: float, seed: int, device: str) -> ClipEncoder:
     tiling = Tiling.for_frame_rate(FPS)
+    vae = attend_fast(vae.to(device))
+
+    def encode(video: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(torch.device(device).type, torch.bfloat16):
+            return encode_tiled(vae, video.to(device), tiling)[0].float() * scale
+
     return ClipEncoder(
-        encode=lambda video: encode_tiled(vae, video.to(device), tiling)[0].float() * scale,
+        encode=encode,
         seed=seed,
         chunk=CHUNK,
         first_alone=False,
@@ -65,21 +71,31 @@ def clip_encoder(vae: ViTVAE, *, scale: float, seed: int, device: str) -> ClipEn
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clips:
-    """Encoded clips of one chunk, of a whole window, and to validate on."""
+    """Encoded clips of a whole window, their single chunks, and clips of one chunk to validate on."""
 
-    short: LatentSet
     long: LatentSet
+    short: LatentSet
     check: LatentSet
 
 
-def load_clips(config: TrainConfig, vae: ViTVAE, scale: float, *, short_clips: int, long_clips: int) -> Clips:
+def load_clips(config: TrainConfig, vae: ViTVAE, scale: float, *, long_clips: int) -> Clips:
     """Read the clips, or encode them."""
     data = config.folder.parent / "latents"
-    clips = clip_encoder(vae.to(config.device), scale=scale, seed=config.seed, device=config.device)
+    clips = clip_encoder(vae, scale=scale, seed=config.seed, device=config.device)
+    long = clips.load(data / "long.pt", clips=long_clips, chunks=CHUNKS, held_out=False)
     return Clips(
-        short=clips.load(data / "short.pt", clips=short_clips, chunks=1, held_out=False),
-        long=clips.load(data / "long.pt", clips=long_clips, chunks=CHUNKS, held_out=False),
+        long=long,
+        short=single_chunks(long),
         check=clips.load(data / "check.pt", clips=48, chunks=1, held_out=True),
+    )
+
+
+def single_chunks(clips: LatentSet) -> LatentSet:
+    """Every chunk as a clip: chunks are encoded by themselves, and movers never turn round."""
+    return LatentSet(
+        latents=clips.latents.unflatten(2, (-1, CHUNK)).transpose(1, 2).flatten(0, 1),
+        movers=clips.movers.unflatten(1, (-1, CHUNK)).flatten(0, 1),
+        captions=[caption for caption in clips.captions for _ in range(clips.latents.shape[2] // CHUNK)],
     )
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from motioncache_magi.tiling import Tiling, decode_tiled, encode_tiled
+from motioncache_magi.train.forward import attend_by_products
 from motioncache_magi.vae import Attention, VaeConfig, ViTVAE
 from motioncache_train.clips import Validation, draw_clip, draw_crops, reconstruction
 from motioncache_train.loop import Losses, TrainConfig, train
@@ -54,18 +55,18 @@ def create_vae() -> ViTVAE:
     return vae
 
 
-def attend_by_products(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """Scaled dot-product attention, whose backward on a CPU takes half the time of the fused one."""
-    return ((query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)).softmax(-1) @ value
+def attend_fast(vae: ViTVAE) -> ViTVAE:
+    """On a CPU, attention by plain products in bfloat16 takes half the time."""
+    if next(vae.parameters()).device.type == "cpu":
+        for module in vae.modules():
+            if isinstance(module, Attention):
+                module.attend = attend_by_products
+    return vae
 
 
 def train_vae(config: TrainConfig) -> ViTVAE:
     torch.manual_seed(config.seed)
-    vae = create_vae().to(config.device)
-    if config.device == "cpu":
-        for module in vae.modules():
-            if isinstance(module, Attention):
-                module.attend = attend_by_products
+    vae = attend_fast(create_vae().to(config.device))
     return train(  # pyright: ignore[reportReturnType]
         vae,
         config,

@@ -1,0 +1,65 @@
+"""The shipped model: trained, small, loaded like the official ones, and served by the presets."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import motioncache
+from motioncache_eval.detector import detect
+from motioncache_eval.video import to_uint8
+from motioncache_magi.pipeline import MagiPipeline
+
+MODEL = Path(__file__).parents[2] / "MotionCache4MAGI-1" / "motioncache-tiny"
+
+
+def load(variant: str) -> MagiPipeline:
+    pipe = MagiPipeline.from_pretrained(MODEL, variant=variant)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+@pytest.fixture(scope="module")
+def distilled() -> MagiPipeline:
+    return load("distilled")
+
+
+def sample(pipe: MagiPipeline, prompt: str, *, seed: int = 0, frames: int = 48, steps: int = 16) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return pipe(prompt, num_frames=frames, num_inference_steps=steps, generator=generator, output_type="latent").frames
+
+
+def test_it_is_at_most_16_megabytes() -> None:
+    assert sum(path.stat().st_size for path in MODEL.rglob("*.safetensors")) < 16 * 2**20
+
+
+@pytest.mark.parametrize(("variant", "branches"), [("base", 3), ("distilled", 1)])
+def test_both_variants_are_served(variant: str, branches: int) -> None:
+    pipe = load(variant)
+    assert pipe.config.runtime.cfg_number == branches
+    prompt = "a red circle moving right quickly over a teal background"
+    vanilla = sample(pipe, prompt)
+    with motioncache.cached(pipe, "exact"):
+        exact = sample(pipe, prompt)
+    assert vanilla.abs().mean() > 0.3
+    assert torch.equal(vanilla, exact)
+
+
+def test_presets_reuse_and_stay_close(distilled: MagiPipeline) -> None:
+    # The presets are made for 64 steps.
+    prompt = "a green square resting over a navy background"
+    vanilla = sample(distilled, prompt, steps=64)
+    for preset in ("slow", "fast"):
+        with motioncache.cached(distilled, preset) as statistics:
+            cached = sample(distilled, prompt, steps=64)
+        assert 0.1 < statistics.summary().hit_ratio < 0.9
+        assert (vanilla - cached).square().mean() < 0.05 * vanilla.square().mean()
+
+
+@pytest.mark.parametrize(
+    ("background", "colour"), [("teal", "red"), ("navy", "green"), ("gray", "yellow"), ("brown", "white")]
+)
+def test_it_shows_the_captioned_colours(distilled: MagiPipeline, background: str, colour: str) -> None:
+    prompt = f"a {colour} circle moving left quickly over a {background} background"
+    found = detect(to_uint8(distilled.decode(sample(distilled, prompt, seed=1))))
+    assert (found.background, found.shapes[0].colour) == (background, colour)
