@@ -7,9 +7,9 @@ from motioncache.api import presets_file
 from motioncache.config import NoCacheConfig, Policies, PolicyConfig
 from motioncache_magi.hook import MagiHook
 from motioncache_magi.pipeline import MagiPipeline
-from motioncache_magi.policy import MagiMotionCacheConfig
+from motioncache_magi.policy import MagiMotionCacheConfig, MagiTeaCacheConfig
 
-POLICIES: Policies = {"none": NoCacheConfig, "motioncache": MagiMotionCacheConfig}
+POLICIES: Policies = {"none": NoCacheConfig, "teacache": MagiTeaCacheConfig, "motioncache": MagiMotionCacheConfig}
 
 
 class MagiAdapter:

@@ -7,8 +7,8 @@ from motioncache.engine import Engine
 from motioncache.policy.none import NoCache
 from motioncache_magi.config import MagiConfig
 from motioncache_magi.flops import MagiCost
-from motioncache_magi.policy import MagiMotionCache, MagiMotionCacheConfig
-from motioncache_magi.published import PublishedSampler
+from motioncache_magi.policy import MagiReuseConfig
+from motioncache_magi.published import sampler_of
 from motioncache_magi.sampler import Sampler
 from motioncache_magi.schedule import WindowSchedule
 
@@ -24,18 +24,18 @@ class MagiHook:
         pipeline.cache = self
 
     @property
-    def reuse(self) -> MagiMotionCacheConfig | None:
+    def reuse(self) -> MagiReuseConfig | None:
         """How reused tokens move on; None where everything is computed."""
-        return self.config if isinstance(self.config, MagiMotionCacheConfig) else None
+        return self.config if isinstance(self.config, MagiReuseConfig) else None
 
     @property
     def sampler(self) -> type[Sampler]:
-        return PublishedSampler if self.reuse is not None and self.reuse.reference_quirks else Sampler
+        return sampler_of(self.reuse)
 
     def start_video(self, config: MagiConfig, schedule: WindowSchedule, words: int) -> None:
         """Take in the schedule of the video that comes."""
         self._cost = MagiCost(config=config, schedule=schedule, words=words)
-        self.engine.policy = NoCache() if self.reuse is None else MagiMotionCache(self.reuse, schedule)
+        self.engine.policy = NoCache() if self.reuse is None else self.reuse.policy(schedule)
 
     def cost(self) -> MagiCost:
         """FLOPs of the last video."""

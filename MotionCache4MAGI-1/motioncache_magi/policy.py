@@ -1,4 +1,4 @@
-"""MotionCache as it is published for MAGI-1: distances between embedded latents, motion weights in latent space."""
+"""MotionCache and TeaCache on MAGI-1: distances between embedded latents, motion weights in latent space."""
 
 import sys
 from dataclasses import dataclass, replace
@@ -8,7 +8,8 @@ import torch
 
 from motioncache.config import Distance, PolicyConfig, require_range
 from motioncache.grid import TokenGrid
-from motioncache.policy import ChunkPolicy, Decision, Memory, Proposal, Request
+from motioncache.policy import ChunkPolicy, Decision, Memory, Policy, Proposal, Request
+from motioncache.policy.teacache import TeaCache
 from motioncache.trace import Phase
 from motioncache_magi.schedule import WindowSchedule
 
@@ -23,8 +24,56 @@ class Residual(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MagiMotionCacheConfig(PolicyConfig):
-    """Every knob; the defaults are the published configuration, but for the switches that it leaves out.
+class MagiReuseConfig(PolicyConfig):
+    """What all policies share that reuse anything.
+
+    Args:
+        residual: see `Residual`.
+        refresh_clean: compute keys and values of a chunk once more when it has become clean, as without a cache; the
+            published code does not.
+        nearly_clean: keep the guidance of the nearly clean chunk, as without a cache; published for TeaCache alone.
+        reference_quirks: behave as the published code does where that is known to be wrong (see the README).
+    """
+
+    residual: Residual = Residual.displacement
+    refresh_clean: bool = True
+    nearly_clean: bool = True
+    reference_quirks: bool = False
+
+    def measures_tokens(self, step: int) -> bool:
+        """Whether the distance of a chunk's step is wanted for each token, and not for the chunk."""
+        return False
+
+    def policy(self, schedule: WindowSchedule) -> Policy:
+        """What decides for a video."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MagiTeaCacheConfig(MagiReuseConfig):
+    """TeaCache: all chunks of the window are computed or reused together; see `MagiReuseConfig` for the rest.
+
+    Args:
+        warmup: last denoise step of the video, counted from 0, that is computed in full whatever the distance.
+        threshold: the window is due when its accumulated distance reaches this.
+    """
+
+    warmup: int = 4
+    threshold: float = 0.01
+
+    def __post_init__(self) -> None:
+        require_range("warmup", self.warmup, self.warmup >= 0, "0 or more")
+        require_range("threshold", self.threshold, self.threshold >= 0, "0 or more")
+
+    def policy(self, schedule: WindowSchedule) -> Policy:
+        return TeaCache(threshold=self.threshold, warmup=self.warmup)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MagiMotionCacheConfig(MagiReuseConfig):
+    """MotionCache: decides token by token; see `MagiReuseConfig` for the rest.
+
+    The defaults are the published configuration, but for the switches that it leaves out.
 
     Args:
         warmup: last denoise step of a chunk, counted from 0, that is computed in full whatever the distance.
@@ -39,11 +88,6 @@ class MagiMotionCacheConfig(PolicyConfig):
         reuse_ratio: largest share of a chunk that is reused in the token phase, at its beginning and at its end.
         temporal_vote: a position that is due in more than this share of the latent frames is computed in all of them;
             null decides every token by itself.
-        residual: see `Residual`.
-        refresh_clean: compute keys and values of a chunk once more when it has become clean, as without a cache; the
-            published code does not.
-        nearly_clean: keep the guidance of the nearly clean chunk, as without a cache; the published code drops it.
-        reference_quirks: behave as the published code does where that is known to be wrong (see the README).
     """
 
     warmup: int = 4
@@ -56,10 +100,6 @@ class MagiMotionCacheConfig(PolicyConfig):
     weights_once: bool = False
     reuse_ratio: tuple[float, ...] = (1.0, 1.0)
     temporal_vote: float | None = None
-    residual: Residual = Residual.displacement
-    refresh_clean: bool = True
-    nearly_clean: bool = True
-    reference_quirks: bool = False
 
     def __post_init__(self) -> None:
         ratio, vote, chunk_steps = self.reuse_ratio, self.temporal_vote, self.chunk_phase_steps
@@ -81,8 +121,10 @@ class MagiMotionCacheConfig(PolicyConfig):
         return sys.maxsize if self.chunk_phase_steps is None else self.warmup + 1 + self.chunk_phase_steps
 
     def measures_tokens(self, step: int) -> bool:
-        """Whether the distance of a step is wanted for each token, and not for the chunk."""
         return self.distance is Distance.per_token and step >= self.token_phase_begin
+
+    def policy(self, schedule: WindowSchedule) -> Policy:
+        return MagiMotionCache(self, schedule)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

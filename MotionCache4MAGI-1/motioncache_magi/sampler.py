@@ -21,7 +21,7 @@ from motioncache_magi.forward import ChunkInput, run_chunks
 from motioncache_magi.guidance import Guidance
 from motioncache_magi.layout import ALONE, NEARLY_CLEAN, PAST, TEXT, Layout
 from motioncache_magi.pack import Text
-from motioncache_magi.policy import MagiMotionCacheConfig, Residual
+from motioncache_magi.policy import MagiReuseConfig, Residual
 from motioncache_magi.schedule import KeyRange, Step, WindowSchedule, distilled_step_size
 from motioncache_magi.works import Work, branches_of, deciding_branch, works_of
 
@@ -70,7 +70,7 @@ class Sampler:
         captions: Sequence[Text],
         null: Text,
         engine: Engine,
-        reuse: MagiMotionCacheConfig | None = None,
+        reuse: MagiReuseConfig | None = None,
         on_step: Callable[[], object] = lambda: None,
     ) -> None:
         self._model = model
@@ -214,8 +214,8 @@ class Sampler:
         """Chunks that the tokens of a work see; `whole` if all tokens of the chunk are computed."""
         return work.seen
 
-    def _advance(self, task: Task, step: Step, velocities: Velocities) -> None:
-        """Move the latents of a chunk, and let the engine remember how."""
+    def _advance(self, task: Task, step: Step, velocities: Velocities, *, recorded: Task | None = None) -> None:
+        """Move the latents of a chunk, and let the engine remember how; `recorded`: see `Engine.commit`."""
         chunk, frames = task.work.chunk, self._frames(task.work.chunk)
         now = to_patches(self.latents[:, frames])[None]
         if task.work.kv_only is not None:
@@ -226,12 +226,16 @@ class Sampler:
         velocity = self._guide(chunk, self._times[count], task, velocities)[None]
         if self._reuse is not None and self._reuse.residual is Residual.velocity:
             whole = self._engine.commit(
-                task, torch.zeros_like(now), velocity, moved=lambda update: now + update * length
+                task,
+                torch.zeros_like(now),
+                velocity,
+                moved=lambda update: now + update * length,
+                recorded=recorded,
             )
             moved = now + whole * length
         else:
             start = now if task.due is True else now[:, task.indices().to(now.device)]
-            moved = self._engine.commit(task, now, start + velocity * length)
+            moved = self._engine.commit(task, now, start + velocity * length, recorded=recorded)
         grid = self._grid
         self.latents[:, frames] = from_patches(moved[0], grid.chunk_frames, grid.height, grid.width)
 

@@ -20,11 +20,12 @@ from diffusers.models.transformers.transformer_skyreels_v2 import SkyReelsV2Tran
 from diffusers.utils import apply_lora_scale
 
 from motioncache.api import presets_file
-from motioncache.config import POLICIES, MotionCacheConfig, PolicyConfig
+from motioncache.config import POLICIES, DistanceConfig, MotionCacheConfig, PolicyConfig, TeaCacheConfig
 from motioncache.engine import Engine
 from motioncache.policy import Policy
 from motioncache.policy.motioncache import MotionCache
 from motioncache.policy.none import NoCache
+from motioncache.policy.teacache import TeaCache
 from motioncache_skyreels.checks import VideoSize, check_chunks, check_end_frame, check_transformer, check_window
 from motioncache_skyreels.flops import SkyReelsCost
 from motioncache_skyreels.packed import Pack, TextContext, packed_block
@@ -208,7 +209,7 @@ class SkyReelsHook:
         quirks = isinstance(self.config, MotionCacheConfig) and self.config.reference_quirks
         schedule = Schedule(matrices, chunk_frames=block if causal else frames, finished_visits=not quirks)
         distances: DistanceTable = {}
-        if isinstance(self.config, MotionCacheConfig):
+        if isinstance(self.config, DistanceConfig):
             index = fps[0] if fps is not None and self._transformer.config.inject_sample_info else None
             distances = StepDistance(self._transformer, self.config, index).table(schedule.steps())
         return Window(
@@ -238,11 +239,13 @@ def _block_forward(block: SkyReelsV2TransformerBlock, *args: Any, **kwargs: Any)
 
 def _complete(config: PolicyConfig, transformer: SkyReelsV2Transformer3DModel) -> PolicyConfig:
     """Fill in the model's own distance polynomial where the config names none."""
-    if not isinstance(config, MotionCacheConfig) or config.coefficients:
+    if not isinstance(config, DistanceConfig) or config.coefficients:
         return config
     polynomial = model_polynomial(transformer, SkyReelsAdapter.presets())
     return replace(config, coefficients=polynomial.coefficients, fit_range=config.fit_range or polynomial.fit_range)
 
 
 def _policy(config: PolicyConfig) -> Policy:
+    if isinstance(config, TeaCacheConfig):
+        return TeaCache(threshold=config.threshold, warmup=config.warmup)
     return MotionCache(config) if isinstance(config, MotionCacheConfig) else NoCache()

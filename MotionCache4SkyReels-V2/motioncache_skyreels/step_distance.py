@@ -11,7 +11,7 @@ from diffusers import SkyReelsV2Transformer3DModel
 from torch import nn
 from torch.nn.functional import linear, silu
 
-from motioncache.config import Distance, MotionCacheConfig
+from motioncache.config import Distance, DistanceConfig
 from motioncache.distance import polynomial, relative_l1
 from motioncache.errors import MotionCacheError
 
@@ -26,7 +26,7 @@ class StepDistance:
         fps: index of the frame rate in the model's fps embedding, None for models without one.
     """
 
-    def __init__(self, transformer: SkyReelsV2Transformer3DModel, config: MotionCacheConfig, fps: int | None) -> None:
+    def __init__(self, transformer: SkyReelsV2Transformer3DModel, config: DistanceConfig, fps: int | None) -> None:
         self._transformer = transformer
         self._config = config
         self._fps = _fps_term(transformer, fps)

@@ -34,19 +34,55 @@ class NoCacheConfig(PolicyConfig):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MotionCacheConfig(PolicyConfig):
-    """Every knob of MotionCache. The defaults are the published configuration.
+class DistanceConfig(PolicyConfig):
+    """What all policies share that accumulate a step distance.
 
     Args:
-        warmup: last denoise step of a chunk, counted from 0, that is computed in full whatever the distance.
-        chunk_phase_updates: updates of a chunk after the warm-up before motion weights set in.
-        threshold: a token is due when its accumulated distance reaches this.
+        threshold: something is due when its accumulated distance reaches this.
         distance: `global`, one step distance for the chunk, or `token`.
         coefficients: polynomial from relative change of the driving signal to distance, highest power first; empty
             takes the model's own from its table.
         fit_range: relative changes over which the polynomial was fitted, lowest and highest; empty means all.
         clamp_distance: keep the relative change inside the fit range and the distance at 0 or more. The published code
             adds whatever the polynomial gives, which far from its fit is a large negative number.
+    """
+
+    threshold: float = 0.1
+    distance: Distance = Distance.per_chunk
+    coefficients: tuple[float, ...] = ()
+    fit_range: tuple[float, ...] = ()
+    clamp_distance: bool = True
+
+    def __post_init__(self) -> None:
+        require_range("threshold", self.threshold, self.threshold >= 0, "0 or more")
+        limits = self.fit_range
+        ordered = len(limits) == 2 and 0 <= limits[0] < limits[1]
+        require_range("fit_range", list(limits), not limits or ordered, "empty, or two numbers, the lower one first")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TeaCacheConfig(DistanceConfig):
+    """TeaCache: all chunks of a window are computed or reused together; see `DistanceConfig` for the rest.
+
+    Args:
+        warmup: last iteration of a window, counted from 0, that is computed in full whatever the distance.
+    """
+
+    warmup: int = 4
+
+    def __post_init__(self) -> None:
+        DistanceConfig.__post_init__(self)
+        require_range("warmup", self.warmup, self.warmup >= 0, "0 or more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MotionCacheConfig(DistanceConfig):
+    """MotionCache: decides token by token. The defaults are the published configuration; see `DistanceConfig` too.
+
+    Args:
+        warmup: last denoise step of a chunk, counted from 0, that is computed in full whatever the distance.
+        chunk_phase_updates: updates of a chunk after the warm-up before motion weights set in; null stays with whole
+            chunks to the end, which is FlowCache.
         normalisation: `max_rescale`, `mean` or `max`, see `motioncache.motion.motion_weight`.
         floor: lowest motion weight under `max_rescale`.
         temporal_vote: a position is computed in all latent frames of a chunk when it is due in more than this share of
@@ -56,12 +92,7 @@ class MotionCacheConfig(PolicyConfig):
     """
 
     warmup: int = 4
-    chunk_phase_updates: int = 6
-    threshold: float = 0.1
-    distance: Distance = Distance.per_chunk
-    coefficients: tuple[float, ...] = ()
-    fit_range: tuple[float, ...] = ()
-    clamp_distance: bool = True
+    chunk_phase_updates: int | None = 6
     normalisation: Normalisation = Normalisation.max_rescale
     floor: float = 0.6
     temporal_vote: float | None = 0.5
@@ -69,23 +100,21 @@ class MotionCacheConfig(PolicyConfig):
     reference_quirks: bool = False
 
     def __post_init__(self) -> None:
+        DistanceConfig.__post_init__(self)
         require_range("warmup", self.warmup, self.warmup >= 0, "0 or more")
-        require_range("chunk_phase_updates", self.chunk_phase_updates, self.chunk_phase_updates >= 0, "0 or more")
-        require_range("threshold", self.threshold, self.threshold >= 0, "0 or more")
+        updates = self.chunk_phase_updates
+        require_range("chunk_phase_updates", updates, updates is None or updates >= 0, "null, or 0 or more")
         require_range("floor", self.floor, 0 <= self.floor <= 1, "between 0 and 1")
         vote = self.temporal_vote
         require_range("temporal_vote", vote, vote is None or 0 <= vote < 1, "null, or at least 0 and less than 1")
         ratio = self.minimum_update_ratio
         require_range("minimum_update_ratio", ratio, 0 <= ratio <= 1, "between 0 and 1")
-        limits = self.fit_range
-        ordered = len(limits) == 2 and 0 <= limits[0] < limits[1]
-        require_range("fit_range", list(limits), not limits or ordered, "empty, or two numbers, the lower one first")
 
 
 Policies = Mapping[str, type[PolicyConfig]]
 """By the value of the key `policy` in a preset."""
 
-POLICIES: Policies = {"none": NoCacheConfig, "motioncache": MotionCacheConfig}
+POLICIES: Policies = {"none": NoCacheConfig, "teacache": TeaCacheConfig, "motioncache": MotionCacheConfig}
 """Those of a model that has none of its own."""
 
 _Config = TypeVar("_Config")
@@ -219,10 +248,12 @@ def _first_line(error: Exception) -> str:
 __all__ = [
     "POLICIES",
     "Distance",
+    "DistanceConfig",
     "MotionCacheConfig",
     "NoCacheConfig",
     "Policies",
     "PolicyConfig",
+    "TeaCacheConfig",
     "load_config",
     "parse_overrides",
     "parse_policy",

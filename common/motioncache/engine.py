@@ -68,7 +68,7 @@ class Engine:
         self.observer: Callable[[Task, ChunkState], None] | None = None
         self._store: StateStore | None = None
         self._carried: StateStore | None = None
-        self._grid: TokenGrid | None = None
+        self._shape: WindowShape | None = None
 
     def start_video(self) -> None:
         """Forget the last video."""
@@ -78,7 +78,7 @@ class Engine:
     def start_window(self, shape: WindowShape) -> None:
         """Begin a window with a new store, in which only what the policy carries over is known."""
         self._store, self._carried = self._carried or StateStore(), None
-        self._grid = shape.grid
+        self._shape = shape
         self.trace.windows.append(shape)
 
     def end_window(self) -> None:
@@ -90,11 +90,11 @@ class Engine:
             memory = self.policy.carry(state.memory)
             if memory is not None:
                 self._carried.get(branch, chunk).memory = memory
-        self._store = self._grid = None
+        self._store = self._shape = None
 
     def drop(self) -> None:
         """Free all states; the trace stays."""
-        self._store = self._carried = self._grid = None
+        self._store = self._carried = self._shape = None
 
     def plan(self, works: Sequence[Work]) -> list[Task]:
         """Decide for all chunks of a model call at once, with one transfer from the device at most."""
@@ -117,6 +117,7 @@ class Engine:
         computed: torch.Tensor,
         *,
         moved: Callable[[torch.Tensor], torch.Tensor] = lambda hidden: hidden,
+        recorded: Task | None = None,
     ) -> torch.Tensor:
         """Take in what the model computed and return the whole chunk after the blocks.
 
@@ -126,6 +127,7 @@ class Engine:
             embedded: the chunk before the blocks, `[batch, tokens_per_chunk, channels]`.
             computed: the due tokens after the blocks, `[batch, task.computed, channels]`.
             moved: turns the chunk after the blocks into what the policy measures motion on, where that is another.
+            recorded: what the trace says was computed, where that is another than what is taken in.
         """
         work, state = task.work, self._state(task.work)
         hidden = self._scatter(task, state, embedded, computed)
@@ -137,10 +139,15 @@ class Engine:
             state.memory = self.policy.adopt(hidden, task.request.grid) or state.memory
         else:
             state.residual = None  # a finished chunk is never denoised again
-        self.trace.records.append(self._record(task))
+        self.trace.records.append(self._record(recorded or task))
         if self.observer is not None:
             self.observer(task, state)
         return hidden
+
+    def inherit(self, branch: str, chunk: int, source: int) -> None:
+        """Give a chunk what another one of its branch has kept."""
+        own, other = self._states.get(branch, chunk), self._states.get(branch, source)
+        own.residual, own.memory = other.residual, other.memory
 
     def follow(self, task: Task, *, branch: str, computed: int, attended: int) -> None:
         """Record that another branch of guidance computed tokens of a task's chunk along with it."""
@@ -170,13 +177,15 @@ class Engine:
 
     def _request(self, work: Work) -> Request:
         state = self._state(work)
-        assert self._grid is not None
+        assert self._shape is not None
         return Request(
             branch=work.branch,
             chunk=work.chunk,
+            iteration=work.iteration,
+            iterations=self._shape.iterations,
             step=state.step,
             distance=work.distance,
-            grid=self._grid,
+            grid=self._shape.grid,
             memory=state.memory,
         )
 

@@ -26,13 +26,18 @@ BASE = MotionCacheConfig(
 HIDDEN = torch.tensor([1.0, 1.0, 1.0, 2.0]).view(1, 4, 1)
 
 
+def ask(**values: Any) -> Request:
+    """A request of the first window's `cond` branch."""
+    return Request(branch="cond", iteration=0, iterations=9, grid=GRID, **values)
+
+
 def run(
     config: MotionCacheConfig, distances: list[float], *, chunk: int = 0, predecessor: Memory = None
 ) -> list[tuple[Decision, MotionMemory]]:
     """Feed one chunk a distance per step."""
     policy, memory, history = MotionCache(config), None, []
     for step, distance in enumerate(distances):
-        request = Request(branch="cond", chunk=chunk, step=step, distance=distance, grid=GRID, memory=memory)
+        request = ask(chunk=chunk, step=step, distance=distance, memory=memory)
         (proposal,) = policy.propose([request])
         mask = proposal.due if isinstance(proposal.due, torch.Tensor) else None
         (decision,) = policy.settle([request], [proposal], [mask])
@@ -145,7 +150,7 @@ def test_a_distance_per_frame_reaches_the_tokens_of_its_frame() -> None:
     policy = MotionCache(BASE)
     memory = MotionMemory(accumulated=torch.zeros(4))
     distance = torch.tensor([1.0, 0.0])
-    request = Request(branch="cond", chunk=0, step=5, distance=distance, grid=GRID, memory=memory)
+    request = ask(chunk=0, step=5, distance=distance, memory=memory)
     (proposal,) = policy.propose([request])
     assert isinstance(proposal.due, torch.Tensor)
     assert proposal.due.tolist() == [True, True, False, False]

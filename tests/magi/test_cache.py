@@ -12,7 +12,7 @@ from motioncache import MotionCacheConfig, MotionCacheError, NoCacheConfig
 from motioncache.trace import Phase
 from motioncache_magi.flops import MagiCost
 from motioncache_magi.pipeline import MagiPipeline
-from motioncache_magi.policy import MagiMotionCacheConfig, Residual, limit_reuse
+from motioncache_magi.policy import MagiMotionCacheConfig, MagiTeaCacheConfig, Residual, limit_reuse
 from motioncache_magi.schedule import WindowSchedule
 from motioncache_magi.variants import released
 
@@ -67,6 +67,38 @@ def test_reuse_saves_work_and_a_lower_threshold_stays_closer(pipe: MagiPipeline)
     assert partial > 0  # some chunks were computed in part
     assert errors[Residual.velocity, 0.02] < 0.5 * errors[Residual.velocity, 0.1]
     assert errors[Residual.velocity, 0.02] < errors[Residual.displacement, 0.02]
+
+
+def test_teacache_decides_for_the_whole_window(pipe: MagiPipeline) -> None:
+    vanilla = latents(pipe, num_inference_steps=32)
+    errors, shares = [], []
+    for threshold in (0.0, 0.04, 0.16):
+        with motioncache.cached(
+            pipe, MagiTeaCacheConfig(warmup=1, threshold=threshold, residual=Residual.velocity)
+        ) as statistics:
+            errors.append(float((latents(pipe, num_inference_steps=32) - vanilla).abs().max()))
+            records = list(motioncache.last_trace(pipe).denoise_records())
+        shares.append(statistics.summary().computed_share)
+        by_step: dict[int, set[int]] = {}
+        for record in records:
+            if record.step > 0:  # a new chunk has nothing to reuse
+                by_step.setdefault(record.iteration, set()).add(record.computed)
+        assert all(len(computed) == 1 for computed in by_step.values())
+        assert all(record.computed == record.tokens for record in records if record.step == 0)
+    assert errors[0] < 1e-5 < errors[1] < errors[2]
+    assert 1 == shares[0] > shares[1] > shares[2] > 0.1
+
+
+def test_the_published_teacache_is_for_distilled_models(pipe: MagiPipeline) -> None:
+    config = MagiTeaCacheConfig(warmup=1, threshold=0.1, reference_quirks=True)
+    with motioncache.cached(pipe, replace(config, reference_quirks=False)):
+        corrected = latents(pipe)
+    with motioncache.cached(pipe, config):
+        if pipe.config.engine.distill:
+            assert not torch.allclose(latents(pipe), corrected, atol=1e-3)
+        else:
+            with pytest.raises(MotionCacheError, match="distilled models only"):
+                latents(pipe)
 
 
 def test_passes_beside_the_decisions_are_counted(pipe: MagiPipeline) -> None:

@@ -15,7 +15,7 @@ from motioncache.config import Distance
 from motioncache.motion import Normalisation
 from motioncache.trace import Phase
 
-from .conftest import embeddings, generate, make_pipeline
+from .conftest import COEFFICIENTS, embeddings, generate, make_pipeline
 
 Make = Callable[..., MotionCacheConfig]
 
@@ -41,6 +41,40 @@ def test_a_token_phase_really_computes_some_tokens_and_changes_the_result(config
     assert sum(c.partial for c in chunks) > 5
     assert sum(c.reused for c in chunks) > 5
     assert 1e-4 < (vanilla - ours).abs().max() < 5
+
+
+def test_teacache_decides_for_the_whole_window() -> None:
+    base = motioncache.TeaCacheConfig(warmup=1, coefficients=COEFFICIENTS, threshold=0.0)
+    pipeline = make_pipeline()
+    with motioncache.cached(pipeline, motioncache.NoCacheConfig()):
+        exact = generate(pipeline)
+    errors, shares = [], []
+    for threshold in (0.0, 0.2, 0.6):
+        with motioncache.cached(pipeline, replace(base, threshold=threshold)) as statistics:
+            errors.append(float((generate(pipeline) - exact).abs().max()))
+            records = list(motioncache.last_trace(pipeline).denoise_records())
+        shares.append(statistics.summary().computed_share)
+        by_iteration: dict[int, set[int]] = {}
+        for record in records:
+            if record.step > 0:  # a new chunk has nothing to reuse
+                by_iteration.setdefault(record.iteration, set()).add(record.computed)
+        assert all(len(computed) == 1 for computed in by_iteration.values())
+    assert errors[0] < 1e-5 < errors[1]
+    assert 1 == shares[0] > shares[1] > shares[2] > 0.1
+
+
+def test_without_a_token_phase_chunks_are_computed_whole(config: Make) -> None:
+    """FlowCache: what decides is the distance alone, so floor, vote and ratio change nothing."""
+    pipeline = make_pipeline()
+    counts = []
+    for changes in ({}, {"floor": 0.0, "temporal_vote": 0.1, "minimum_update_ratio": 0.9}):
+        with motioncache.cached(pipeline, config(chunk_phase_updates=None, **changes)):
+            generate(pipeline)
+            records = list(motioncache.last_trace(pipeline).denoise_records())
+        assert {record.computed for record in records} == {0, records[0].tokens}
+        assert Phase.token not in {record.phase for record in records}
+        counts.append([record.computed for record in records])
+    assert counts[0] == counts[1]
 
 
 def test_everything_reused_calls_no_block(config: Make) -> None:

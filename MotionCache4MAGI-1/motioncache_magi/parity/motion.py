@@ -1,4 +1,4 @@
-"""Golden runs of MotionCache and FlowCache: corrected behaviour in `_fixed` files, published in `_ref` files."""
+"""Golden runs of cache methods: corrected behaviour in `_fixed` files, published in `_ref` files."""
 
 from dataclasses import replace
 from typing import Any
@@ -16,7 +16,13 @@ from motioncache_magi.config import MagiConfig
 from motioncache_magi.dit import to_patches
 from motioncache_magi.parity.golden import FLOAT, Golden
 from motioncache_magi.parity.videos import golden_sampler, golden_settings, sampled
-from motioncache_magi.policy import MagiMemory, MagiMotionCache, MagiMotionCacheConfig, motion_weight
+from motioncache_magi.policy import (
+    MagiMemory,
+    MagiMotionCache,
+    MagiMotionCacheConfig,
+    MagiTeaCacheConfig,
+    motion_weight,
+)
 from motioncache_magi.schedule import WindowSchedule
 
 VOTE = 4 / 6
@@ -38,6 +44,29 @@ def check_motion_video(golden: Golden) -> FileReport:
     if "token_masks" in tensors:
         masks = [_reused(record) for record in records if record.step >= cache.token_phase_begin]
         report.compare("token_masks", torch.stack(masks), tensors["token_masks"], EXACT)
+    return report
+
+
+def check_teacache_video(golden: Golden) -> FileReport:
+    """Latents, and at which steps the whole window is reused."""
+    report, given = FileReport(golden.name), golden.about["motion_config"]
+    cache = MagiTeaCacheConfig(
+        warmup=max(given["no_reuse_first_n_steps"] - 1, 0),
+        threshold=max(given["rel_l1_thresh"], 0.0),
+        refresh_clean=False,
+        reference_quirks=golden.name.endswith("_ref"),
+    )
+    inputs = golden.sibling(golden.about["inputs_in"])
+    config = MagiConfig.from_dict(golden.about["config"], where=golden.name)
+    schedule = golden_settings(inputs, config).schedule
+    engine = Engine(cache.policy(schedule))
+    sampler = golden_sampler(inputs, config, engine=engine, reuse=cache)
+    report.compare("latents", sampled(sampler, inputs), golden.tensors["latents"], FLOAT)
+    computed = dict.fromkeys(range(schedule.total), 0)
+    for record in engine.trace.denoise_records():
+        computed[record.iteration] += record.computed
+    log = [(step, -1, 0, int(tokens == 0)) for step, tokens in computed.items()]
+    report.compare("reuse_log", torch.tensor(log), golden.tensors["reuse_log"], EXACT)
     return report
 
 
@@ -85,7 +114,16 @@ def _check_decisions(report: FileReport, golden: Golden, inputs: Golden, name: s
         if step > 0:
             weight = inputs.tensors["weights_after_step"][step - 1][grid.chunk_of_frames(chunk)]
             memory = replace(memory, weight=weight.flatten())
-        request = Request(branch="text", chunk=chunk, step=count, distance=distance, grid=grid, memory=memory)
+        request = Request(
+            branch="text",
+            chunk=chunk,
+            iteration=step,
+            iterations=len(about["index"]),
+            step=count,
+            distance=distance,
+            grid=grid,
+            memory=memory,
+        )
         (proposal,) = policy.propose([request])
         mask = proposal.due if isinstance(proposal.due, torch.Tensor) else None
         (decision,) = policy.settle([request], [proposal], [mask])

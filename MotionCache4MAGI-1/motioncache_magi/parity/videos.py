@@ -8,8 +8,8 @@ from motioncache_eval.parity import FileReport
 from motioncache_magi.config import MagiConfig
 from motioncache_magi.parity.golden import FLOAT, Golden
 from motioncache_magi.parity.model import build_dit, embed_words, null_text, settings
-from motioncache_magi.policy import MagiMotionCacheConfig
-from motioncache_magi.published import PublishedSampler
+from motioncache_magi.policy import MagiReuseConfig
+from motioncache_magi.published import sampler_of
 from motioncache_magi.sampler import Sampler, Settings
 
 
@@ -23,14 +23,13 @@ def check_video(golden: Golden) -> FileReport:
 
 
 def golden_sampler(
-    golden: Golden, config: MagiConfig, *, engine: Engine, reuse: MagiMotionCacheConfig | None = None
+    golden: Golden, config: MagiConfig, *, engine: Engine, reuse: MagiReuseConfig | None = None
 ) -> Sampler:
     """A sampler with the noise, the text and the prefix of a golden file."""
     tensors = golden.tensors
     model = build_dit(golden.sibling(golden.about["weights"]), config)
     fixed = golden_settings(golden, config)
-    sampler = PublishedSampler if reuse is not None and reuse.reference_quirks else Sampler
-    return sampler(
+    return sampler_of(reuse)(
         model,
         fixed,
         tensors["noise"][0].clone(),

@@ -95,6 +95,8 @@ def _replay(case: dict, golden: Golden) -> dict[str, list[torch.Tensor]]:
         request = Request(
             branch="cond",
             chunk=0,
+            iteration=case["warmup"] + 1 + i,
+            iterations=case["warmup"] + 1 + case["steps"],
             step=case["warmup"] + 1 + i,
             distance=float(golden.tensors[f"{case['case']}.dist"][i]),
             grid=grid,

@@ -23,6 +23,8 @@ class Request:
     """One chunk of one CFG branch that asks what to compute at this denoise step.
 
     Attributes:
+        iteration: of the window, from 0.
+        iterations: how many the window has.
         step: the chunk's own denoise step, from 0.
         distance: step distance since the chunk's previous step: one number, or float32 on the device, a scalar or per
             latent frame or token; 0 at step 0.
@@ -31,6 +33,8 @@ class Request:
 
     branch: str
     chunk: int
+    iteration: int
+    iterations: int
     step: int
     distance: float | torch.Tensor
     grid: TokenGrid
@@ -43,7 +47,7 @@ class Proposal:
 
     Attributes:
         due: True for all, False for none, or bool `[tokens_per_chunk]`.
-        accumulated: the policy's accumulated distance with this step's added, float32 `[tokens_per_chunk]`.
+        accumulated: the policy's accumulated distance with this step's added, as the policy keeps it.
     """
 
     phase: Phase

@@ -79,7 +79,8 @@ class MotionCache(ChunkPolicy):
             memory = replace(memory, accumulated=_reset(proposal, decision))
             if decision.due is not False and not memory.token_phase:
                 memory = replace(memory, updates=memory.updates + 1)
-        opened = memory.accumulated is not None and memory.updates >= self.config.chunk_phase_updates
+        last = self.config.chunk_phase_updates
+        opened = memory.accumulated is not None and last is not None and memory.updates >= last
         if not opened:
             return memory
         return self._weigh(replace(memory, token_phase=True), request, hidden, predecessor)

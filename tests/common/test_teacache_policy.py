@@ -1,0 +1,65 @@
+"""The decisions of TeaCache on a window of two chunks, by numbers a reader can check."""
+
+import torch
+
+from motioncache.grid import TokenGrid
+from motioncache.policy import Decision, Memory, Request
+from motioncache.policy.teacache import TeaCache
+from motioncache.trace import Phase
+
+GRID = TokenGrid(frames=4, height=1, width=2, chunk_frames=2)
+HIDDEN = torch.zeros(1, 4, 1)
+POLICY = TeaCache(threshold=1.0, warmup=1)
+
+
+def run(steps: list[dict[int, float]]) -> list[dict[int, Decision]]:
+    """Feed the chunks of a window their distances, an iteration at a time."""
+    memories: dict[int, Memory] = {}
+    history = []
+    for iteration, distances in enumerate(steps):
+        requests = [
+            Request(
+                branch="cond",
+                chunk=chunk,
+                iteration=iteration,
+                iterations=len(steps),
+                step=iteration,
+                distance=distance,
+                grid=GRID,
+                memory=memories.get(chunk),
+            )
+            for chunk, distance in distances.items()
+        ]
+        proposals = POLICY.propose(requests)
+        masks = [p.due if isinstance(p.due, torch.Tensor) else None for p in proposals]
+        decisions = POLICY.settle(requests, proposals, masks)
+        for request, proposal, decision in zip(requests, proposals, decisions, strict=True):
+            memories[request.chunk] = POLICY.remember(request, proposal, decision, HIDDEN, None)
+        history.append(dict(zip(distances, decisions, strict=True)))
+    return history
+
+
+def test_the_window_is_computed_when_its_mean_distance_adds_up() -> None:
+    # Warm-up to iteration 1. Then (0.2 + 0.6) / 2 = 0.4, 0.4 + 0.6 = 1.0 reaches the threshold, and 0.9 does not.
+    history = run([{0: 9.0, 1: 9.0}, {0: 9.0, 1: 9.0}, {0: 0.2, 1: 0.6}, {0: 0.0, 1: 1.2}, {0: 0.9, 1: 0.9}, {0: 0.0}])
+    assert [[d.due for d in decisions.values()] for decisions in history] == [
+        [True, True],
+        [True, True],
+        [False, False],
+        [True, True],
+        [False, False],
+        [True],  # the last iteration
+    ]
+    assert [decisions[0].phase for decisions in history[1:3]] == [Phase.warmup, Phase.chunk]
+
+
+def test_a_new_chunk_is_computed_while_the_others_are_reused_and_does_not_count() -> None:
+    history = run([{0: 0.0}, {0: 9.0}, {0: 0.6, 1: 5.0}, {0: 0.3, 1: 0.5}, {0: 0.0, 1: 0.0}])
+    assert [d.due for d in history[2].values()] == [False, True]
+    assert history[2][1].candidates == 4
+    # 0.6 + (0.3 + 0.5) / 2 = 1.0: the window that the new chunk came into goes on adding up.
+    assert [d.due for d in history[3].values()] == [True, True]
+
+
+def test_a_window_without_memory_is_computed() -> None:
+    assert [d.due for d in run([{0: 0.0}, {0: 0.0}, {1: 0.0}, {1: 0.0}])[2].values()] == [True]
