@@ -14,6 +14,7 @@ published code behaves: without refresh of clean chunks and without nearly-clean
 import json
 import statistics
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ import numpy as np
 from models import Bench, portable
 from shared import HERE, contact_sheet, main, sheet_frames, unfinished
 
+from motioncache_eval.intervals import bootstrap_interval
 from motioncache_eval.metrics import fidelity, psnr_of_frames
 from motioncache_eval.prompts import read_prompts
 from motioncache_eval.report import environment, write_json
@@ -75,20 +77,22 @@ def run(bench: Bench, results: Path, share: str) -> None:
 def report(results: Path) -> None:
     """The table, as Markdown, and the contact sheet."""
     runs = [json.loads(path.read_text()) for path in sorted((results / "presets").glob("*.json"))]
-    if not runs:
-        sys.exit("error: there are no results; run benchmarks/presets.py first")
+    if len(runs) < 2:
+        sys.exit("error: a table needs the results of two prompts or more; run benchmarks/presets.py first")
     tiers = [tier for tier in runs[0]["results"] if tier != "vanilla"]
     rows = [table_row(tier, [run["results"] for run in runs]) for tier in ("vanilla", *tiers)]
     config = runs[0]["config"]
     lines = [
         f"{len(runs)} prompts, {config['num_frames']} frames, {config['num_inference_steps']} steps; "
-        "means over prompts, fidelity ± standard deviation, speed-up the median.",
+        "means over prompts, PSNR and SSIM with the 95 % interval of the mean (bootstrap over prompts), speed-up the "
+        "median.",
         "",
         "| | seconds | speed-up | TFLOPs | fewer FLOPs | computed | PSNR dB | SSIM | largest latent difference |",
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
         *rows,
         "",
         kinds_line(runs),
+        *variants_lines(runs),
     ]
     (results / "presets.md").write_text("\n".join(lines) + "\n")
     strips = [np.load(path)["frames"] for path in sorted((results / "presets").glob("*.npz"))]
@@ -108,13 +112,25 @@ def table_row(tier: str, results: list[dict[str, dict[str, float]]]) -> str:
     if tier == "vanilla":
         return f"{seconds}| 1.00x {flops}| 100 % | | | |"
 
-    def spread(name: str) -> float:
-        return statistics.stdev(result[tier][name] for result in results) if len(results) > 1 else 0.0
+    def interval(name: str, digits: int) -> str:
+        values = [result[tier][name] for result in results]
+        low, high = bootstrap_interval(values)
+        return f"{statistics.mean(values):.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
     speedup = statistics.median(result[tier]["speedup"] for result in results)
     worst = max(result[tier]["max_abs_latent_difference"] for result in results)
-    quality = f"| {mean('psnr_db'):.2f} ± {spread('psnr_db'):.2f} | {mean('ssim'):.4f} ± {spread('ssim'):.4f} "
+    quality = f"| {interval('psnr_db', 2)} | {interval('ssim', 4)} "
     return f"{seconds}| {speedup:.2f}x {flops}| {mean('computed_share'):.1%} {quality}| {worst:.1e} |"
+
+
+def variants_lines(runs: list[dict[str, dict]]) -> Iterator[str]:
+    """What a variant of a preset, such as `slow, velocity`, changes on the same prompts."""
+    for variant in runs[0]["results"]:
+        preset, separator, _ = variant.partition(", ")
+        if separator:
+            gains = [run["results"][variant]["psnr_db"] - run["results"][preset]["psnr_db"] for run in runs]
+            low, high = bootstrap_interval(gains)
+            yield f"`{variant}` against `{preset}`: {statistics.mean(gains):+.2f} dB [{low:+.2f}, {high:+.2f}]."
 
 
 def kinds_line(runs: list[dict[str, dict]]) -> str:
