@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 
 import torch
-from torch.nn.functional import conv2d, pad
+from torch.nn.functional import avg_pool2d, conv2d, interpolate, pad
+
+MOVING = 0.03
+"""Change of a patch from frame to frame, of a range of 1, from which on it counts as moving."""
 
 _BEST_MSE = 1e-12
 _WINDOW, _SIGMA = 11, 1.5
@@ -34,6 +37,28 @@ def psnr_of_frames(video: torch.Tensor, reference: torch.Tensor) -> list[float]:
     """PSNR of every frame by itself."""
     error = (video.double() - reference.double()).square().mean(dim=(1, 2, 3)).clamp(min=_BEST_MSE)
     return (-10 * error.log10()).tolist()
+
+
+def moving_pixels(video: torch.Tensor, patch: int = 8) -> torch.Tensor:
+    """Which pixels lie in a patch that changes from the frame before, bool `[frames, height, width]`.
+
+    The first frame takes the second's; a video of one frame does not move.
+    """
+    size = video.shape[-2:]
+    if len(video) == 1:
+        return torch.zeros(1, *size, dtype=torch.bool)
+    change = video.diff(dim=0).abs().mean(dim=1, keepdim=True)
+    moving = avg_pool2d(change, patch, ceil_mode=True, count_include_pad=False) > MOVING
+    moving = interpolate(moving.float(), scale_factor=patch)[:, 0, : size[0], : size[1]] > 0
+    return torch.cat([moving[:1], moving])
+
+
+def psnr_where(video: torch.Tensor, reference: torch.Tensor, where: torch.Tensor) -> float | None:
+    """PSNR over the pixels of bool `[frames, height, width]`; None where there are none."""
+    if not bool(where.any()):
+        return None
+    error = (video.double() - reference.double()).square().mean(dim=1)[where].mean().clamp(min=_BEST_MSE)
+    return float(-10 * error.log10())
 
 
 def ssim(video: torch.Tensor, reference: torch.Tensor) -> float:

@@ -17,9 +17,7 @@ from numpy.typing import NDArray
 
 from motioncache.errors import MotionCacheError
 from motioncache.motion import motion_score
-
-_MOVING = 0.03
-"""Change of a patch from frame to frame, of a range of 1, from which on it counts as moving."""
+from motioncache_eval.metrics import MOVING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +99,7 @@ def moving_tokens(video: NDArray[np.uint8], grid: tuple[int, int, int]) -> NDArr
     change = change.reshape(
         latent_frames - 1, -1, rows, video.shape[1] // rows, columns, video.shape[2] // columns
     ).mean((3, 5))
-    moving = change.max(axis=1).reshape(latent_frames - 1, -1) > _MOVING
+    moving = change.max(axis=1).reshape(latent_frames - 1, -1) > MOVING
     return np.concatenate([moving[:1], moving])
 
 

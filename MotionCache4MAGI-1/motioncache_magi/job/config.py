@@ -74,5 +74,8 @@ def load_magi_job(path: Path, overrides: Sequence[str]) -> MagiJobConfig:
     for key in ("model", "output"):
         if values.get(key):
             values[key] = str(repository / values[key])
-    values |= parse_overrides(overrides, [MagiJobConfig])
+    given = parse_overrides(overrides, [MagiJobConfig])
+    if "model" in given:
+        values["variant"] = None  # the file's belongs to the file's model
+    values |= given
     return structured(MagiJobConfig, values, where=path.name)

@@ -1,0 +1,30 @@
+"""MAGI-1 for `motioncache_eval.bench`."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from transformers.utils import logging
+
+from motioncache_eval.bench.model import BenchModel
+from motioncache_magi.adapter import MagiAdapter
+from motioncache_magi.job.config import load_magi_job
+from motioncache_magi.job.sample import decode, load_pipeline, run_pipeline, warm_up
+
+
+def load(config: Path, overrides: Sequence[str]) -> BenchModel:
+    """See `motioncache_eval.bench.model.Loader`."""
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    pipeline, job = load_pipeline(load_magi_job(config, overrides))
+    pipeline.set_progress_bar_config(disable=True)
+    frames = pipeline.config.runtime.chunk_width * pipeline.config.runtime.temporal_downsample_factor
+    return BenchModel(
+        adapter=MagiAdapter(),
+        job=job,
+        pipeline=pipeline,
+        call=run_pipeline,
+        decode=partial(decode, pipeline, job),
+        warm_up=partial(warm_up, pipeline),
+        chunks=(frames, frames),
+    )

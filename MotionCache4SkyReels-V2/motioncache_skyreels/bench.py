@@ -1,0 +1,30 @@
+"""SkyReels-V2 for `motioncache_eval.bench`."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from motioncache_eval.bench.model import BenchModel
+from motioncache_skyreels.adapter import SkyReelsAdapter
+from motioncache_skyreels.cli import quiet_libraries
+from motioncache_skyreels.job.config import load_job
+from motioncache_skyreels.job.load import check_size, load_pipeline
+from motioncache_skyreels.job.sample import decode, run_pipeline, warm_up
+
+
+def load(config: Path, overrides: Sequence[str]) -> BenchModel:
+    """See `motioncache_eval.bench.model.Loader`."""
+    quiet_libraries()
+    job = load_job(config, overrides)
+    pipeline = load_pipeline(job)
+    check_size(pipeline, job)
+    pipeline.set_progress_bar_config(disable=True)
+    return BenchModel(
+        adapter=SkyReelsAdapter(),
+        job=job,
+        pipeline=pipeline,
+        call=run_pipeline,
+        decode=partial(decode, pipeline),
+        warm_up=partial(warm_up, pipeline),
+        chunks=(4 * job.causal_block_size - 3, 4 * job.causal_block_size),
+    )

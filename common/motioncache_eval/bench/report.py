@@ -1,0 +1,154 @@
+"""Table and plot of a benchmark, from its JSONs alone."""
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from motioncache_eval.bench.config import REFERENCE
+from motioncache_eval.bench.run import read_cell
+from motioncache_eval.intervals import bootstrap_interval
+
+Cell = Mapping[str, Any]
+
+COLUMNS = ("prompts", "TFLOPs", "fewer FLOPs", "computed", "seconds", "speed-up", "PSNR dB", "moving", "still",
+           "last chunk", "SSIM")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """All cells of a method.
+
+    Attributes:
+        cells: those with a result.
+        errors: what the others say, by the name of the prompt's file.
+    """
+
+    name: str
+    cells: tuple[Cell, ...]
+    errors: Mapping[str, str]
+
+    def mean(self, key: str) -> float | None:
+        """Mean over the prompts that have a value."""
+        values = self.values(key)
+        return statistics.mean(values) if values else None
+
+    def values(self, key: str) -> list[float]:
+        return [cell[key] for cell in self.cells if cell.get(key) is not None]
+
+
+def read_rows(output: Path) -> list[Row]:
+    """All methods that have cells, the reference first, the others by what they cost."""
+    rows = [_row(folder) for folder in sorted((output / "cells").glob("*")) if folder.is_dir()]
+    return sorted(rows, key=lambda row: (row.name != REFERENCE, -(row.mean("flops") or 0.0), row.name))
+
+
+def _row(folder: Path) -> Row:
+    cells = {path.stem: read_cell(path) for path in sorted(folder.glob("*.json"))}
+    name = next((cell["method"] for cell in cells.values() if "method" in cell), folder.name)
+    return Row(
+        name=name,
+        cells=tuple(cell for cell in cells.values() if "error" not in cell),
+        errors={stem: cell["error"] for stem, cell in cells.items() if "error" in cell},
+    )
+
+
+def table(rows: Sequence[Row]) -> list[str]:
+    """Markdown lines: cost, time and fidelity of every method, then what went wrong."""
+    vanilla = next((row for row in rows if row.name == REFERENCE), None)
+    counted = [flops for row in rows for flops in row.values("vanilla_flops")]
+    cost = statistics.mean(counted) if counted else None
+    return [
+        f"| | {' | '.join(COLUMNS)} |",
+        f"|---|{'--:|' * len(COLUMNS)}",
+        *(_line(row, vanilla, cost) for row in rows),
+        *_errors(rows),
+    ]
+
+
+def _line(row: Row, vanilla: Row | None, vanilla_flops: float | None) -> str:
+    flops = vanilla_flops if row.name == REFERENCE else row.mean("flops")
+    seconds = row.mean("median_seconds")
+    cells = [
+        row.name,
+        str(len(row.cells)),
+        "n/a" if flops is None else f"{flops / 1e12:.3f}",
+        "n/a" if flops is None or vanilla_flops is None else f"{vanilla_flops / flops:.2f}x",
+        _share(row.mean("computed_share")),
+        "n/a" if seconds is None else f"{seconds:.2f}",
+        _speedup(row, vanilla),
+        *(_fidelity(row, key) for key in ("psnr_db", "psnr_moving_db", "psnr_still_db")),
+        _last_chunk(row),
+        _fidelity(row, "ssim", digits=3),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _share(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.1%}"
+
+
+def _speedup(row: Row, vanilla: Row | None) -> str:
+    """Median over prompts of the ratio to the reference's time for the same prompt."""
+    times = {cell["prompt"]: cell["median_seconds"] for cell in vanilla.cells} if vanilla else {}
+    ratios = [times[cell["prompt"]] / cell["median_seconds"] for cell in row.cells if cell["prompt"] in times]
+    return f"{statistics.median(ratios):.2f}x" if ratios else "n/a"
+
+
+def _fidelity(row: Row, key: str, digits: int = 1) -> str:
+    """Mean and its 95 % interval."""
+    values = row.values(key)
+    if not values:
+        return "n/a"
+    mean = f"{statistics.mean(values):.{digits}f}"
+    if len(values) < 2:
+        return mean
+    low, high = bootstrap_interval(values)
+    return f"{mean} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _last_chunk(row: Row) -> str:
+    values = [cell["psnr_of_chunks_db"][-1] for cell in row.cells]
+    return f"{statistics.mean(values):.1f}" if values else "n/a"
+
+
+def _errors(rows: Sequence[Row]) -> Iterator[str]:
+    for row in rows:
+        for prompt, error in row.errors.items():
+            yield f"\n`{row.name}`, prompt {prompt}: {error.splitlines()[-1] if error else 'no reason given'}"
+
+
+def draw_curve(path: Path, rows: Sequence[Row]) -> None:
+    """PSNR over counted FLOPs; methods whose name starts with the same word are joined."""
+    figure = Figure(figsize=(7, 4.6), layout="constrained")
+    axes = figure.subplots()
+    families: dict[str, list[tuple[float, float, float, float]]] = {}
+    for row in rows:
+        flops, values = row.mean("flops"), row.values("psnr_db")
+        if flops is None or row.name == REFERENCE or len(values) < 2 or statistics.mean(values) >= 120:
+            continue
+        low, high = bootstrap_interval(values)
+        families.setdefault(row.name.split()[0], []).append((flops / 1e12, statistics.mean(values), low, high))
+    for name, points in families.items():
+        flops, means, lows, highs = zip(*sorted(points), strict=True)
+        below = [mean - low for mean, low in zip(means, lows, strict=True)]
+        above = [high - mean for mean, high in zip(means, highs, strict=True)]
+        axes.errorbar(flops, means, yerr=[below, above], marker="o", markersize=4, linewidth=1.2, capsize=2, label=name)
+    axes.set_xlabel("TFLOPs per video, counted")
+    axes.set_ylabel("PSNR against the uncached video, dB")
+    axes.grid(alpha=0.3)
+    if families:
+        axes.legend(fontsize=8)
+    figure.savefig(path, dpi=110)
+
+
+def write_report(output: Path, heading: str) -> list[str]:
+    """`table.md` and `curve.png` beside the cells; returns the table's lines."""
+    rows = read_rows(output)
+    lines = [heading, "", *table(rows)]
+    (output / "table.md").write_text("\n".join(lines) + "\n")
+    draw_curve(output / "curve.png", rows)
+    return lines

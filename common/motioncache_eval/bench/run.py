@@ -1,0 +1,113 @@
+"""Runs a benchmark: prompt by prompt, the reference first, then every method that has no result yet."""
+
+import json
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from motioncache.errors import MotionCacheError
+from motioncache_eval.bench.cell import Reference, job_of, measure
+from motioncache_eval.bench.config import REFERENCE, Benchmark, Method, fingerprint
+from motioncache_eval.bench.model import BenchModel
+from motioncache_eval.report import write_json
+
+
+def run_benchmark(bench: BenchModel, benchmark: Benchmark) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield each result that is made, with its path; what is there already is skipped.
+
+    A method that raises leaves `{"error": ...}` in its cell, which counts as missing at the next run.
+    """
+    methods = benchmark.check_methods(bench.adapter)
+    methods.sort(key=lambda method: method.name != REFERENCE)
+    output = Path(benchmark.config.output)
+    _check_same_settings(bench, benchmark, methods)
+    for index, prompt in enumerate(benchmark.prompts):
+        missing = [method for method in methods if not is_complete(cell_path(output, method, index))]
+        if not missing:
+            continue
+        reference = None if missing[0].name == REFERENCE else _read_reference(output, index)
+        if reference is None:
+            missing = [next(m for m in methods if m.name == REFERENCE), *(m for m in missing if m.name != REFERENCE)]
+        for method in missing:
+            path = cell_path(output, method, index)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                result, own = measure(
+                    bench, method, prompt, index, repeats=benchmark.config.repeats, reference=reference
+                )
+            except Exception as error:
+                if method.name == REFERENCE:
+                    raise
+                result = {"method": method.name, "prompt": prompt, "error": _said(error)}
+            else:
+                if method.name == REFERENCE:
+                    reference = own
+                    _write_reference(output, index, own)
+            write_json(path, result)
+            yield path, result
+
+
+def _check_same_settings(bench: BenchModel, benchmark: Benchmark, methods: list[Method]) -> None:
+    """Refuse to mix results of different settings in one folder."""
+    output = Path(benchmark.config.output)
+    for method in methods:
+        for index, prompt in enumerate(benchmark.prompts):
+            path = cell_path(output, method, index)
+            made = read_cell(path).get("fingerprint")
+            if made not in (None, fingerprint(job_of(bench, method, prompt, index), method.policy)):
+                raise MotionCacheError(
+                    f"{path} was made with other settings; delete {path.parent} to measure {method.name!r} again, or "
+                    "pass output=... for a new folder"
+                )
+
+
+def cell_path(output: Path, method: Method, index: int) -> Path:
+    return output / "cells" / method.folder / f"{index:03d}.json"
+
+
+def read_cell(path: Path) -> dict[str, Any]:
+    """A result, or `{"error": ...}` for one that cannot be read."""
+    try:
+        cell = json.loads(path.read_text())
+        return cell if isinstance(cell, dict) else {"error": f"{path.name} holds no result"}
+    except FileNotFoundError:
+        return {"error": "not measured yet"}
+    except (OSError, ValueError) as error:
+        return {"error": f"{path.name} cannot be read: {error}"}
+
+
+def is_complete(path: Path) -> bool:
+    return "error" not in read_cell(path)
+
+
+def _reference_path(output: Path, index: int) -> Path:
+    return output / "references" / f"{index:03d}.safetensors"
+
+
+def _write_reference(output: Path, index: int, reference: Reference) -> None:
+    path = _reference_path(output, index)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    tensors = {"latents": reference.latents.float(), "frames": reference.frames}
+    save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, temporary)
+    temporary.replace(path)
+
+
+def _read_reference(output: Path, index: int) -> Reference | None:
+    """None where there is none, or one that cannot be read: it is sampled again."""
+    try:
+        tensors: dict[str, torch.Tensor] = load_file(_reference_path(output, index))
+        return Reference(latents=tensors["latents"], frames=tensors["frames"])
+    except Exception:
+        return None
+
+
+def _said(error: Exception) -> str:
+    """What a cell says of a method that raised: the message of our own errors, else the last lines of the traceback."""
+    if isinstance(error, MotionCacheError):
+        return str(error)
+    return "".join(traceback.format_exception(error, limit=-2)).strip()

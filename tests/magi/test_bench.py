@@ -1,0 +1,156 @@
+"""The benchmark on a small MAGI-1: cells, resumption, errors, and the report."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from motioncache_eval.bench.__main__ import main
+from motioncache_magi import bench as magi_bench
+
+JOB = Path(__file__).parents[2] / "MotionCache4MAGI-1" / "addconfig" / "job.yaml"
+
+TEACACHE = {"policy": "teacache", "warmup": 1, "threshold": 0.1, "residual": "velocity"}
+METHODS: dict[str, Any] = {
+    "vanilla": {},
+    "vanilla again": {},
+    "4 steps": {"preset": "exact", "job": {"num_inference_steps": 4}},
+    "exact": {"preset": "exact"},
+    "TeaCache 0.1": {"policy": TEACACHE},
+}
+
+
+@pytest.fixture
+def config(distilled: Path, tmp_path: Path) -> Path:
+    (tmp_path / "prompts.txt").write_text("a red circle\na blue square\n")
+    return write(
+        tmp_path,
+        {
+            "model": "magi-1",
+            "job": str(JOB),
+            "prompts": "prompts.txt",
+            "output": "results",
+            "repeats": 1,
+            "settings": {"model": str(distilled), "variant": None, "num_frames": 48},
+            "methods": METHODS,
+        },
+    )
+
+
+def write(folder: Path, values: dict[str, Any]) -> Path:
+    path = folder / "bench.yaml"
+    path.write_text(yaml.safe_dump(values, sort_keys=False))
+    return path
+
+
+def cells(config: Path) -> dict[str, dict[str, Any]]:
+    folder = config.parent / "results" / "cells"
+    return {f"{path.parent.name}/{path.stem}": json.loads(path.read_text()) for path in folder.glob("*/*.json")}
+
+
+def test_every_method_is_measured_and_reported(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(config)]) == 0
+    found = cells(config)
+    assert set(found) == {
+        f"{method}/00{i}" for i in (0, 1) for method in ("vanilla", "vanilla-again", "4-steps", "exact", "teacache-0.1")
+    }
+    exact, steps, tea = (found[f"{name}/001"] for name in ("exact", "4-steps", "teacache-0.1"))
+    assert exact["psnr_db"] == found["vanilla-again/001"]["psnr_db"] == 120  # the noise floor
+    assert tea["psnr_db"] < 120
+    assert tea["flops"] < exact["flops"] == exact["vanilla_flops"]
+    assert steps["flops"] < 0.6 * exact["flops"]
+    assert len(exact["psnr_of_chunks_db"]) == 2
+    assert exact["prompt"] == "a blue square"
+    assert found["exact/000"]["job"]["seed"] + 1 == exact["job"]["seed"]
+    assert tea["policy"]["is"] == "MagiTeaCacheConfig"
+    assert "/" not in exact["job"]["model"]  # nothing of this machine
+    table = (config.parent / "results" / "table.md").read_text()
+    assert "| TeaCache 0.1 | 2 |" in table
+    assert table in capsys.readouterr().out
+    assert (config.parent / "results" / "curve.png").stat().st_size > 5000
+
+
+def test_what_is_measured_is_not_measured_again(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(config), "count=1"]) == 0
+    results = config.parent / "results"
+    (results / "cells" / "exact" / "000.json").write_text("broken")
+    (results / "references" / "000.safetensors").write_bytes(b"broken")
+    kept = (results / "cells" / "4-steps" / "000.json").read_bytes()
+    capsys.readouterr()
+    assert main([str(config), "count=1"]) == 0
+    told = capsys.readouterr().out
+    assert "vanilla 000" in told  # its video was lost
+    assert "exact 000: 120.0 dB" in told
+    assert "4-steps 000" not in told
+    assert (results / "cells" / "4-steps" / "000.json").read_bytes() == kept
+    assert main([str(config), "--report"]) == 0
+
+
+def test_a_method_that_raises_leaves_its_reason_and_the_rest_goes_on(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = yaml.safe_load(config.read_text())
+    values["methods"]["too few steps"] = {"job": {"num_inference_steps": 3}}
+    write(config.parent, values)
+
+    def sampled(*arguments: Any) -> Any:
+        if arguments[1].num_inference_steps == 4:
+            raise RuntimeError("out of luck")
+        return run(*arguments)
+
+    run = magi_bench.run_pipeline
+    monkeypatch.setattr(magi_bench, "run_pipeline", sampled)
+    assert main([str(config), "count=1"]) == 1
+    found = cells(config)
+    assert "must be a multiple" in found["too-few-steps/000"]["error"]
+    assert "out of luck" in found["4-steps/000"]["error"]
+    assert "psnr_db" in found["teacache-0.1/000"]
+    assert "`4 steps`, prompt 000: RuntimeError: out of luck" in capsys.readouterr().out
+    monkeypatch.setattr(magi_bench, "run_pipeline", run)
+    assert main([str(config), "count=1"]) == 1  # the other one still fails
+    assert "psnr_db" in cells(config)["4-steps/000"]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"model": "sora"}, "there is no model 'sora' to measure; installed: magi-1, skyreels-v2"),
+        ({"prompts": "none.txt"}, "none.txt cannot be read"),
+        ({"job": "none.yaml"}, "there is no config file"),
+        ({"repeats": 0}, "repeats: 0 is not allowed; allowed: 1 or more"),
+        ({"methods": {"slow": {"preset": "slow"}}}, "has to hold 'vanilla'"),
+        ({"methods": {"vanilla": {"preset": "slow"}}}, "takes no settings"),
+        ({"methods": {"vanilla": {}, "x": {"preset": "nope"}}}, "unknown preset 'nope'"),
+        ({"methods": {"vanilla": {}, "x": {"policy": {"policy": "nope"}}}}, "methods.x.policy: 'nope' is not a policy"),
+        ({"methods": {"vanilla": {}, "x": {"job": {"nope": 1}}}}, "methods.x.job: unknown key 'nope'"),
+        ({"methods": {"vanilla": {}, "x": {"nope": 1}}}, "methods.x: unknown key 'nope'"),
+        ({"methods": {"vanilla": {}, "x": {"preset": "slow", "policy": TEACACHE}}}, "either preset or policy"),
+    ],
+)
+def test_bad_input_is_one_clear_line(
+    change: dict[str, Any], says: str, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(config.parent, yaml.safe_load(config.read_text()) | change)
+    assert main([str(config)]) == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert error.count("\n") == 1
+    assert not (config.parent / "results").exists()
+
+
+def test_results_of_other_settings_are_not_mixed_in(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(config), "count=1"]) == 0
+    before = cells(config)
+    values = yaml.safe_load(config.read_text())
+    values["methods"]["TeaCache 0.1"]["policy"]["threshold"] = 0.2
+    write(config.parent, values)
+    assert main([str(config), "count=1"]) == 2
+    assert "was made with other settings; delete" in capsys.readouterr().err
+    assert cells(config) == before
+
+
+def test_a_report_needs_results(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(config), "--report"]) == 2
+    assert "holds no results" in capsys.readouterr().err
