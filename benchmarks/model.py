@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from models import Bench, portable
+from models import Model
 from shared import HERE, contact_sheet, main, sheet_frames, unfinished
 
+from motioncache_eval.bench.config import settings_of
+from motioncache_eval.bench.model import BenchModel
 from motioncache_eval.detector import DetectedShape, Detection, detect
 from motioncache_eval.judge import QUESTIONS, Verdict, count, judge
 from motioncache_eval.prompts import read_prompts
@@ -32,18 +34,18 @@ CLIPS = 32
 PROMPTS = HERE / "model_prompts.txt"
 
 
-def run(bench: Bench, results: Path, share: str) -> None:
+def run(model: Model, bench: BenchModel, results: Path, share: str) -> None:
     """Sample this process's share of the videos that have no result yet."""
     folder = results / "model"
     folder.mkdir(parents=True, exist_ok=True)
     prompts = read_prompts(PROMPTS)
-    videos = [(steps, index) for steps in bench.steps for index in range(len(prompts))]
+    videos = [(steps, index) for steps in model.steps for index in range(len(prompts))]
     paths = [folder / f"{steps}-{index:02d}.json" for steps, index in videos]
     for _, path in unfinished([folder / "autoencoder.json"], share):
-        measured = Validation(
-            bench.reconstruct, seed=2605, device=bench.job.device, frames=bench.clip_frames, clips=CLIPS
-        )(bench.pipeline.vae)
-        write_json(path, {"clips": CLIPS, "frames": bench.clip_frames, **measured})
+        validation = Validation(
+            model.reconstruct, seed=2605, device=bench.job.device, frames=model.clip_frames, clips=CLIPS
+        )
+        write_json(path, {"clips": CLIPS, "frames": model.clip_frames, **validation(bench.pipeline.vae)})
     for video, path in unfinished(paths, share):
         steps, index = videos[video]
         asked = replace(bench.job, prompt=prompts[index], seed=bench.job.seed + index, num_inference_steps=steps)
@@ -51,13 +53,13 @@ def run(bench: Bench, results: Path, share: str) -> None:
         frames = to_uint8(bench.decode(taken.latents))
         result = {
             "prompt": asked.prompt,
-            "config": portable(asked),
+            "config": settings_of(asked, None)["job"],
             **environment(asked.device),
             "seconds": taken.seconds,
             "video": asdict(detect(frames)),
             "chunks": [asdict(detect(chunk)) for chunk in split_chunks(frames, *bench.chunks)],
         }
-        if steps == bench.steps[0]:
+        if steps == model.steps[0]:
             np.savez_compressed(path.with_suffix(".npz"), frames=sheet_frames(frames))
         write_json(path, result)
         print(f"{steps} steps, {index:02d} {asked.prompt}", flush=True)

@@ -7,21 +7,23 @@ one are skipped.
 
 Each prompt is sampled without a cache and under every preset, from the same noise, in the same process. Fidelity is
 measured against the uncached video on decoded frames before any encoder; times are of one run each, and speed-ups are
-ratios within one process. On MAGI-1 the presets are also sampled with the other kind of residual, and `slow` as the
-published code behaves: without refresh of clean chunks and without nearly-clean guidance, and with its known faults.
+ratios within one process.
 """
 
 import json
 import statistics
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from models import Bench, portable
+from models import Model
 from shared import HERE, contact_sheet, main, sheet_frames, unfinished
 
+from motioncache.api import resolve_preset
+from motioncache_eval.bench.config import settings_of
+from motioncache_eval.bench.model import BenchModel
 from motioncache_eval.intervals import bootstrap_interval
 from motioncache_eval.metrics import fidelity, psnr_of_frames
 from motioncache_eval.prompts import read_prompts
@@ -29,16 +31,18 @@ from motioncache_eval.report import environment, write_json
 from motioncache_eval.scenes import parse_caption
 from motioncache_eval.video import to_uint8
 
+PRESETS = ("exact", "slow", "fast")
 KINDS = {"mover": "one mover", "still": "still", "two": "two movers", "pan": "pan"}
 
 
-def measure(prompt: str, index: int, bench: Bench, frames: Path) -> dict[str, object]:
-    """Sample one prompt under all tiers; some frames of the uncached video go to `frames`."""
+def measure(prompt: str, index: int, bench: BenchModel, frames: Path) -> dict[str, object]:
+    """Sample one prompt under all presets; some frames of the uncached video go to `frames`."""
     job = replace(bench.job, prompt=prompt, seed=bench.job.seed + index)
     vanilla = bench.sample(job, None)
     reference = bench.decode(vanilla.latents)
     results: dict[str, dict[str, object]] = {}
-    for tier, policy in bench.tiers.items():
+    for tier in PRESETS:
+        policy: Any = resolve_preset(bench.adapter, tier)
         taken = bench.sample(job, policy)
         assert taken.summary is not None
         video = bench.decode(taken.latents)
@@ -61,10 +65,10 @@ def measure(prompt: str, index: int, bench: Bench, frames: Path) -> dict[str, ob
         "visible_flops": vanilla_flops[1],
     }
     np.savez_compressed(frames, frames=sheet_frames(to_uint8(reference)))
-    return {"prompt": prompt, "config": portable(job), **environment(job.device), "results": results}
+    return {"prompt": prompt, "config": settings_of(job, None)["job"], **environment(job.device), "results": results}
 
 
-def run(bench: Bench, results: Path, share: str) -> None:
+def run(model: Model, bench: BenchModel, results: Path, share: str) -> None:
     """Sample every prompt of this process's share that has no result yet."""
     folder = results / "presets"
     folder.mkdir(parents=True, exist_ok=True)
@@ -79,8 +83,7 @@ def report(results: Path) -> None:
     runs = [json.loads(path.read_text()) for path in sorted((results / "presets").glob("*.json"))]
     if len(runs) < 2:
         sys.exit("error: a table needs the results of two prompts or more; run benchmarks/presets.py first")
-    tiers = [tier for tier in runs[0]["results"] if tier != "vanilla"]
-    rows = [table_row(tier, [run["results"] for run in runs]) for tier in ("vanilla", *tiers)]
+    rows = [table_row(tier, [run["results"] for run in runs]) for tier in ("vanilla", *PRESETS)]
     config = runs[0]["config"]
     lines = [
         f"{len(runs)} prompts, {config['num_frames']} frames, {config['num_inference_steps']} steps; "
@@ -92,7 +95,6 @@ def report(results: Path) -> None:
         *rows,
         "",
         kinds_line(runs),
-        *variants_lines(runs),
     ]
     (results / "presets.md").write_text("\n".join(lines) + "\n")
     strips = [np.load(path)["frames"] for path in sorted((results / "presets").glob("*.npz"))]
@@ -121,16 +123,6 @@ def table_row(tier: str, results: list[dict[str, dict[str, float]]]) -> str:
     worst = max(result[tier]["max_abs_latent_difference"] for result in results)
     quality = f"| {interval('psnr_db', 2)} | {interval('ssim', 4)} "
     return f"{seconds}| {speedup:.2f}x {flops}| {mean('computed_share'):.1%} {quality}| {worst:.1e} |"
-
-
-def variants_lines(runs: list[dict[str, dict]]) -> Iterator[str]:
-    """What a variant of a preset, such as `slow, velocity`, changes on the same prompts."""
-    for variant in runs[0]["results"]:
-        preset, separator, _ = variant.partition(", ")
-        if separator:
-            gains = [run["results"][variant]["psnr_db"] - run["results"][preset]["psnr_db"] for run in runs]
-            low, high = bootstrap_interval(gains)
-            yield f"`{variant}` against `{preset}`: {statistics.mean(gains):+.2f} dB [{low:+.2f}, {high:+.2f}]."
 
 
 def kinds_line(runs: list[dict[str, dict]]) -> str:

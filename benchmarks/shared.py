@@ -6,15 +6,17 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from models import LOADERS, Bench, load
+from models import MODELS, Model
+
+from motioncache_eval.bench.model import BenchModel
 
 HERE = Path(__file__).resolve().parent
 
 
-def main(doc: str | None, run: Callable[[Bench, Path, str], None], report: Callable[[Path], None]) -> None:
+def main(doc: str | None, run: Callable[[Model, BenchModel, Path, str], None], report: Callable[[Path], None]) -> None:
     """Run or report, as the command line says; results lie in a folder of the model."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", choices=LOADERS)
+    parser.add_argument("model", choices=MODELS)
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     parser.add_argument("--share", default="0/1", help="I/N: the I-th of N processes")
     parser.add_argument("--report", action="store_true", help="make the tables and pictures from the results")
@@ -23,7 +25,8 @@ def main(doc: str | None, run: Callable[[Bench, Path, str], None], report: Calla
     if options.report:
         report(results)
     else:
-        run(load(options.model, options.overrides), results, options.share)
+        model = MODELS[options.model]
+        run(model, model.load(options.overrides), results, options.share)
 
 
 def unfinished(paths: Sequence[Path], share: str) -> Iterator[tuple[int, Path]]:

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from motioncache_eval.metrics import fidelity, psnr, psnr_of_frames, ssim
+from motioncache_eval.metrics import fidelity, moving_pixels, psnr, psnr_of_frames, psnr_where, ssim
 
 
 def test_psnr_is_the_log_of_one_mean_squared_error() -> None:
@@ -49,3 +49,25 @@ def test_more_noise_is_less_similar() -> None:
 def test_videos_of_different_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match="cannot be compared"):
         fidelity(torch.zeros(2, 3, 16, 16), torch.zeros(3, 3, 16, 16))
+
+
+def test_a_square_that_moves_is_told_from_what_rests() -> None:
+    video = torch.full((3, 3, 20, 24), 0.2)
+    for frame in range(3):
+        video[frame, :, 8:16, 2 * frame : 2 * frame + 8] = 1.0
+    moving = moving_pixels(video)
+    assert moving.shape == (3, 20, 24)
+    assert moving[1, 8:16, :16].all()
+    assert torch.equal(moving[0], moving[1])
+    assert not moving[:, :8].any()
+    assert not moving[:, 16:].any()  # the last rows are half a patch
+    assert not moving[:, :, 16:].any()
+    worse = video + 0.1 * moving[:, None]
+    assert psnr_where(worse, video, moving) == pytest.approx(20.0, abs=1e-3)
+    assert psnr_where(worse, video, ~moving) == pytest.approx(120.0)
+
+
+def test_where_nothing_moves_there_is_no_figure() -> None:
+    video = torch.zeros(2, 3, 16, 16)
+    assert psnr_where(video, video, moving_pixels(video)) is None
+    assert not moving_pixels(video[:1]).any()

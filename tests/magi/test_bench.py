@@ -35,6 +35,7 @@ def config(distilled: Path, tmp_path: Path) -> Path:
             "repeats": 1,
             "settings": {"model": str(distilled), "variant": None, "num_frames": 48},
             "methods": METHODS,
+            "compare": [["4 steps", "exact"]],
         },
     )
 
@@ -68,6 +69,7 @@ def test_every_method_is_measured_and_reported(config: Path, capsys: pytest.Capt
     assert "/" not in exact["job"]["model"]  # nothing of this machine
     table = (config.parent / "results" / "table.md").read_text()
     assert "| TeaCache 0.1 | 2 |" in table
+    assert "exact against 4 steps: +" in table
     assert table in capsys.readouterr().out
     assert (config.parent / "results" / "curve.png").stat().st_size > 5000
 
@@ -125,6 +127,7 @@ def test_a_method_that_raises_leaves_its_reason_and_the_rest_goes_on(
         ({"methods": {"vanilla": {}, "x": {"preset": "nope"}}}, "unknown preset 'nope'"),
         ({"methods": {"vanilla": {}, "x": {"policy": {"policy": "nope"}}}}, "methods.x.policy: 'nope' is not a policy"),
         ({"methods": {"vanilla": {}, "x": {"job": {"nope": 1}}}}, "methods.x.job: unknown key 'nope'"),
+        ({"compare": [["exact", "nope"]]}, "compare: ['exact', 'nope'] has to be two of the methods: vanilla"),
         ({"methods": {"vanilla": {}, "x": {"nope": 1}}}, "methods.x: unknown key 'nope'"),
         ({"methods": {"vanilla": {}, "x": {"preset": "slow", "policy": TEACACHE}}}, "either preset or policy"),
     ],
@@ -132,7 +135,7 @@ def test_a_method_that_raises_leaves_its_reason_and_the_rest_goes_on(
 def test_bad_input_is_one_clear_line(
     change: dict[str, Any], says: str, config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write(config.parent, yaml.safe_load(config.read_text()) | change)
+    write(config.parent, yaml.safe_load(config.read_text()) | {"compare": []} | change)
     assert main([str(config)]) == 2
     error = capsys.readouterr().err
     assert says in error

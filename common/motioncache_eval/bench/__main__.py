@@ -45,7 +45,8 @@ def run(benchmark: Benchmark, *, report_only: bool) -> int:
     if not read_rows(output):
         raise MotionCacheError(f"{output} holds no results: run without --report first")
     prompts = len(benchmark.prompts)
-    lines = write_report(output, f"{config.model}, {prompts} prompts, times are medians of {config.repeats}.")
+    heading = f"{config.model}, {prompts} prompts, times are medians of {config.repeats}."
+    lines = write_report(output, heading, config.compare)
     print("\n".join(lines))
     return 1 if any(row.errors for row in read_rows(output)) else 0
 

@@ -50,6 +50,7 @@ class BenchConfig:
         count: how many of the prompts; null takes all.
         repeats: how often each method is timed; the times are medians.
         output: gets the results; a relative path starts at the benchmark's own file.
+        compare: pairs of methods whose difference is reported, prompt by prompt.
     """
 
     model: str = ""
@@ -59,6 +60,7 @@ class BenchConfig:
     count: int | None = None
     repeats: int = 3
     output: str = ""
+    compare: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("model", "job", "prompts", "output"):
@@ -132,6 +134,9 @@ def load_benchmark(path: Path, overrides: Sequence[str] = ()) -> Benchmark:
     reference = methods[REFERENCE]
     if reference.preset or reference.policy or reference.job:
         raise ConfigError(f"{path.name}: methods.{REFERENCE} is the pipeline as it comes and takes no settings")
+    for pair in config.compare:
+        if len(pair) != 2 or not set(pair) <= set(methods):
+            raise ConfigError(f"{path.name}: compare: {list(pair)} has to be two of the methods: {', '.join(methods)}")
     return Benchmark(config=config, methods=methods, prompts=tuple(prompts[: config.count]))
 
 

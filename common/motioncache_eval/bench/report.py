@@ -121,6 +121,21 @@ def _errors(rows: Sequence[Row]) -> Iterator[str]:
             yield f"\n`{row.name}`, prompt {prompt}: {error.splitlines()[-1] if error else 'no reason given'}"
 
 
+def comparisons(rows: Sequence[Row], pairs: Sequence[Sequence[str]]) -> Iterator[str]:
+    """By how much the second method of each pair is ahead of the first, over the prompts that both have."""
+    by_name = {row.name: {cell["prompt"]: cell for cell in row.cells} for row in rows}
+    for first, second in pairs:
+        a, b = by_name.get(first, {}), by_name.get(second, {})
+        gains = [b[prompt]["psnr_db"] - a[prompt]["psnr_db"] for prompt in a if prompt in b]
+        if len(gains) < 2:
+            yield f"{second} against {first}: not enough prompts."
+            continue
+        low, high = bootstrap_interval(gains)
+        shares = (statistics.mean(cells[prompt]["computed_share"] for prompt in a if prompt in b) for cells in (b, a))
+        gain = f"{statistics.mean(gains):+.2f} dB [{low:+.2f}, {high:+.2f}]"
+        yield f"{second} against {first}: {gain}; computed {' and '.join(f'{share:.1%}' for share in shares)}."
+
+
 def draw_curve(path: Path, rows: Sequence[Row]) -> None:
     """PSNR over counted FLOPs; methods whose name starts with the same word are joined."""
     figure = Figure(figsize=(7, 4.6), layout="constrained")
@@ -145,10 +160,14 @@ def draw_curve(path: Path, rows: Sequence[Row]) -> None:
     figure.savefig(path, dpi=110)
 
 
-def write_report(output: Path, heading: str) -> list[str]:
-    """`table.md` and `curve.png` beside the cells; returns the table's lines."""
+def write_report(output: Path, heading: str, pairs: Sequence[Sequence[str]] = ()) -> list[str]:
+    """`table.md` and `curve.png` beside the cells; returns the table's lines.
+
+    Args:
+        pairs: methods to compare prompt by prompt.
+    """
     rows = read_rows(output)
-    lines = [heading, "", *table(rows)]
+    lines = [heading, "", *table(rows), "", *comparisons(rows, pairs)]
     (output / "table.md").write_text("\n".join(lines) + "\n")
     draw_curve(output / "curve.png", rows)
     return lines
