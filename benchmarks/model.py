@@ -57,17 +57,12 @@ def run(model: Model, bench: BenchModel, results: Path, share: str) -> None:
             **environment(asked.device),
             "seconds": taken.seconds,
             "video": asdict(detect(frames)),
-            "chunks": [asdict(detect(chunk)) for chunk in split_chunks(frames, *bench.chunks)],
+            "chunks": [asdict(detect(frames[span])) for span in bench.spans(len(frames))],
         }
         if steps == model.steps[0]:
             np.savez_compressed(path.with_suffix(".npz"), frames=sheet_frames(frames))
         write_json(path, result)
         print(f"{steps} steps, {index:02d} {asked.prompt}", flush=True)
-
-
-def split_chunks(frames: np.ndarray, first: int, other: int) -> list[np.ndarray]:
-    """The frames of each chunk, `first` of the first one and `other` of all others."""
-    return [frames[:first], *(frames[i : i + other] for i in range(first, len(frames), other))]
 
 
 def verdicts(results: Sequence[dict[str, Any]], chunk: int | None = None) -> list[Verdict]:

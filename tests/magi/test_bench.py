@@ -69,6 +69,8 @@ def test_every_method_is_measured_and_reported(config: Path, capsys: pytest.Capt
     assert "/" not in exact["job"]["model"]  # nothing of this machine
     table = (config.parent / "results" / "table.md").read_text()
     assert "| TeaCache 0.1 | 2 |" in table
+    ratio = exact["flops"] / steps["flops"]
+    assert f"| 4 steps | 2 | {steps['flops'] / 1e12:.3f} | {ratio:.2f}x |" in table
     assert "exact against 4 steps: +" in table
     assert table in capsys.readouterr().out
     assert (config.parent / "results" / "curve.png").stat().st_size > 5000

@@ -1,7 +1,6 @@
 """One cell of the benchmark: one prompt under one method."""
 
 import statistics
-from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -58,7 +57,7 @@ def measure(
         "seconds": [sample.seconds for sample in taken],
         "median_seconds": statistics.median(sample.seconds for sample in taken),
         **_counted(taken[0]),
-        **_compared(own, compared, bench.chunks),
+        **_compared(own, compared, bench),
     }
     return result, own
 
@@ -74,7 +73,7 @@ def _counted(sample: Sample) -> dict[str, Any]:
     }
 
 
-def _compared(own: Reference, reference: Reference, chunks: tuple[int, int]) -> dict[str, Any]:
+def _compared(own: Reference, reference: Reference, bench: BenchModel) -> dict[str, Any]:
     """Fidelity of the whole video, chunk by chunk, and apart for what moves in the reference and what does not."""
     quality = fidelity(own.frames, reference.frames)
     moving = moving_pixels(reference.frames)
@@ -82,17 +81,9 @@ def _compared(own: Reference, reference: Reference, chunks: tuple[int, int]) -> 
         "psnr_db": quality.psnr_db,
         "psnr_of_frames_db": statistics.mean(psnr_of_frames(own.frames, reference.frames)),
         "ssim": quality.ssim,
-        "psnr_of_chunks_db": [psnr(own.frames[a:b], reference.frames[a:b]) for a, b in _spans(own.frames, chunks)],
+        "psnr_of_chunks_db": [psnr(own.frames[s], reference.frames[s]) for s in bench.spans(len(own.frames))],
         "psnr_moving_db": psnr_where(own.frames, reference.frames, moving),
         "psnr_still_db": psnr_where(own.frames, reference.frames, ~moving),
         "moving_share": float(moving.float().mean()),
         "latent_mse": float((own.latents.float() - reference.latents.float()).square().mean()),
     }
-
-
-def _spans(frames: torch.Tensor, chunks: tuple[int, int]) -> Iterator[tuple[int, int]]:
-    """Frames of each chunk."""
-    start, end = 0, min(chunks[0], len(frames))
-    while start < len(frames):
-        yield start, end
-        start, end = end, min(end + chunks[1], len(frames))

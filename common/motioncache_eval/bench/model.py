@@ -43,6 +43,12 @@ class BenchModel:
         """One video of a job under a policy; None is the pipeline as it comes."""
         return take_sample(self.pipeline, partial(self.call, self.pipeline, job), policy, device=job.device)
 
+    def spans(self, frames: int) -> list[slice]:
+        """The frames of each chunk, of a video of so many."""
+        first, other = self.chunks
+        starts = [0, *range(first, frames, other)]
+        return [slice(a, b) for a, b in zip(starts, [*starts[1:], frames], strict=True)]
+
 
 class Loader(Protocol):
     """Loads a model as its main job does.

@@ -59,14 +59,21 @@ def _row(folder: Path) -> Row:
 def table(rows: Sequence[Row]) -> list[str]:
     """Markdown lines: cost, time and fidelity of every method, then what went wrong."""
     vanilla = next((row for row in rows if row.name == REFERENCE), None)
-    counted = [flops for row in rows for flops in row.values("vanilla_flops")]
-    cost = statistics.mean(counted) if counted else None
+    cost = _reference_flops(rows, vanilla)
     return [
         f"| | {' | '.join(COLUMNS)} |",
         f"|---|{'--:|' * len(COLUMNS)}",
         *(_line(row, vanilla, cost) for row in rows),
         *_errors(rows),
     ]
+
+
+def _reference_flops(rows: Sequence[Row], vanilla: Row | None) -> float | None:
+    """What the reference costs, as counted by methods that change nothing of its job."""
+    jobs = [cell["job"] for cell in vanilla.cells] if vanilla else []
+    counted = [cell["vanilla_flops"] for row in rows for cell in row.cells if cell["job"] in jobs]
+    known = [flops for flops in counted if flops is not None]
+    return statistics.mean(known) if known else None
 
 
 def _line(row: Row, vanilla: Row | None, vanilla_flops: float | None) -> str:
