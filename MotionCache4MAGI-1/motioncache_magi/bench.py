@@ -26,5 +26,6 @@ def load(config: Path, overrides: Sequence[str]) -> BenchModel:
         call=run_pipeline,
         decode=partial(decode, pipeline, job),
         warm_up=partial(warm_up, pipeline),
+        branch=pipeline.branch,
         chunks=(frames, frames),
     )

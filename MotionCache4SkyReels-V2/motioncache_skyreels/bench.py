@@ -10,6 +10,7 @@ from motioncache_skyreels.cli import quiet_libraries
 from motioncache_skyreels.job.config import load_job
 from motioncache_skyreels.job.load import check_size, load_pipeline
 from motioncache_skyreels.job.sample import decode, run_pipeline, warm_up
+from motioncache_skyreels.window import BRANCHES
 
 
 def load(config: Path, overrides: Sequence[str]) -> BenchModel:
@@ -26,5 +27,6 @@ def load(config: Path, overrides: Sequence[str]) -> BenchModel:
         call=run_pipeline,
         decode=partial(decode, pipeline),
         warm_up=partial(warm_up, pipeline),
+        branch=BRANCHES[0],
         chunks=(4 * job.causal_block_size - 3, 4 * job.causal_block_size),
     )

@@ -18,11 +18,15 @@ from motioncache.errors import MotionCacheError
 from motioncache_eval.figures import draw_decisions
 from motioncache_eval.metrics import fidelity
 from motioncache_eval.motion_map import MotionRecorder
+from motioncache_eval.page.build import Page, write_page
+from motioncache_eval.page.view import make_overlay, make_view
 from motioncache_eval.report import environment, write_json
 from motioncache_eval.sampling import Sample, take_sample
 from motioncache_eval.video import enlarge, side_by_side, to_uint8, write_mp4
 
 WATCHABLE_WIDTH = 320
+
+FIGURES = ("seconds", "speed-up", "TFLOPs", "computed", "PSNR dB", "SSIM")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +35,7 @@ class MainJob:
 
     Attributes:
         settings: the job's configuration, a dataclass with at least `preset`, `prompt`, `output`, `fps`, `device`,
-            `num_frames`, `height` and `width`.
+            `num_frames`, `num_inference_steps`, `height` and `width`.
         policy: what the preset stands for.
         call: samples the prompt and returns latents, cached or not as the pipeline stands.
         warm_up: a short call, so that no tier pays for first-time allocations.
@@ -74,6 +78,7 @@ def produce(folder: Path, job: MainJob) -> dict[str, dict[str, float]]:
     job.warm_up()
     recorder = MotionRecorder(job.branch)
     samples = sample_tiers(job, recorder)
+    weights = recorder.weights()  # of the last tier
     videos = {tier: job.decode(taken.latents) for tier, taken in samples.items()}
     results = measure(samples, videos)
     write_videos(folder, videos, job.settings.fps)
@@ -94,7 +99,41 @@ def produce(folder: Path, job: MainJob) -> dict[str, dict[str, float]]:
         "seconds_of_whole_run": time.perf_counter() - started,
     }
     write_json(folder / "run.json", report)
+    write_job_page(folder / "report.html", job, results, views(samples, videos, weights, job.settings.fps))
     return results
+
+
+def views(
+    samples: dict[str, Sample], videos: dict[str, torch.Tensor], weights: dict[int, torch.Tensor], fps: int
+) -> dict[str, dict[str, Any]]:
+    """What the page shows of every tier; motion weights belong to the last one."""
+    made: dict[str, dict[str, Any]] = {}
+    for tier, taken in samples.items():
+        own = weights if tier == list(samples)[-1] else {}
+        overlay = None if taken.trace is None else make_overlay(taken.trace, own)
+        made[tier] = make_view(to_uint8(videos[tier]), fps=fps, trace=taken.trace, overlay=overlay)
+    return made
+
+
+def write_job_page(
+    path: Path, job: MainJob, results: dict[str, dict[str, float]], views: dict[str, dict[str, Any]]
+) -> None:
+    """The page of one prompt."""
+    settings = job.settings
+    rows = [[tier, *figures_of(result)] for tier, result in results.items()]
+    captions = {tier: f"{result['speedup']:.2f}x, {result['psnr_db']:.1f} dB" for tier, result in results.items()}
+    write_page(
+        path,
+        Page(
+            heading="MotionCache, one prompt",
+            lead=f"{settings.num_frames} frames of {settings.width}x{settings.height}, {settings.num_inference_steps} "
+            "denoise steps. PSNR and SSIM against vanilla on decoded frames; 120 dB stands for identical.",
+            header=["", *FIGURES],
+            rows=rows,
+            points=[],
+            videos={settings.prompt: {tier: {**view, "caption": captions[tier]} for tier, view in views.items()}},
+        ),
+    )
 
 
 def sample_tiers(job: MainJob, recorder: MotionRecorder) -> dict[str, Sample]:
@@ -167,12 +206,21 @@ def create_folder(output: Path, preset: str) -> Path:
     raise MotionCacheError(f"{output} holds a hundred runs of this second; wait a moment")
 
 
+def figures_of(result: dict[str, float]) -> list[str]:
+    """One tier's `FIGURES`."""
+    return [
+        f"{result['seconds']:.2f}",
+        f"{result['speedup']:.2f}x",
+        f"{result['flops'] / 1e12:.3f}",
+        f"{result['computed_share']:.1%}",
+        f"{result['psnr_db']:.2f}",
+        f"{result['ssim']:.4f}",
+    ]
+
+
 def print_table(results: dict[str, dict[str, float]]) -> None:
     """Seconds, speed-up, FLOPs and fidelity of every tier."""
-    print(f"\n{'':12s}{'seconds':>9s}{'speed-up':>10s}{'TFLOPs':>10s}{'computed':>10s}{'PSNR dB':>9s}{'SSIM':>8s}")
-    for tier, r in results.items():
-        print(
-            f"{tier:12s}{r['seconds']:9.2f}{r['speedup']:9.2f}x{r['flops'] / 1e12:10.3f}{r['computed_share']:10.1%}"
-            f"{r['psnr_db']:9.2f}{r['ssim']:8.4f}"
-        )
+    print("\n" + " " * 12 + "".join(f"{name:>10s}" for name in FIGURES))
+    for tier, result in results.items():
+        print(f"{tier:12s}" + "".join(f"{figure:>10s}" for figure in figures_of(result)))
     print("PSNR and SSIM against vanilla, on decoded frames; 120 dB stands for identical\n")

@@ -55,6 +55,11 @@ class MotionRecorder:
             )
             self._decisions.append(decision)
 
+    def weights(self) -> dict[int, torch.Tensor]:
+        """The last weights of each chunk of the last window, float32 `[tokens_per_chunk]`."""
+        window = len(self._hook.engine.trace.windows) - 1
+        return {decision.chunk: decision.weight for decision in self._decisions if decision.window == window}
+
     def motion_map(self, trace: Trace, video: NDArray[np.uint8]) -> MotionMap | None:
         """The decision to show over its frame: one that computed some tokens if there is one, from the last window."""
         window = len(trace.windows) - 1

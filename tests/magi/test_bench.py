@@ -1,6 +1,7 @@
 """The benchmark on a small MAGI-1: cells, resumption, errors, and the report."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,13 @@ def cells(config: Path) -> dict[str, dict[str, Any]]:
     return {f"{path.parent.name}/{path.stem}": json.loads(path.read_text()) for path in folder.glob("*/*.json")}
 
 
+def page_data(config: Path) -> dict[str, Any]:
+    text = (config.parent / "results" / "report.html").read_text()
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, flags=re.DOTALL)
+    assert found is not None
+    return json.loads(found.group(1))
+
+
 def test_every_method_is_measured_and_reported(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(config)]) == 0
     found = cells(config)
@@ -74,6 +82,23 @@ def test_every_method_is_measured_and_reported(config: Path, capsys: pytest.Capt
     assert "exact against 4 steps: +" in table
     assert table in capsys.readouterr().out
     assert (config.parent / "results" / "curve.png").stat().st_size > 5000
+    videos = page_data(config)["videos"]
+    assert list(videos) == ["a red circle", "a blue square"]
+    assert set(videos["a red circle"]) == set(METHODS)
+    assert videos["a red circle"]["TeaCache 0.1"]["frames"] == 48
+    assert len(videos["a red circle"]["TeaCache 0.1"]["decisions"]) == 2
+
+
+def test_a_video_that_is_missing_or_broken_says_so(config: Path) -> None:
+    assert main([str(config), "count=1"]) == 0
+    views = config.parent / "results" / "views"
+    (views / "exact" / "000.json").unlink()
+    (views / "4-steps" / "000.json").write_text("broken")
+    assert main([str(config), "count=1", "--report"]) == 0
+    videos = page_data(config)["videos"]["a red circle"]
+    assert videos["exact"]["error"] == "the video is missing: not measured yet"
+    assert "000.json cannot be read" in videos["4 steps"]["error"]
+    assert videos["vanilla"]["frames"] == 48
 
 
 def test_what_is_measured_is_not_measured_again(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,7 +29,7 @@ def test_the_main_job_writes_everything_it_promises(
     model = request.getfixturevalue(kind)
     assert main([CONFIG, f"model={model}", f"preset={preset}", f"output={tmp_path / 'out'}", "num_frames=40"]) == 0
     (folder,) = (tmp_path / "out").iterdir()
-    names = {"vanilla.mp4", "motioncache.mp4", "side_by_side.mp4", "decisions.png", "run.json"}
+    names = {"vanilla.mp4", "motioncache.mp4", "side_by_side.mp4", "decisions.png", "report.html", "run.json"}
     assert {path.name for path in folder.iterdir()} == names
     assert read_video(folder / "vanilla.mp4").shape == (40, 32, 48, 3)
     results = json.loads((folder / "run.json").read_text())["results"]

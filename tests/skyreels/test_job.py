@@ -27,7 +27,7 @@ def test_the_main_job_writes_everything_it_promises(
 ) -> None:
     assert run(f"model={model_folder}", f"preset={preset_file}", f"output={tmp_path}", "seed=3") == 0
     (folder,) = tmp_path.iterdir()
-    names = {"vanilla.mp4", "motioncache.mp4", "side_by_side.mp4", "decisions.png", "run.json"}
+    names = {"vanilla.mp4", "motioncache.mp4", "side_by_side.mp4", "decisions.png", "report.html", "run.json"}
     assert {path.name for path in folder.iterdir()} == names
     assert read_video(folder / "vanilla.mp4").shape == (37, 16, 32, 3)
     assert read_video(folder / "side_by_side.mp4").shape == (37, 160, 2 * 320 + 4, 3)

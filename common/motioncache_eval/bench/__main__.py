@@ -1,8 +1,8 @@
 """Measures every method on one model: `python -m motioncache_eval.bench CONFIG.yaml [key=value ...]`.
 
 CONFIG names the model, the prompts and the methods. Each result is one JSON in `output/cells/METHOD/`; what is there is
-not measured again, so an interrupted benchmark goes on where it stopped. `table.md` and `curve.png` are made from the
-JSONs. The exit status is 1 if a method raised; its cell says why, and the rest goes on.
+not measured again, so an interrupted benchmark goes on where it stopped. `table.md`, `curve.png` and the page
+`report.html` are made from the JSONs. The exit status is 1 if a method raised; its cell says why, and the rest goes on.
 """
 
 import argparse
@@ -44,10 +44,7 @@ def run(benchmark: Benchmark, *, report_only: bool) -> int:
             print(f"{path.parent.name} {path.stem}: {said}", flush=True)
     if not read_rows(output):
         raise MotionCacheError(f"{output} holds no results: run without --report first")
-    prompts = len(benchmark.prompts)
-    heading = f"{config.model}, {prompts} prompts, times are medians of {config.repeats}."
-    lines = write_report(output, heading, config.compare)
-    print("\n".join(lines))
+    print("\n".join(write_report(output, benchmark)))
     return 1 if any(row.errors for row in read_rows(output)) else 0
 
 

@@ -10,8 +10,11 @@ from motioncache.errors import ConfigError
 from motioncache_eval.bench.config import Method, fingerprint, settings_of
 from motioncache_eval.bench.model import BenchModel
 from motioncache_eval.metrics import fidelity, moving_pixels, psnr, psnr_of_frames, psnr_where
+from motioncache_eval.motion_map import MotionRecorder
+from motioncache_eval.page.view import make_overlay, make_view
 from motioncache_eval.report import environment
 from motioncache_eval.sampling import Sample
+from motioncache_eval.video import to_uint8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,12 +43,22 @@ def job_of(bench: BenchModel, method: Method, prompt: str, index: int) -> Any:
     return replace(bench.job, prompt=prompt, seed=bench.job.seed + index, **method.job)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """Figures of a cell, its video, and what the page shows of it."""
+
+    result: dict[str, Any]
+    video: Reference
+    view: dict[str, Any]
+
+
 def measure(
     bench: BenchModel, method: Method, prompt: str, index: int, *, repeats: int, reference: Reference | None
-) -> tuple[dict[str, Any], Reference]:
+) -> Measured:
     """Sample and compare; without a reference the video is one itself."""
     job = job_of(bench, method, prompt, index)
-    taken = [bench.sample(job, method.policy) for _ in range(repeats)]
+    recorder = MotionRecorder(bench.branch)
+    taken = [bench.sample(job, method.policy, prepare=recorder.attach) for _ in range(repeats)]
     own = Reference(latents=taken[0].latents, frames=bench.decode(taken[0].latents))
     compared = reference or own
     result = {
@@ -59,7 +72,10 @@ def measure(
         **_counted(taken[0]),
         **_compared(own, compared, bench),
     }
-    return result, own
+    trace = taken[-1].trace
+    overlay = None if trace is None else make_overlay(trace, recorder.weights())
+    view = make_view(to_uint8(own.frames), fps=job.fps, trace=trace, overlay=overlay)
+    return Measured(result=result, video=own, view=view)
 
 
 def _counted(sample: Sample) -> dict[str, Any]:

@@ -50,6 +50,7 @@ class BenchConfig:
         count: how many of the prompts; null takes all.
         repeats: how often each method is timed; the times are medians.
         output: gets the results; a relative path starts at the benchmark's own file.
+        shown: how many of the prompts the page shows with their videos.
         compare: pairs of methods whose difference is reported, prompt by prompt.
     """
 
@@ -60,6 +61,7 @@ class BenchConfig:
     count: int | None = None
     repeats: int = 3
     output: str = ""
+    shown: int = 4
     compare: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
@@ -67,6 +69,7 @@ class BenchConfig:
             require(name, getattr(self, name), bool(getattr(self, name)), "a name or a path")
         require("count", self.count, self.count is None or self.count >= 1, "null, or 1 or more")
         require("repeats", self.repeats, self.repeats >= 1, "1 or more")
+        require("shown", self.shown, self.shown >= 0, "0 or more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

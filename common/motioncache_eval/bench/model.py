@@ -28,6 +28,7 @@ class BenchModel:
         call: samples with the pipeline what a job says, and returns latents.
         decode: latents to float frames `[frames, 3, height, width]` in [0, 1] on the host.
         warm_up: a short call of a job, so that no method pays for first-time allocations.
+        branch: of guidance, whose decisions are shown.
         chunks: frames of the first chunk and of every other one.
     """
 
@@ -37,11 +38,13 @@ class BenchModel:
     call: Callable[[Any, Any], torch.Tensor]
     decode: Callable[[torch.Tensor], torch.Tensor]
     warm_up: Callable[[Any], object]
+    branch: str
     chunks: tuple[int, int]
 
-    def sample(self, job: Any, policy: PolicyConfig | None) -> Sample:
-        """One video of a job under a policy; None is the pipeline as it comes."""
-        return take_sample(self.pipeline, partial(self.call, self.pipeline, job), policy, device=job.device)
+    def sample(self, job: Any, policy: PolicyConfig | None, *, prepare: Callable[[Any], None] | None = None) -> Sample:
+        """One video of a job under a policy; None is the pipeline as it comes. `prepare`: see `take_sample`."""
+        call = partial(self.call, self.pipeline, job)
+        return take_sample(self.pipeline, call, policy, device=job.device, prepare=prepare)
 
     def spans(self, frames: int) -> list[slice]:
         """The frames of each chunk, of a video of so many."""

@@ -1,5 +1,6 @@
-"""Table and plot of a benchmark, from its JSONs alone."""
+"""Table, plot and page of a benchmark, from its JSONs alone."""
 
+import re
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,11 +9,15 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from motioncache_eval.bench.config import REFERENCE
-from motioncache_eval.bench.run import read_cell
+from motioncache_eval.bench.config import REFERENCE, Benchmark
+from motioncache_eval.bench.run import read_cell, view_path
 from motioncache_eval.intervals import bootstrap_interval
+from motioncache_eval.page.build import Page, write_page
 
 Cell = Mapping[str, Any]
+
+IDENTICAL = 120.0
+"""PSNR (dB) of identical videos."""
 
 COLUMNS = ("prompts", "TFLOPs", "fewer FLOPs", "computed", "seconds", "speed-up", "PSNR dB", "moving", "still",
            "last chunk", "SSIM")  # fmt: skip
@@ -23,11 +28,13 @@ class Row:
     """All cells of a method.
 
     Attributes:
+        folder: name of the folder of its cells.
         cells: those with a result.
         errors: what the others say, by the name of the prompt's file.
     """
 
     name: str
+    folder: str
     cells: tuple[Cell, ...]
     errors: Mapping[str, str]
 
@@ -51,19 +58,25 @@ def _row(folder: Path) -> Row:
     name = next((cell["method"] for cell in cells.values() if "method" in cell), folder.name)
     return Row(
         name=name,
+        folder=folder.name,
         cells=tuple(cell for cell in cells.values() if "error" not in cell),
         errors={stem: cell["error"] for stem, cell in cells.items() if "error" in cell},
     )
 
 
-def table(rows: Sequence[Row]) -> list[str]:
-    """Markdown lines: cost, time and fidelity of every method, then what went wrong."""
+def figures(rows: Sequence[Row]) -> list[list[str]]:
+    """The name and the `COLUMNS` of every method."""
     vanilla = next((row for row in rows if row.name == REFERENCE), None)
     cost = _reference_flops(rows, vanilla)
+    return [_figures(row, vanilla, cost) for row in rows]
+
+
+def table(rows: Sequence[Row]) -> list[str]:
+    """Markdown lines: cost, time and fidelity of every method, then what went wrong."""
     return [
         f"| | {' | '.join(COLUMNS)} |",
         f"|---|{'--:|' * len(COLUMNS)}",
-        *(_line(row, vanilla, cost) for row in rows),
+        *(f"| {' | '.join(cells)} |" for cells in figures(rows)),
         *_errors(rows),
     ]
 
@@ -76,10 +89,10 @@ def _reference_flops(rows: Sequence[Row], vanilla: Row | None) -> float | None:
     return statistics.mean(known) if known else None
 
 
-def _line(row: Row, vanilla: Row | None, vanilla_flops: float | None) -> str:
+def _figures(row: Row, vanilla: Row | None, vanilla_flops: float | None) -> list[str]:
     flops = vanilla_flops if row.name == REFERENCE else row.mean("flops")
     seconds = row.mean("median_seconds")
-    cells = [
+    return [
         row.name,
         str(len(row.cells)),
         "n/a" if flops is None else f"{flops / 1e12:.3f}",
@@ -91,7 +104,6 @@ def _line(row: Row, vanilla: Row | None, vanilla_flops: float | None) -> str:
         _last_chunk(row),
         _fidelity(row, "ssim", digits=3),
     ]
-    return f"| {' | '.join(cells)} |"
 
 
 def _share(value: float | None) -> str:
@@ -143,38 +155,75 @@ def comparisons(rows: Sequence[Row], pairs: Sequence[Sequence[str]]) -> Iterator
         yield f"{second} against {first}: {gain}; computed {' and '.join(f'{share:.1%}' for share in shares)}."
 
 
-def draw_curve(path: Path, rows: Sequence[Row]) -> None:
-    """PSNR over counted FLOPs; methods whose name starts with the same word are joined."""
-    figure = Figure(figsize=(7, 4.6), layout="constrained")
-    axes = figure.subplots()
-    families: dict[str, list[tuple[float, float, float, float]]] = {}
+def curve(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Points of quality over cost; methods whose name starts with the same word are a family."""
+    points = []
     for row in rows:
         flops, values = row.mean("flops"), row.values("psnr_db")
-        if flops is None or row.name == REFERENCE or len(values) < 2 or statistics.mean(values) >= 120:
+        if flops is None or len(values) < 2 or statistics.mean(values) >= IDENTICAL:
             continue
         low, high = bootstrap_interval(values)
-        families.setdefault(row.name.split()[0], []).append((flops / 1e12, statistics.mean(values), low, high))
-    for name, points in families.items():
-        flops, means, lows, highs = zip(*sorted(points), strict=True)
-        below = [mean - low for mean, low in zip(means, lows, strict=True)]
-        above = [high - mean for mean, high in zip(means, highs, strict=True)]
-        axes.errorbar(flops, means, yerr=[below, above], marker="o", markersize=4, linewidth=1.2, capsize=2, label=name)
+        family = re.split(r"[ ,]", row.name)[0]
+        quality = statistics.mean(values)
+        points.append(
+            {"name": row.name, "family": family, "cost": flops / 1e12, "quality": quality, "low": low, "high": high}
+        )
+    return points
+
+
+def draw_curve(path: Path, points: Sequence[Mapping[str, Any]]) -> None:
+    """PSNR over counted FLOPs, families joined."""
+    figure = Figure(figsize=(7, 4.6), layout="constrained")
+    axes = figure.subplots()
+    for family in dict.fromkeys(point["family"] for point in points):
+        own = sorted((point for point in points if point["family"] == family), key=lambda point: point["cost"])
+        below = [point["quality"] - point["low"] for point in own]
+        above = [point["high"] - point["quality"] for point in own]
+        costs, qualities = [point["cost"] for point in own], [point["quality"] for point in own]
+        axes.errorbar(
+            costs, qualities, yerr=[below, above], marker="o", markersize=4, linewidth=1.2, capsize=2, label=family
+        )
     axes.set_xlabel("TFLOPs per video, counted")
     axes.set_ylabel("PSNR against the uncached video, dB")
     axes.grid(alpha=0.3)
-    if families:
+    if points:
         axes.legend(fontsize=8)
     figure.savefig(path, dpi=110)
 
 
-def write_report(output: Path, heading: str, pairs: Sequence[Sequence[str]] = ()) -> list[str]:
-    """`table.md` and `curve.png` beside the cells; returns the table's lines.
+def shown_videos(output: Path, rows: Sequence[Row], prompts: Sequence[str]) -> dict[str, dict[str, dict[str, Any]]]:
+    """What the page shows, by prompt and method; a video that is missing or broken says so."""
+    return {
+        prompt: {row.name: _shown(output, row, prompt, index) for row in rows} for index, prompt in enumerate(prompts)
+    }
 
-    Args:
-        pairs: methods to compare prompt by prompt.
-    """
-    rows = read_rows(output)
-    lines = [heading, "", *table(rows), "", *comparisons(rows, pairs)]
+
+def _shown(output: Path, row: Row, prompt: str, index: int) -> dict[str, Any]:
+    if f"{index:03d}" in row.errors:
+        return {"error": row.errors[f"{index:03d}"]}
+    view = read_cell(view_path(output, row.folder, index))
+    if "sprite" not in view:
+        return {"error": f"the video is missing: {view.get('error', 'it holds no frames')}"}
+    cell = next((cell for cell in row.cells if cell["prompt"] == prompt), None)
+    caption = "" if cell is None else f"{cell['psnr_db']:.1f} dB, {cell['computed_share']:.0%} computed"
+    return {**view, "caption": caption}
+
+
+def write_report(output: Path, benchmark: Benchmark) -> list[str]:
+    """`table.md`, `curve.png` and `report.html` beside the cells; returns the table's lines."""
+    config, rows = benchmark.config, read_rows(output)
+    lead = f"{len(benchmark.prompts)} prompts, times are medians of {config.repeats}, means with 95 % intervals."
+    lines = [f"{config.model}: {lead}", "", *table(rows), "", *comparisons(rows, config.compare)]
     (output / "table.md").write_text("\n".join(lines) + "\n")
-    draw_curve(output / "curve.png", rows)
+    points = curve(rows)
+    draw_curve(output / "curve.png", points)
+    page = Page(
+        heading=f"Cache methods on {config.model}",
+        lead=lead,
+        header=["", *COLUMNS],
+        rows=figures(rows),
+        points=points,
+        videos=shown_videos(output, rows, benchmark.prompts[: config.shown]),
+    )
+    write_page(output / "report.html", page)
     return lines

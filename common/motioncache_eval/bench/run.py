@@ -36,17 +36,18 @@ def run_benchmark(bench: BenchModel, benchmark: Benchmark) -> Iterator[tuple[Pat
             path = cell_path(output, method, index)
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
-                result, own = measure(
-                    bench, method, prompt, index, repeats=benchmark.config.repeats, reference=reference
-                )
+                measured = measure(bench, method, prompt, index, repeats=benchmark.config.repeats, reference=reference)
             except Exception as error:
                 if method.name == REFERENCE:
                     raise
                 result = {"method": method.name, "prompt": prompt, "error": _said(error)}
             else:
+                result = measured.result
                 if method.name == REFERENCE:
-                    reference = own
-                    _write_reference(output, index, own)
+                    reference = measured.video
+                    _write_reference(output, index, measured.video)
+                if index < benchmark.config.shown:
+                    _write_view(output, method, index, measured.view)
             write_json(path, result)
             yield path, result
 
@@ -67,6 +68,17 @@ def _check_same_settings(bench: BenchModel, benchmark: Benchmark, methods: list[
 
 def cell_path(output: Path, method: Method, index: int) -> Path:
     return output / "cells" / method.folder / f"{index:03d}.json"
+
+
+def view_path(output: Path, method: Method | str, index: int) -> Path:
+    folder = method if isinstance(method, str) else method.folder
+    return output / "views" / folder / f"{index:03d}.json"
+
+
+def _write_view(output: Path, method: Method, index: int, view: dict[str, Any]) -> None:
+    path = view_path(output, method, index)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, view)
 
 
 def read_cell(path: Path) -> dict[str, Any]:

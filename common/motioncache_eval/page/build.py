@@ -1,0 +1,60 @@
+"""Builds the page from its parts."""
+
+import html
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """What a page shows.
+
+    Attributes:
+        heading, lead: title, and a sentence below it.
+        header, rows: the table.
+        points: for the curve of quality over cost: `{"name", "family", "cost", "quality", "low", "high"}`.
+        videos: by prompt and method, a view (see `view.make_view`) with `caption`, or `{"error": ...}`.
+    """
+
+    heading: str
+    lead: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    points: Sequence[Mapping[str, Any]]
+    videos: Mapping[str, Mapping[str, Mapping[str, Any]]]
+
+
+def write_page(path: Path, page: Page) -> None:
+    """One file that needs nothing else, whole or not at all."""
+    resources = files("motioncache_eval.page")
+    data = {"points": list(page.points), "videos": page.videos}
+    parts = {
+        "HEADING": html.escape(page.heading),
+        "LEAD": html.escape(page.lead),
+        "TABLE": _table(page.header, page.rows),
+        "STYLE": (resources / "page.css").read_text("utf-8"),
+        "SCRIPT": (resources / "page.js").read_text("utf-8"),
+        # `<` would let a text end the script element.
+        "DATA": json.dumps(data).replace("<", "\\u003c"),
+    }
+    text = (resources / "page.html").read_text("utf-8")
+    for name, content in parts.items():
+        text = text.replace(f"[[{name}]]", content)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    head = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in header)
+    body = "".join(f"<tr>{_cell(row[0], 'th')}{''.join(_cell(cell, 'td') for cell in row[1:])}</tr>" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cell(text: str, tag: str) -> str:
+    scope = ' scope="row"' if tag == "th" else ""
+    return f"<{tag}{scope}>{html.escape(text)}</{tag}>"

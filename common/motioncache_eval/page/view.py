@@ -1,0 +1,112 @@
+"""What the page shows of one video: its frames, what was computed when, and maps to lay over the frames."""
+
+import base64
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from motioncache.trace import Record, Trace
+
+WIDTH = 320
+"""Frames that are wider are shrunk to this."""
+
+COLUMNS = 10
+"""Frames in a row of a sprite sheet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overlay:
+    """Maps over the last frames of a video, uint8 `[latent_frames, rows, columns]`; 255 stands for 1.
+
+    Attributes:
+        reused: share of the denoise steps in which a token was reused.
+        weight: last motion weight, 0 where there was none; None if nothing was weighed.
+    """
+
+    reused: NDArray[np.uint8]
+    weight: NDArray[np.uint8] | None
+
+
+def make_overlay(trace: Trace, weights: Mapping[int, torch.Tensor]) -> Overlay:
+    """Maps of the trace's last window.
+
+    Args:
+        weights: last motion weights by chunk, float32 `[tokens_per_chunk]`, of the chunks that have any.
+    """
+    window = len(trace.windows) - 1
+    grid = trace.windows[window].grid
+    shape = (grid.frames // grid.chunk_frames, grid.tokens_per_chunk)
+    reused, steps = np.zeros(shape), np.zeros((shape[0], 1))
+    branch = next((record.branch for record in trace.denoise_records()), None)
+    for record in trace.denoise_records():
+        if record.window == window and record.branch == branch:
+            reused[record.chunk] += _reused(record)
+            steps[record.chunk] += 1
+    share = reused / np.maximum(steps, 1)
+    weight = np.zeros(shape)
+    for chunk, values in weights.items():
+        weight[chunk] = values.float().cpu().numpy()
+    maps = (grid.frames, grid.height, grid.width)
+    return Overlay(reused=_as_bytes(share).reshape(maps), weight=_as_bytes(weight).reshape(maps) if weights else None)
+
+
+def _reused(record: Record) -> NDArray[np.float64]:
+    mask = np.full(record.tokens, float(record.computed == 0))
+    if record.due is not None:
+        mask[:] = 1.0
+        mask[record.due.numpy()] = 0.0
+    return mask
+
+
+def _as_bytes(values: NDArray[Any]) -> NDArray[np.uint8]:
+    return (np.clip(values, 0, 1) * 255).round().astype(np.uint8)
+
+
+def decisions(trace: Trace) -> list[list[float]]:
+    """Share of the tokens that were computed, a row for each chunk of each window, a value for each denoise step."""
+    branch = next((record.branch for record in trace.denoise_records()), None)
+    rows: dict[tuple[int, int], list[float]] = {}
+    for record in trace.denoise_records():
+        if record.branch == branch:
+            rows.setdefault((record.window, record.chunk), []).append(round(record.computed / record.tokens, 3))
+    return [rows[key] for key in sorted(rows)]
+
+
+def make_view(frames: NDArray[np.uint8], *, fps: int, trace: Trace | None, overlay: Overlay | None) -> dict[str, Any]:
+    """Everything the page needs of one video, as JSON.
+
+    Args:
+        frames: uint8 `[frames, height, width, 3]`.
+        trace: what was computed; None without a cache.
+    """
+    sheet, height, width = sprite(frames)
+    view: dict[str, Any] = {"frames": len(frames), "width": width, "height": height, "columns": COLUMNS, "fps": fps}
+    view["sprite"] = f"data:image/webp;base64,{base64.b64encode(sheet).decode()}"
+    view["decisions"] = [] if trace is None else decisions(trace)
+    if overlay is not None:
+        view["grid"] = list(overlay.reused.shape)
+        view["reused"] = base64.b64encode(overlay.reused.tobytes()).decode()
+        view["weight"] = None if overlay.weight is None else base64.b64encode(overlay.weight.tobytes()).decode()
+    return view
+
+
+def sprite(frames: NDArray[np.uint8]) -> tuple[bytes, int, int]:
+    """All frames side by side as WebP, and a frame's height and width in it; figures are never made from these."""
+    if frames.shape[2] > WIDTH:
+        size = (WIDTH, max(1, round(frames.shape[1] * WIDTH / frames.shape[2])))
+        frames = np.stack([np.asarray(Image.fromarray(frame).resize(size)) for frame in frames])
+    count, height, width, _ = frames.shape
+    rows = -(-count // COLUMNS)
+    sheet = np.zeros((rows * height, COLUMNS * width, 3), np.uint8)
+    for i, frame in enumerate(frames):
+        top, left = i // COLUMNS * height, i % COLUMNS * width
+        sheet[top : top + height, left : left + width] = frame
+    buffer = io.BytesIO()
+    Image.fromarray(sheet).save(buffer, "webp", quality=90)
+    return buffer.getvalue(), height, width
