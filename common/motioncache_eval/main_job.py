@@ -16,10 +16,9 @@ import torch
 from motioncache.config import NoCacheConfig, PolicyConfig
 from motioncache.errors import MotionCacheError
 from motioncache_eval.figures import draw_decisions
+from motioncache_eval.job_page import views, write_job_page
 from motioncache_eval.metrics import fidelity
 from motioncache_eval.motion_map import MotionRecorder
-from motioncache_eval.page.build import Page, write_page
-from motioncache_eval.page.view import make_overlay, make_view
 from motioncache_eval.report import environment, write_json
 from motioncache_eval.sampling import Sample, take_sample
 from motioncache_eval.video import enlarge, side_by_side, to_uint8, write_mp4
@@ -72,7 +71,7 @@ def run_main_job(job: MainJob) -> int:
 
 
 def produce(folder: Path, job: MainJob) -> dict[str, dict[str, float]]:
-    """Sample all tiers, and write videos, the picture of the decisions, and `run.json`."""
+    """Sample all tiers, and write videos, the picture of the decisions, `run.json` and the page."""
     started = time.perf_counter()
     job.progress(desc="warming up", leave=False)
     job.warm_up()
@@ -88,52 +87,25 @@ def produce(folder: Path, job: MainJob) -> dict[str, dict[str, float]]:
     motion = recorder.motion_map(trace, to_uint8(videos[name]))
     title = f"{name}: what was computed ({job.branch} branch)"
     draw_decisions(folder / "decisions.png", trace, motion, title=title, branch=job.branch)
+    seconds = time.perf_counter() - started
+    write_json(folder / "run.json", {**run_report(job, samples, results), "seconds_of_whole_run": seconds})
+    rows = [[tier, *figures_of(result)] for tier, result in results.items()]
+    shown = views(samples, videos, results, weights, job.settings.fps)
+    write_job_page(folder / "report.html", job.settings, ["", *FIGURES], rows, shown)
+    return results
+
+
+def run_report(job: MainJob, samples: dict[str, Sample], results: dict[str, dict[str, float]]) -> dict[str, Any]:
+    """Configuration, versions, and what every tier gave, as a whole and by chunk."""
     chunks = {tier: taken.summary.chunks for tier, taken in samples.items() if taken.summary is not None}
     policy: Any = job.policy
-    report = {
+    return {
         "config": asdict(job.settings),
         "policy": {"name": type(policy).__name__, **asdict(policy)},
         **environment(job.settings.device),
         "results": results,
         "chunks": {tier: [asdict(chunk) for chunk in rows] for tier, rows in chunks.items()},
-        "seconds_of_whole_run": time.perf_counter() - started,
     }
-    write_json(folder / "run.json", report)
-    write_job_page(folder / "report.html", job, results, views(samples, videos, weights, job.settings.fps))
-    return results
-
-
-def views(
-    samples: dict[str, Sample], videos: dict[str, torch.Tensor], weights: dict[int, torch.Tensor], fps: int
-) -> dict[str, dict[str, Any]]:
-    """What the page shows of every tier; motion weights belong to the last one."""
-    made: dict[str, dict[str, Any]] = {}
-    for tier, taken in samples.items():
-        own = weights if tier == list(samples)[-1] else {}
-        overlay = None if taken.trace is None else make_overlay(taken.trace, own)
-        made[tier] = make_view(to_uint8(videos[tier]), fps=fps, trace=taken.trace, overlay=overlay)
-    return made
-
-
-def write_job_page(
-    path: Path, job: MainJob, results: dict[str, dict[str, float]], views: dict[str, dict[str, Any]]
-) -> None:
-    """The page of one prompt."""
-    settings = job.settings
-    rows = [[tier, *figures_of(result)] for tier, result in results.items()]
-    captions = {tier: f"{result['speedup']:.2f}x, {result['psnr_db']:.1f} dB" for tier, result in results.items()}
-    write_page(
-        path,
-        Page(
-            heading="MotionCache, one prompt",
-            lead=f"{settings.num_frames} frames of {settings.width}x{settings.height}, {settings.num_inference_steps} "
-            "denoise steps. PSNR and SSIM against vanilla on decoded frames; 120 dB stands for identical.",
-            header=["", *FIGURES],
-            rows=rows,
-            points=[],
-            videos={settings.prompt: {tier: {**view, "caption": captions[tier]} for tier, view in views.items()}},
-        ),
-    )
 
 
 def sample_tiers(job: MainJob, recorder: MotionRecorder) -> dict[str, Sample]:

@@ -60,6 +60,8 @@ def page_data(config: Path) -> dict[str, Any]:
 
 
 def test_every_method_is_measured_and_reported(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(config), "--share", "1/2"]) == 0
+    assert {name.rpartition("/")[2] for name in cells(config)} == {"001"}
     assert main([str(config)]) == 0
     found = cells(config)
     assert set(found) == {

@@ -26,12 +26,22 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("config", type=Path)
     parser.add_argument("overrides", nargs="*", metavar="key=value")
+    parser.add_argument("--share", type=_share, default=(0, 1), metavar="I/N", help="the I-th of N processes, from 0")
     parser.add_argument("--report", action="store_true", help="only make the table and the plot from the results")
     options = parser.parse_intermixed_args(arguments)
-    return run_command(lambda: run(load_benchmark(options.config, options.overrides), report_only=options.report))
+    return run_command(
+        lambda: run(load_benchmark(options.config, options.overrides), options.share, report_only=options.report)
+    )
 
 
-def run(benchmark: Benchmark, *, report_only: bool) -> int:
+def _share(text: str) -> tuple[int, int]:
+    part, parts = (int(number) for number in text.split("/"))
+    if not 0 <= part < parts:
+        raise argparse.ArgumentTypeError(f"{text} has to be I/N with 0 <= I < N")
+    return part, parts
+
+
+def run(benchmark: Benchmark, share: tuple[int, int], *, report_only: bool) -> int:
     """Measure what is missing, and report."""
     config = benchmark.config
     output = Path(config.output)
@@ -39,7 +49,7 @@ def run(benchmark: Benchmark, *, report_only: bool) -> int:
     if not report_only:
         bench = find_loader(config.model)(Path(config.job), benchmark.job_overrides)
         bench.warm_up(bench.job)
-        for path, result in run_benchmark(bench, benchmark):
+        for path, result in run_benchmark(bench, benchmark, share):
             said = result["error"].splitlines()[-1] if "error" in result else f"{result['psnr_db']:.1f} dB"
             print(f"{path.parent.name} {path.stem}: {said}", flush=True)
     if not read_rows(output):

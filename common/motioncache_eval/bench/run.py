@@ -16,16 +16,22 @@ from motioncache_eval.bench.model import BenchModel
 from motioncache_eval.report import write_json
 
 
-def run_benchmark(bench: BenchModel, benchmark: Benchmark) -> Iterator[tuple[Path, dict[str, Any]]]:
+def run_benchmark(
+    bench: BenchModel, benchmark: Benchmark, share: tuple[int, int] = (0, 1)
+) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Yield each result that is made, with its path; what is there already is skipped.
 
     A method that raises leaves `{"error": ...}` in its cell, which counts as missing at the next run.
+
+    Args:
+        share: (i, n) takes every n-th prompt, from the i-th on.
     """
     methods = benchmark.check_methods(bench.adapter)
     methods.sort(key=lambda method: method.name != REFERENCE)
     output = Path(benchmark.config.output)
     _check_same_settings(bench, benchmark, methods)
-    for index, prompt in enumerate(benchmark.prompts):
+    for index in range(share[0], len(benchmark.prompts), share[1]):
+        prompt = benchmark.prompts[index]
         missing = [method for method in methods if not is_complete(cell_path(output, method, index))]
         if not missing:
             continue
