@@ -28,11 +28,13 @@ class MethodConfig:
         preset: one of the model's presets, or a YAML file with a policy.
         policy: a policy as in a preset, in place of `preset`; neither of the two is the pipeline without a cache.
         job: settings of the main job that the method changes, such as `num_inference_steps`.
+        family: methods that one line of the curve joins; null takes the first word of the name.
     """
 
     preset: str | None = None
     policy: dict[str, Any] | None = None
     job: dict[str, Any] = field(default_factory=dict)
+    family: str | None = None
 
     def __post_init__(self) -> None:
         require("policy", self.policy, self.policy is None or self.preset is None, "either preset or policy")

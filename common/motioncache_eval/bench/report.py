@@ -1,6 +1,5 @@
 """Table, plot and page of a benchmark, from its JSONs alone."""
 
-import re
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -155,15 +154,19 @@ def comparisons(rows: Sequence[Row], pairs: Sequence[Sequence[str]]) -> Iterator
         yield f"{second} against {first}: {gain}; computed {' and '.join(f'{share:.1%}' for share in shares)}."
 
 
-def curve(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Points of quality over cost; methods whose name starts with the same word are a family."""
+def curve(rows: Sequence[Row], families: Mapping[str, str | None]) -> list[dict[str, Any]]:
+    """Points of quality over cost.
+
+    Args:
+        families: of methods by name; without one, those whose names start with the same word are a family.
+    """
     points = []
     for row in rows:
         flops, values = row.mean("flops"), row.values("psnr_db")
         if flops is None or len(values) < 2 or statistics.mean(values) >= IDENTICAL:
             continue
         low, high = bootstrap_interval(values)
-        family = re.split(r"[ ,]", row.name)[0]
+        family = families.get(row.name) or row.name.split()[0]
         quality = statistics.mean(values)
         points.append(
             {"name": row.name, "family": family, "cost": flops / 1e12, "quality": quality, "low": low, "high": high}
@@ -215,7 +218,7 @@ def write_report(output: Path, benchmark: Benchmark) -> list[str]:
     lead = f"{len(benchmark.prompts)} prompts, times are medians of {config.repeats}, means with 95 % intervals."
     lines = [f"{config.model}: {lead}", "", *table(rows), "", *comparisons(rows, config.compare)]
     (output / "table.md").write_text("\n".join(lines) + "\n")
-    points = curve(rows)
+    points = curve(rows, {name: method.family for name, method in benchmark.methods.items()})
     draw_curve(output / "curve.png", points)
     page = Page(
         heading=f"Cache methods on {config.model}",
