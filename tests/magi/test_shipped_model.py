@@ -45,15 +45,18 @@ def test_both_variants_are_served(variant: str, branches: int) -> None:
     assert torch.equal(vanilla, exact)
 
 
-def test_presets_reuse_and_stay_close(distilled: MagiPipeline) -> None:
-    # The presets are made for 64 steps.
+@pytest.mark.parametrize(("preset", "reuse", "error"), [("slow", (0.03, 0.2), 0.002), ("fast", (0.2, 0.5), 0.05)])
+def test_presets_reuse_and_stay_close(
+    distilled: MagiPipeline, preset: str, reuse: tuple[float, float], error: float
+) -> None:
+    # The presets are made for 64 steps. Measured over 24 captions: 8 % and 35 % reused.
     prompt = "a green square resting over a navy background"
     vanilla = sample(distilled, prompt, steps=64)
-    for preset in ("slow", "fast"):
-        with motioncache.cached(distilled, preset) as statistics:
-            cached = sample(distilled, prompt, steps=64)
-        assert 0.1 < statistics.summary().hit_ratio < 0.9
-        assert (vanilla - cached).square().mean() < 0.05 * vanilla.square().mean()
+    with motioncache.cached(distilled, preset) as statistics:
+        cached = sample(distilled, prompt, steps=64)
+    assert reuse[0] < statistics.summary().hit_ratio < reuse[1]
+    relative = float((vanilla - cached).square().mean() / vanilla.square().mean())
+    assert relative < error
 
 
 @pytest.mark.parametrize(
