@@ -85,7 +85,16 @@ class Policy(Protocol):
         self, requests: Sequence[Request], proposals: Sequence[Proposal], masks: Sequence[torch.Tensor | None]
     ) -> list[Decision]:
         """One decision for each request; `masks` are the proposed tensors on the host, None where all or none."""
-        ...
+        return [
+            all_or_none(proposal, request.grid.tokens_per_chunk) if mask is None else self.settle_mask(proposal, mask)
+            for request, proposal, mask in zip(requests, proposals, masks, strict=True)
+        ]
+
+    def settle_mask(self, proposal: Proposal, mask: torch.Tensor) -> Decision:
+        """The decision for a proposal whose tokens, bool `[tokens_per_chunk]`, are known on the host."""
+        indices = mask.nonzero().flatten()
+        due: bool | torch.Tensor = indices if 0 < len(indices) < len(mask) else len(indices) > 0
+        return Decision(phase=proposal.phase, due=due, candidates=len(indices))
 
     def remember(
         self, request: Request, proposal: Proposal, decision: Decision, hidden: torch.Tensor, predecessor: Memory
@@ -120,20 +129,6 @@ class ChunkPolicy(Policy, Protocol):
     def propose(self, requests: Sequence[Request]) -> list[Proposal]:
         return [self.propose_chunk(request) for request in requests]
 
-    def settle(
-        self, requests: Sequence[Request], proposals: Sequence[Proposal], masks: Sequence[torch.Tensor | None]
-    ) -> list[Decision]:
-        return [
-            all_or_none(proposal, request.grid.tokens_per_chunk) if mask is None else self.settle_mask(proposal, mask)
-            for request, proposal, mask in zip(requests, proposals, masks, strict=True)
-        ]
-
     def propose_chunk(self, request: Request) -> Proposal:
         """The proposal for one chunk, without waiting for the device."""
         ...
-
-    def settle_mask(self, proposal: Proposal, mask: torch.Tensor) -> Decision:
-        """The decision for a proposal whose tokens, bool `[tokens_per_chunk]`, are known on the host."""
-        indices = mask.nonzero().flatten()
-        due: bool | torch.Tensor = indices if 0 < len(indices) < len(mask) else len(indices) > 0
-        return Decision(phase=proposal.phase, due=due, candidates=len(indices))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from motioncache.grid import TokenGrid
-from motioncache.policy import Decision, Memory, Policy, Proposal, Request, all_or_none
+from motioncache.policy import Decision, Memory, Policy, Proposal, Request
 from motioncache.trace import Phase
 
 
@@ -18,11 +18,6 @@ class NoCache(Policy):
 
     def propose(self, requests: Sequence[Request]) -> list[Proposal]:
         return [Proposal(phase=Phase.uncached, due=True) for _ in requests]
-
-    def settle(
-        self, requests: Sequence[Request], proposals: Sequence[Proposal], masks: Sequence[torch.Tensor | None]
-    ) -> list[Decision]:
-        return [all_or_none(p, r.grid.tokens_per_chunk) for r, p in zip(requests, proposals, strict=True)]
 
     def remember(
         self, request: Request, proposal: Proposal, decision: Decision, hidden: torch.Tensor, predecessor: Memory

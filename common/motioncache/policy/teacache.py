@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from motioncache.grid import TokenGrid
-from motioncache.policy import Decision, Memory, Policy, Proposal, Request, all_or_none
+from motioncache.policy import Decision, Memory, Policy, Proposal, Request
 from motioncache.trace import Phase
 
 
@@ -53,16 +53,6 @@ class TeaCache(Policy):
                 accumulated=kept,
             )
             for request in requests
-        ]
-
-    def settle(
-        self, requests: Sequence[Request], proposals: Sequence[Proposal], masks: Sequence[torch.Tensor | None]
-    ) -> list[Decision]:
-        return [
-            all_or_none(proposal, request.grid.tokens_per_chunk)
-            if mask is None
-            else Decision(phase=proposal.phase, due=bool(mask[0]), candidates=int(mask.sum()))
-            for request, proposal, mask in zip(requests, proposals, masks, strict=True)
         ]
 
     def remember(
