@@ -1,24 +1,29 @@
-"""Derives the threshold of MAGI-1's `fast` preset, which is not published: `python benchmarks/derive_magi_fast.py`.
+"""Derives thresholds of MAGI-1's presets that are not published: `python benchmarks/derive_magi_fast.py`.
 
-Published are costs: 100 PFLOPs for the slow setting (threshold 0.0065) and 64 for the fast one, for 168 frames of
-720x720 with the distilled 4.5B model in 64 steps, without refresh of clean chunks and without guidance of the nearly
-clean one. The cost follows from the distances between steps, and these from the schedule alone if latents are noise and
-a clean video of the same deviation: x_t = (1 - t) noise + t clean moves by dt |clean - noise|, sqrt(2) dt, relative to
+Published are costs: of MotionCache 100 PFLOPs for the slow setting (threshold 0.0065) and 64 for the fast one, without
+refresh of clean chunks and without guidance of the nearly clean one; of TeaCache 129 (threshold 0.01) and 101, of 139
+without a cache, which counts more than this model does, so that its shares of that are taken. All are for 168 frames of
+720x720 with the distilled 4.5B model in 64 steps.
+
+The cost follows from the distances between steps, and these from the schedule alone if latents are noise and a clean
+video of the same deviation: x_t = (1 - t) noise + t clean moves by dt |clean - noise|, sqrt(2) dt, relative to
 sqrt((1 - t)^2 + t^2). The real distances are some factor away from these. Whatever it is, it cancels in the ratio of
-the thresholds at which this model costs 64 and 100 PFLOPs, and the fast threshold is 0.0065 times that ratio.
+the thresholds at which this model costs what is published, and the fast threshold is the slow one times that ratio.
 """
+
+from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 
 from motioncache_magi.flops import MagiCost
-from motioncache_magi.policy import MagiMotionCacheConfig
+from motioncache_magi.policy import MagiMotionCacheConfig, MagiTeaCacheConfig
 from motioncache_magi.schedule import WindowSchedule, time_schedule
 from motioncache_magi.variants import released
 
 TOKENS = 6 * 45 * 45
 WORDS = 100
-SLOW, FAST = 100e15, 64e15
-CONFIG = MagiMotionCacheConfig()
+CONFIG, TEACACHE = MagiMotionCacheConfig(), MagiTeaCacheConfig()
 SCHEDULE = WindowSchedule(chunks=7, prefix_chunks=0, steps=64, window=4, ranges=(5, 4, 3, 2), clean_range=1)
 
 
@@ -46,23 +51,50 @@ def computed_shares(threshold: float) -> np.ndarray:
     return shares
 
 
-def flops(threshold: float) -> float:
-    """Cost of the published video."""
-    cost, shares = MagiCost(config=released("4.5B_distill"), schedule=SCHEDULE, words=WORDS), computed_shares(threshold)
-    return sum(
-        shares[count] * cost.tokens(TOKENS, (end - first) * TOKENS, WORDS)
+def motioncache_flops(threshold: float) -> float:
+    """Cost of the published video under MotionCache."""
+    shares = computed_shares(threshold)
+    return sum(sum(shares[count] * flops for count, flops in chunks) for chunks in step_costs())
+
+
+def teacache_flops(threshold: float) -> float:
+    """The same under TeaCache, which computes the window when the mean distance of its chunks has added up."""
+    distances, accumulated, total = step_distances(), 0.0, 0.0
+    for index, chunks in enumerate(step_costs()):
+        accumulated += float(np.mean([distances[count] for count, _ in chunks]))
+        due = index <= TEACACHE.warmup or accumulated >= threshold
+        accumulated = 0.0 if due else accumulated
+        total += sum(flops for count, flops in chunks if due or count == 0)
+    return total
+
+
+@cache
+def step_costs() -> list[list[tuple[int, int]]]:
+    """For each step the chunks in the window: the denoise step that each is at, and what computing it costs."""
+    cost = MagiCost(config=released("4.5B_distill"), schedule=SCHEDULE, words=WORDS)
+    return [
+        [
+            (count, cost.tokens(TOKENS, (end - first) * TOKENS, WORDS))
+            for count, (first, end) in zip(step.counts, step.ranges, strict=True)
+        ]
         for step in SCHEDULE
-        for count, (first, end) in zip(step.counts, step.ranges, strict=True)
-    )
+    ]
+
+
+def derive(name: str, flops: Callable[[float], float], published: float, costs: tuple[float, float]) -> None:
+    """Print the threshold at both costs (PFLOPs), and what follows for the fast one."""
+    thresholds = np.linspace(0.002, 0.05, 961)
+    made = np.array([flops(threshold) for threshold in thresholds]) / 1e15
+    slow, fast = (thresholds[np.abs(made - target).argmin()] for target in costs)
+    print(f"{name}: threshold at {costs[0]:.0f} PFLOPs: {slow:.5f}; at {costs[1]:.0f} PFLOPs: {fast:.5f}")
+    print(f"fast: {published} * {fast / slow:.2f} = {published * fast / slow:.4f}")
 
 
 def main() -> None:
-    thresholds = np.linspace(0.002, 0.05, 961)
-    costs = np.array([flops(threshold) for threshold in thresholds])
-    slow, fast = (thresholds[np.abs(costs - target).argmin()] for target in (SLOW, FAST))
-    print(f"everything computed: {flops(0.0) / 1e15:.1f} PFLOPs")
-    print(f"threshold at {SLOW / 1e15:.0f} PFLOPs: {slow:.5f}; at {FAST / 1e15:.0f} PFLOPs: {fast:.5f}")
-    print(f"fast: {CONFIG.threshold} * {fast / slow:.2f} = {CONFIG.threshold * fast / slow:.4f}")
+    everything = motioncache_flops(0.0) / 1e15
+    print(f"everything computed: {everything:.1f} PFLOPs")
+    derive("MotionCache", motioncache_flops, CONFIG.threshold, (100, 64))
+    derive("TeaCache", teacache_flops, TEACACHE.threshold, (129 / 139 * everything, 101 / 139 * everything))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import numpy as np
 from models import Model
 from shared import HERE, contact_sheet, main, sheet_frames, unfinished
 
-from motioncache_eval.bench.config import settings_of
+from motioncache_eval.bench.config import REFERENCE, Method, portable
 from motioncache_eval.bench.model import BenchModel
 from motioncache_eval.detector import DetectedShape, Detection, detect
 from motioncache_eval.judge import QUESTIONS, Verdict, count, judge
@@ -49,11 +49,11 @@ def run(model: Model, bench: BenchModel, results: Path, share: str) -> None:
     for video, path in unfinished(paths, share):
         steps, index = videos[video]
         asked = replace(bench.job, prompt=prompts[index], seed=bench.job.seed + index, num_inference_steps=steps)
-        taken = bench.sample(asked, None)
-        frames = to_uint8(bench.decode(taken.latents))
+        taken = bench.take(asked, Method(name=REFERENCE)).sample
+        frames = to_uint8(bench.decode(asked, taken.latents))
         result = {
             "prompt": asked.prompt,
-            "config": settings_of(asked, None)["job"],
+            "config": portable(asked),
             **environment(asked.device),
             "seconds": taken.seconds,
             "video": asdict(detect(frames)),

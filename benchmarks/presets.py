@@ -22,7 +22,7 @@ from models import Model
 from shared import HERE, contact_sheet, main, sheet_frames, unfinished
 
 from motioncache.api import resolve_preset
-from motioncache_eval.bench.config import settings_of
+from motioncache_eval.bench.config import REFERENCE, Method, portable
 from motioncache_eval.bench.model import BenchModel
 from motioncache_eval.intervals import bootstrap_interval
 from motioncache_eval.metrics import fidelity, psnr_of_frames
@@ -38,14 +38,14 @@ KINDS = {"mover": "one mover", "still": "still", "two": "two movers", "pan": "pa
 def measure(prompt: str, index: int, bench: BenchModel, frames: Path) -> dict[str, object]:
     """Sample one prompt under all presets; some frames of the uncached video go to `frames`."""
     job = replace(bench.job, prompt=prompt, seed=bench.job.seed + index)
-    vanilla = bench.sample(job, None)
-    reference = bench.decode(vanilla.latents)
+    vanilla = bench.take(job, Method(name=REFERENCE)).sample
+    reference = bench.decode(job, vanilla.latents)
     results: dict[str, dict[str, object]] = {}
     for tier in PRESETS:
         policy: Any = resolve_preset(bench.adapter, tier)
-        taken = bench.sample(job, policy)
+        taken = bench.take(job, Method(name=tier, policy=policy)).sample
         assert taken.summary is not None
-        video = bench.decode(taken.latents)
+        video = bench.decode(job, taken.latents)
         quality = fidelity(video, reference)
         results[tier] = {
             "policy": asdict(policy),
@@ -65,7 +65,7 @@ def measure(prompt: str, index: int, bench: BenchModel, frames: Path) -> dict[st
         "visible_flops": vanilla_flops[1],
     }
     np.savez_compressed(frames, frames=sheet_frames(to_uint8(reference)))
-    return {"prompt": prompt, "config": settings_of(job, None)["job"], **environment(job.device), "results": results}
+    return {"prompt": prompt, "config": portable(job), **environment(job.device), "results": results}
 
 
 def run(model: Model, bench: BenchModel, results: Path, share: str) -> None:

@@ -4,18 +4,16 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from transformers.utils import logging
-
 from motioncache_eval.bench.model import BenchModel
 from motioncache_magi.adapter import MagiAdapter
 from motioncache_magi.job.config import load_magi_job
-from motioncache_magi.job.sample import decode, load_pipeline, run_pipeline, warm_up
+from motioncache_magi.job.sample import decode, load_pipeline, quiet_libraries, run_pipeline, warm_up
+from motioncache_magi.peers import PEERS
 
 
 def load(config: Path, overrides: Sequence[str]) -> BenchModel:
     """See `motioncache_eval.bench.model.Loader`."""
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    quiet_libraries()
     pipeline, job = load_pipeline(load_magi_job(config, overrides))
     pipeline.set_progress_bar_config(disable=True)
     frames = pipeline.config.runtime.chunk_width * pipeline.config.runtime.temporal_downsample_factor
@@ -24,8 +22,11 @@ def load(config: Path, overrides: Sequence[str]) -> BenchModel:
         job=job,
         pipeline=pipeline,
         call=run_pipeline,
-        decode=partial(decode, pipeline, job),
+        decode=partial(decode, pipeline),
         warm_up=partial(warm_up, pipeline),
+        transformer=pipeline.transformer,
+        model_methods=("embed_text", "condition", "embed", "run_layers", "head"),
+        peers=PEERS,
         branch=pipeline.branch,
         chunks=(frames, frames),
     )

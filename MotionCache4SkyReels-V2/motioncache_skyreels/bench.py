@@ -10,6 +10,7 @@ from motioncache_skyreels.cli import quiet_libraries
 from motioncache_skyreels.job.config import load_job
 from motioncache_skyreels.job.load import check_size, load_pipeline
 from motioncache_skyreels.job.sample import decode, run_pipeline, warm_up
+from motioncache_skyreels.peers import create_peers
 from motioncache_skyreels.window import BRANCHES
 
 
@@ -25,8 +26,11 @@ def load(config: Path, overrides: Sequence[str]) -> BenchModel:
         job=job,
         pipeline=pipeline,
         call=run_pipeline,
-        decode=partial(decode, pipeline),
+        decode=lambda _, latents: decode(pipeline, latents),
         warm_up=partial(warm_up, pipeline),
+        transformer=pipeline.transformer,
+        model_methods=("forward",),
         branch=BRANCHES[0],
+        peers=create_peers(),
         chunks=(4 * job.causal_block_size - 3, 4 * job.causal_block_size),
     )

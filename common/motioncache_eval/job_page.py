@@ -1,6 +1,6 @@
 """The main job's page: one prompt under all tiers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 from motioncache_eval.page.build import Page, write_page
 from motioncache_eval.page.view import make_overlay, make_view
 from motioncache_eval.sampling import Sample
+from motioncache_eval.table import Table
 from motioncache_eval.video import to_uint8
 
 
@@ -32,19 +33,17 @@ def views(
 def write_job_page(
     path: Path,
     settings: Any,
-    header: Sequence[str],
-    rows: Sequence[Sequence[str]],
+    table: Table,
     views: Mapping[str, Mapping[str, Any]],
 ) -> None:
-    """The page, from the job's configuration, its table (a row for each tier, the name first) and its videos."""
+    """The page, from the job's configuration, its table (a row for each tier) and its videos."""
     write_page(
         path,
         Page(
             heading="MotionCache, one prompt",
             lead=f"{settings.num_frames} frames of {settings.width}x{settings.height}, {settings.num_inference_steps} "
             "denoise steps. PSNR and SSIM against vanilla on decoded frames; 120 dB stands for identical.",
-            header=header,
-            rows=rows,
+            tables=[table],
             points=[],
             videos={settings.prompt: views},
         ),

@@ -21,6 +21,7 @@ from motioncache_eval.metrics import fidelity
 from motioncache_eval.motion_map import MotionRecorder
 from motioncache_eval.report import environment, write_json
 from motioncache_eval.sampling import Sample, take_sample
+from motioncache_eval.table import Table
 from motioncache_eval.video import enlarge, side_by_side, to_uint8, write_mp4
 
 WATCHABLE_WIDTH = 320
@@ -91,7 +92,8 @@ def produce(folder: Path, job: MainJob) -> dict[str, dict[str, float]]:
     write_json(folder / "run.json", {**run_report(job, samples, results), "seconds_of_whole_run": seconds})
     rows = [[tier, *figures_of(result)] for tier, result in results.items()]
     shown = views(samples, videos, results, weights, job.settings.fps)
-    write_job_page(folder / "report.html", job.settings, ["", *FIGURES], rows, shown)
+    table = Table(title="Cost and fidelity of every tier", header=["", *FIGURES], rows=rows)
+    write_job_page(folder / "report.html", job.settings, table, shown)
     return results
 
 

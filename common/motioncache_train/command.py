@@ -14,6 +14,7 @@ def training_parser(prog: str, doc: str | None, parts: tuple[str, ...]) -> argpa
     parser = argparse.ArgumentParser(prog=prog, description=doc)
     parser.add_argument("part", choices=parts)
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of checkpoints, logs and plots")
+    parser.add_argument("--model", type=Path, help="folder of a saved model that is trained further")
     parser.add_argument("--steps", type=int, required=True, help="length of the whole run, a resumed one included")
     parser.add_argument("--peak-lr", type=float, default=2e-3, help="learning rate of Muon (matrices)")
     parser.add_argument("--adam-lr", type=float, default=2e-3, help="learning rate of AdamW (all other weights)")

@@ -33,6 +33,14 @@ class LatentSet:
     def __len__(self) -> int:
         return len(self.captions)
 
+    def __add__(self, other: "LatentSet") -> "LatentSet":
+        """Clips of both, which are of one length."""
+        return LatentSet(
+            latents=torch.cat([self.latents, other.latents]),
+            movers=torch.cat([self.movers, other.movers]),
+            captions=self.captions + other.captions,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipEncoder:
@@ -49,19 +57,23 @@ class ClipEncoder:
     chunk: int
     first_alone: bool
 
-    def load(self, path: Path, *, clips: int, chunks: int, held_out: bool) -> LatentSet:
-        """`clips` clips of `chunks` chunks, read from `path` when it exists and else encoded into it."""
+    def load(self, path: Path, *, clips: int, chunks: int, held_out: bool, kind: str | None = None) -> LatentSet:
+        """`clips` clips of `chunks` chunks, read from `path` when it exists and else encoded into it.
+
+        Args:
+            kind: of the scenes, see `motioncache_eval.scenes.KINDS`; None draws all kinds.
+        """
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            torch.save(self._encode_all(path.name, clips, chunks, held_out), path)
+            torch.save(self._encode_all(path.name, clips, chunks, held_out, kind), path)
         return LatentSet(**torch.load(path, weights_only=True))
 
-    def _encode_all(self, name: str, clips: int, chunks: int, held_out: bool) -> dict[str, object]:
+    def _encode_all(self, name: str, clips: int, chunks: int, held_out: bool, kind: str | None) -> dict[str, object]:
         latents, movers, captions = [], [], []
         frames = PATCH * self.chunk * chunks - (PATCH - 1 if self.first_alone else 0)
         for i in tqdm(range(clips), desc=f"encoding {name}", mininterval=10):
             rng = np.random.default_rng((self.seed, chunks, int(held_out), i))
-            scene = draw_split(rng, held_out=held_out)
+            scene = draw_split(rng, held_out=held_out, kind=kind)
             video, covered = render(scene, rng, frames=frames)
             with torch.inference_mode():
                 latents.append(self.encode(to_model(video)).half().cpu())

@@ -17,6 +17,7 @@ from motioncache.grid import TokenGrid
 from motioncache.trace import Phase, Record, Trace, WindowShape
 from motioncache_eval.page.build import Page, write_page
 from motioncache_eval.page.view import decisions, make_overlay, make_view
+from motioncache_eval.table import Table
 
 GRID = TokenGrid(frames=4, height=2, width=3, chunk_frames=2)
 FRAMES, HEIGHT, WIDTH = 13, 16, 24
@@ -61,7 +62,16 @@ def page(tmp_path: Path) -> Path:
     ]
     path = tmp_path / "report.html"
     rows = [["vanilla", "1.00x"], ["slow <i>", "2.00x"]]
-    write_page(path, Page(heading="A & B", lead="Lead.", header=["", "speed"], rows=rows, points=points, videos=videos))
+    write_page(
+        path,
+        Page(
+            heading="A & B",
+            lead="Lead.",
+            tables=[Table(title="Speed", header=["", "speed"], rows=rows)],
+            points=points,
+            videos=videos,
+        ),
+    )
     return path
 
 

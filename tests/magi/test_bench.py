@@ -21,6 +21,8 @@ METHODS: dict[str, Any] = {
     "exact": {"preset": "exact"},
     "TeaCache 0.1": {"policy": TEACACHE},
 }
+TUNED = {"policy": TEACACHE, "tune": {"knob": "policy.threshold", "low": 0.01, "high": 1.0}}
+STEPS = {"preset": "exact", "tune": {"knob": "job.num_inference_steps", "low": 4, "high": 12, "multiple": 4}}
 
 
 @pytest.fixture
@@ -79,8 +81,14 @@ def test_every_method_is_measured_and_reported(config: Path, capsys: pytest.Capt
     assert "/" not in exact["job"]["model"]  # nothing of this machine
     table = (config.parent / "results" / "table.md").read_text()
     assert "| TeaCache 0.1 | 2 |" in table
-    ratio = exact["flops"] / steps["flops"]
-    assert f"| 4 steps | 2 | {steps['flops'] / 1e12:.3f} | {ratio:.2f}x |" in table
+    cost = {name: sum(found[f"{name}/00{i}"]["flops"] for i in (0, 1)) / 2 for name in ("vanilla", "4-steps")}
+    ratio = cost["vanilla"] / cost["4-steps"]
+    assert f"| 4 steps | 2 | {cost['4-steps'] / 1e12:.3f} | {ratio:.2f}x |" in table
+    vanilla = found["vanilla/001"]
+    assert vanilla["flops"] == pytest.approx(exact["flops"], rel=0.01)  # counted by torch, and by the cache
+    assert 0 < vanilla["median_model_seconds"] < vanilla["median_seconds"]
+    assert 0 < vanilla["median_first_chunk_seconds"] < vanilla["median_seconds"]
+    assert exact["flip"] == 0 < tea["flip"]
     assert "exact against 4 steps: +" in table
     assert table in capsys.readouterr().out
     assert (config.parent / "results" / "curve.png").stat().st_size > 5000
@@ -144,6 +152,61 @@ def test_a_method_that_raises_leaves_its_reason_and_the_rest_goes_on(
     assert "psnr_db" in cells(config)["4-steps/000"]
 
 
+def tuned_config(config: Path) -> Path:
+    """The benchmark with two methods that are tuned, and one that cannot be: no such cache is known for the model."""
+    methods = {"vanilla": {}, "exact": {"preset": "exact"}, "TeaCache": TUNED, "fewer steps": STEPS}
+    methods["peer"] = {"peer": "dbcache", "tune": {"knob": "knobs.residual_diff_threshold"}}
+    changes = {
+        "budgets": [0.6],
+        "tuned": "tuned.json",
+        "tuning_prompts": "tuning.txt",
+        "compare": [],
+        "methods": methods,
+    }
+    (config.parent / "tuning.txt").write_text("a green circle\n")
+    return write(config.parent, yaml.safe_load(config.read_text()) | changes | {"count": 1})
+
+
+def test_methods_are_tuned_to_a_budget_and_then_measured_at_it(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tuned = tuned_config(config)
+    assert main([str(tuned)]) == 2
+    assert "'TeaCache' has not been tuned for these settings: run with --tune first" in capsys.readouterr().err
+    assert main([str(tuned), "--tune"]) == 0
+    told = capsys.readouterr().out
+    assert "TeaCache: " in told
+    assert "peer: " in told
+    assert main([str(tuned), "--tune"]) == 0
+    assert capsys.readouterr().out == ""  # nothing is tuned twice
+    assert main([str(tuned)]) == 1  # the peer's cell says what it raises
+    found = cells(tuned)
+    assert set(found) == {
+        f"{name}/000" for name in ("vanilla", "exact", "teacache-at-0.6", "fewer-steps-at-0.6", "peer")
+    }
+    reached = found["teacache-at-0.6/000"]["flops"] / found["exact/000"]["flops"]
+    points = json.loads((tuned.parent / "tuned.json").read_text())["TeaCache"]["points"]
+    assert abs(reached / 0.6 - 1) < 0.35  # as near as the steps of so short a schedule come
+    assert found["teacache-at-0.6/000"]["policy"]["threshold"] in [point["value"] for point in points]
+    assert found["fewer-steps-at-0.6/000"]["job"]["num_inference_steps"] in (4, 8)
+    assert "error" in found["peer/000"]
+    table = (tuned.parent / "results" / "table.md").read_text()
+    assert "| 0.6 of exact |" in table
+    assert "`peer`, prompt 000: " in table
+
+
+def test_tuned_for_other_settings_is_not_tuned(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tuned = tuned_config(config)
+    assert main([str(tuned), "--tune"]) == 0
+    values = yaml.safe_load(tuned.read_text())
+    values["settings"]["num_frames"] = 24
+    assert main([str(write(tuned.parent, values))]) == 2
+    assert "has not been tuned for these settings" in capsys.readouterr().err
+    (tuned.parent / "tuned.json").write_text("{")
+    assert main([str(tuned), "--tune"]) == 2
+    assert "tuned.json cannot be read" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -158,7 +221,16 @@ def test_a_method_that_raises_leaves_its_reason_and_the_rest_goes_on(
         ({"methods": {"vanilla": {}, "x": {"job": {"nope": 1}}}}, "methods.x.job: unknown key 'nope'"),
         ({"compare": [["exact", "nope"]]}, "compare: ['exact', 'nope'] has to be two of the methods: vanilla"),
         ({"methods": {"vanilla": {}, "x": {"nope": 1}}}, "methods.x: unknown key 'nope'"),
-        ({"methods": {"vanilla": {}, "x": {"preset": "slow", "policy": TEACACHE}}}, "either preset or policy"),
+        ({"methods": {"vanilla": {}, "x": {"knobs": {"a": 1}}}}, "methods.x.knobs: {'a': 1} is not allowed"),
+        ({"methods": {"vanilla": {}, "x": STEPS}}, "methods.x.tune needs budgets"),
+        ({"methods": {"vanilla": {}, "x": {"tune": {"knob": "threshold"}}}}, "x.tune.knob: 'threshold' is not allowed"),
+        ({"budgets": [0.5]}, "tuned: '' is not allowed; allowed: a path, where there are budgets"),
+        (
+            {"budgets": [0.5], "tuned": "t", "tuning_prompts": "p", "budget_of": "x"},
+            "budget_of: 'x' has to be a method",
+        ),
+        ({"timed": 0}, "timed: 0 is not allowed; allowed: null, or 1 or more"),
+        ({"methods": {"vanilla": {}, "x": {"preset": "slow", "policy": TEACACHE}}}, "one of preset, policy and peer"),
     ],
 )
 def test_bad_input_is_one_clear_line(

@@ -4,22 +4,19 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from transformers.utils import logging as transformers_logging
-
 from motioncache.api import resolve_preset
 from motioncache_eval.command import run_command, show_usage
 from motioncache_eval.main_job import MainJob, check_output, run_main_job
 from motioncache_magi.adapter import MagiAdapter
 from motioncache_magi.job.config import MagiJobConfig, load_magi_job
-from motioncache_magi.job.sample import decode, load_pipeline, run_pipeline, warm_up
+from motioncache_magi.job.sample import decode, load_pipeline, quiet_libraries, run_pipeline, warm_up
 
 
 def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in ("-h", "--help"):
         return show_usage(__doc__)
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
+    quiet_libraries()
     return run_command(lambda: run(load_magi_job(Path(arguments[0]), arguments[1:])))
 
 

@@ -1,9 +1,11 @@
 """Loads the pipeline that a job asks for, and calls it as the job says."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import torch
+from transformers.utils import logging
 
 from motioncache_eval.settings import check_device
 from motioncache_magi.job.config import MagiJobConfig
@@ -35,10 +37,27 @@ def load_pipeline(job: MagiJobConfig) -> tuple[MagiPipeline, MagiJobConfig]:
     return pipeline, job
 
 
-def run_pipeline(pipeline: MagiPipeline, job: MagiJobConfig) -> torch.Tensor:
-    """The job's one call of the pipeline, cached or not as it stands; returns latents."""
+def quiet_libraries() -> None:
+    """Leave the terminal to our own progress and errors."""
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def run_pipeline(
+    pipeline: MagiPipeline, job: MagiJobConfig, chunk_done: Callable[[], None] | None = None
+) -> torch.Tensor:
+    """The job's one call of the pipeline, cached or not as it stands; returns latents.
+
+    Args:
+        chunk_done: called whenever a chunk is clean.
+    """
     generator = torch.Generator().manual_seed(job.seed)
-    return pipeline(job.prompt, generator=generator, output_type="latent", **_arguments(job)).frames
+    chunks = []
+    for chunk in pipeline.stream(job.prompt, generator=generator, output_type="latent", **_arguments(job)):
+        chunks.append(chunk)
+        if chunk_done is not None:
+            chunk_done()
+    return torch.cat(chunks, dim=1)[None]
 
 
 def warm_up(pipeline: MagiPipeline, job: MagiJobConfig) -> None:

@@ -86,11 +86,17 @@ class Clips:
     check: LatentSet
 
 
-def load_clips(config: TrainConfig, vae: ViTVAE, scale: float, *, long_clips: int) -> Clips:
-    """Read the clips, or encode them."""
+def load_clips(config: TrainConfig, vae: ViTVAE, scale: float, *, long_clips: int, two_movers: int) -> Clips:
+    """Read the clips, or encode them.
+
+    Args:
+        two_movers: that many clips of two movers besides, which a small model finds hardest and sees seldom.
+    """
     data = config.folder.parent / "latents"
     clips = clip_encoder(vae, scale=scale, seed=config.seed, device=config.device)
     long = clips.load(data / "long.pt", clips=long_clips, chunks=CHUNKS, held_out=False)
+    if two_movers:
+        long += clips.load(data / "two.pt", clips=two_movers, chunks=CHUNKS, held_out=False, kind="two")
     return Clips(
         long=long,
         short=single_chunks(long),
@@ -107,14 +113,17 @@ def single_chunks(clips: LatentSet) -> LatentSet:
     )
 
 
-def train_transformer(config: TrainConfig, clips: Clips, scale: float, encode: CaptionEncoder) -> VideoDiT:
-    """Train on clips of one chunk first, then on one chunk and a whole window in turn."""
+def train_transformer(
+    config: TrainConfig, clips: Clips, settings: MagiConfig, encode: CaptionEncoder, *, initial: VideoDiT | None = None
+) -> VideoDiT:
+    """Train on clips of one chunk first, then on one chunk and a whole window in turn; `initial` skips the first."""
     torch.manual_seed(config.seed)
-    model = create_dit(tiny_config(scale)).to(config.device)
+    model = (initial or create_dit(settings)).to(config.device).requires_grad_(True)
+    long_from = 0 if initial is not None else int(LONG_FROM * config.steps)
     return train(  # pyright: ignore[reportReturnType]
         model,
         config,
-        loss=lambda step: _step_loss(model, step, clips, encode, config),
+        loss=lambda step: _step_loss(model, step, clips, encode, config, use_long=step >= long_from and step % 2 == 0),
         validate=lambda averaged: _validate(averaged, clips.check, encode, config),  # pyright: ignore
         vectors=("x_embedder", "t_embedder", "y_embedder", "final_linear", "rope"),
     )
@@ -129,9 +138,10 @@ def create_dit(config: MagiConfig) -> VideoDiT:
     return model
 
 
-def _step_loss(model: VideoDiT, step: int, clips: Clips, encode: CaptionEncoder, config: TrainConfig) -> Losses:
+def _step_loss(
+    model: VideoDiT, step: int, clips: Clips, encode: CaptionEncoder, config: TrainConfig, *, use_long: bool
+) -> Losses:
     rng = np.random.default_rng((config.seed, 0, step))
-    use_long = step >= LONG_FROM * config.steps and step % 2 == 0
     data, batch = (clips.long, LONG_BATCH) if use_long else (clips.short, SHORT_BATCH)
     rows = rng.integers(0, len(data), size=batch)
     loss = velocity_loss(model, data, rows, [data.captions[i] for i in rows], rng, encode, config.device)

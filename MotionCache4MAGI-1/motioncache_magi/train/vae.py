@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.functional import mse_loss
 
 from motioncache_magi.tiling import Tiling, decode_tiled, encode_tiled
 from motioncache_magi.train.forward import attend_by_products
@@ -15,6 +16,13 @@ FPS = 24
 TILE_FRAMES = FPS // 2
 BATCH = 4
 KL_WEIGHT = 3e-4
+
+MOST_NOISE = 0.2
+"""Largest noise that the decoder alone is trained with, in deviations of the latents."""
+
+FLICKER_WEIGHT = 40.0
+"""Weight of the squared error of the change from frame to frame: an eye sees a pattern that flickers before one that
+rests."""
 
 OFFICIAL_CONFIG: dict[str, Any] = {
     "_class_name": "ViTVAE",
@@ -77,6 +85,22 @@ def train_vae(config: TrainConfig) -> ViTVAE:
     )  # fmt: skip
 
 
+def train_decoder(config: TrainConfig, vae: ViTVAE) -> ViTVAE:
+    """Train the decoder alone, on latents with noise such as a denoiser leaves.
+
+    The encoder, and with it what a denoiser has learned, stays as it is.
+    """
+    vae = attend_fast(vae.to(config.device).requires_grad_(False))
+    vae.decoder.requires_grad_(True)
+    return train(  # pyright: ignore[reportReturnType]
+        vae,
+        config,
+        loss=lambda step: _decoder_loss(vae, step, config),
+        validate=Validation(reconstruct, seed=config.seed, device=config.device, frames=96),
+        vectors=("decoder.pos_embed", "decoder.cls", "decoder.last_layer"),
+    )
+
+
 def reconstruct(vae: ViTVAE, clip: torch.Tensor) -> torch.Tensor:
     """There and back in tiles, as the pipeline does it."""
     tiling = Tiling.for_frame_rate(FPS)
@@ -95,6 +119,21 @@ def _loss(vae: ViTVAE, step: int, config: TrainConfig) -> Losses:
     losses = reconstruction(decoded.float(), clip)
     kl = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).mean()
     return {**losses, "loss": losses["loss"] + KL_WEIGHT * kl, "kl": kl}
+
+
+def _decoder_loss(vae: ViTVAE, step: int, config: TrainConfig) -> Losses:
+    rng = np.random.default_rng((config.seed, 3, step))
+    clip = draw_crops(rng, (TILE_FRAMES,), BATCH, (64, 96)).to(config.device)
+    generator = torch.Generator(config.device).manual_seed(int(rng.integers(2**62)))
+    with torch.autocast(torch.device(config.device).type, torch.bfloat16):
+        with torch.no_grad():
+            latents = vae.encode(clip).float()
+        level = torch.from_numpy(rng.uniform(0, MOST_NOISE, (BATCH, 1, 1, 1, 1)).astype(np.float32)).to(config.device)
+        noise = torch.randn(latents.shape, generator=generator, device=config.device)
+        decoded = vae.decode(latents + level * latents.std() * noise).float()
+    losses = reconstruction(decoded, clip)
+    flicker = mse_loss(decoded.diff(dim=2), clip.diff(dim=2))
+    return {**losses, "loss": losses["loss"] + FLICKER_WEIGHT * flicker, "flicker": flicker}
 
 
 @torch.inference_mode()

@@ -31,10 +31,16 @@ def warm_up(pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig) -> Non
     run_pipeline(pipeline, replace(job, num_inference_steps=2))
 
 
-def run_pipeline(pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig) -> torch.Tensor:
-    """The job's one call of the pipeline, cached or not as it stands; returns latents."""
+def run_pipeline(
+    pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig, chunk_done: Callable[[], None] | None = None
+) -> torch.Tensor:
+    """The job's one call of the pipeline, cached or not as it stands; returns latents.
+
+    Args:
+        chunk_done: called when the first chunk of a window has had all its denoise steps.
+    """
     try:
-        return _call(pipeline, job)
+        return _call(pipeline, job, chunk_done)
     except torch.OutOfMemoryError:
         raise MotionCacheError(
             f"the GPU has too little memory for {job.num_frames} frames of {job.width}x{job.height} in {job.dtype}: "
@@ -42,7 +48,14 @@ def run_pipeline(pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig) -
         ) from None
 
 
-def _call(pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig) -> torch.Tensor:
+def _call(
+    pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig, chunk_done: Callable[[], None] | None
+) -> torch.Tensor:
+    def step_done(_: Any, iteration: int, __: Any, kept: dict[str, Any]) -> dict[str, Any]:
+        if chunk_done is not None and iteration == job.num_inference_steps - 1:
+            chunk_done()
+        return kept
+
     torch.manual_seed(job.seed)  # diffusers draws the noise of addnoise_condition from the global generator
     return pipeline(
         job.prompt,
@@ -60,6 +73,7 @@ def _call(pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig) -> torch
         fps=job.fps,
         generator=torch.Generator().manual_seed(job.seed),
         output_type="latent",
+        callback_on_step_end=step_done,
     ).frames
 
 

@@ -25,7 +25,6 @@ from motioncache_train.command import start, training_parser
 
 def main(arguments: list[str] | None = None) -> int:
     parser = training_parser("python -m motioncache_skyreels.train", __doc__, ("vae", "decoder", "transformer"))
-    parser.add_argument("--model", type=Path, help="folder whose weights are trained on (decoder, transformer)")
     parser.add_argument("--short-clips", type=int, default=8000, help="training clips of one chunk (transformer)")
     parser.add_argument("--long-clips", type=int, default=1500, help="training clips of five chunks (transformer)")
     parser.add_argument(

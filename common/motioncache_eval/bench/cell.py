@@ -1,19 +1,21 @@
 """One cell of the benchmark: one prompt under one method."""
 
 import statistics
+import time
+import traceback
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
 
-from motioncache.errors import ConfigError
+from motioncache.errors import ConfigError, MotionCacheError
 from motioncache_eval.bench.config import Method, fingerprint, settings_of
-from motioncache_eval.bench.model import BenchModel
+from motioncache_eval.bench.model import BenchModel, Taken
 from motioncache_eval.metrics import fidelity, moving_pixels, psnr, psnr_of_frames, psnr_where
 from motioncache_eval.motion_map import MotionRecorder
 from motioncache_eval.page.view import make_overlay, make_view
+from motioncache_eval.perceptual import perceptual
 from motioncache_eval.report import environment
-from motioncache_eval.sampling import Sample
 from motioncache_eval.video import to_uint8
 
 
@@ -58,30 +60,57 @@ def measure(
     """Sample and compare; without a reference the video is one itself."""
     job = job_of(bench, method, prompt, index)
     recorder = MotionRecorder(bench.branch)
-    taken = [bench.sample(job, method.policy, prepare=recorder.attach) for _ in range(repeats)]
-    own = Reference(latents=taken[0].latents, frames=bench.decode(taken[0].latents))
+    counted = bench.take(job, method, count=True).flops if method.policy is None else None
+    taken = [bench.take(job, method, prepare=recorder.attach) for _ in range(repeats)]
+    first = taken[0].sample
+    started = time.perf_counter()
+    own = Reference(latents=first.latents, frames=bench.decode(job, first.latents))
+    decoding = time.perf_counter() - started
     compared = reference or own
+    settings = settings_of(job, method)
     result = {
         "method": method.name,
+        "family": method.family,
         "prompt": prompt,
-        "fingerprint": fingerprint(job, method.policy),
-        **settings_of(job, method.policy),
+        "fingerprint": fingerprint(settings),
+        **settings,
         **environment(job.device),
-        "seconds": [sample.seconds for sample in taken],
-        "median_seconds": statistics.median(sample.seconds for sample in taken),
-        **_counted(taken[0]),
+        **_times(taken),
+        "decode_seconds": decoding,
+        **_counted(taken[0], counted),
         **_compared(own, compared, bench),
     }
-    trace = taken[-1].trace
+    trace = taken[-1].sample.trace
     overlay = None if trace is None else make_overlay(trace, recorder.weights())
     view = make_view(to_uint8(own.frames), fps=job.fps, trace=trace, overlay=overlay)
     return Measured(result=result, video=own, view=view)
 
 
-def _counted(sample: Sample) -> dict[str, Any]:
-    if sample.summary is None:
-        return {"flops": None, "vanilla_flops": None, "computed_share": 1.0}
-    summary = sample.summary
+def error_text(error: Exception) -> str:
+    """What a cell says of a method that raised: the message of our own errors, else the last lines of the traceback."""
+    if isinstance(error, MotionCacheError):
+        return str(error)
+    return "".join(traceback.format_exception(error, limit=-2)).strip()
+
+
+def _times(taken: list[Taken]) -> dict[str, Any]:
+    """Of all repeats, and their medians: the sampling, the model alone, until the first chunk is clean."""
+    seconds = [one.sample.seconds for one in taken]
+    first = [one.first_chunk_seconds for one in taken if one.first_chunk_seconds is not None]
+    return {
+        "seconds": seconds,
+        "median_seconds": statistics.median(seconds),
+        "median_model_seconds": statistics.median(one.model_seconds for one in taken),
+        "median_first_chunk_seconds": statistics.median(first) if first else None,
+        "peak_bytes": max((one.peak_bytes for one in taken if one.peak_bytes is not None), default=None),
+    }
+
+
+def _counted(taken: Taken, flops: int | None) -> dict[str, Any]:
+    """FLOPs as the cache counts them itself, or else as torch counted."""
+    summary = taken.sample.summary
+    if summary is None:
+        return {"flops": flops, "vanilla_flops": None, "computed_share": None}
     return {
         "flops": summary.flops,
         "vanilla_flops": summary.vanilla_flops,
@@ -97,6 +126,7 @@ def _compared(own: Reference, reference: Reference, bench: BenchModel) -> dict[s
         "psnr_db": quality.psnr_db,
         "psnr_of_frames_db": statistics.mean(psnr_of_frames(own.frames, reference.frames)),
         "ssim": quality.ssim,
+        **perceptual(own.frames, reference.frames),
         "psnr_of_chunks_db": [psnr(own.frames[s], reference.frames[s]) for s in bench.spans(len(own.frames))],
         "psnr_moving_db": psnr_where(own.frames, reference.frames, moving),
         "psnr_still_db": psnr_where(own.frames, reference.frames, ~moving),

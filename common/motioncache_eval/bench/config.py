@@ -26,18 +26,49 @@ class MethodConfig:
 
     Args:
         preset: one of the model's presets, or a YAML file with a policy.
-        policy: a policy as in a preset, in place of `preset`; neither of the two is the pipeline without a cache.
+        policy: a policy as in a preset, in place of `preset`.
+        peer: a cache of another package that the model's package can turn on, in place of `preset`; none of the three
+            is the pipeline without a cache.
+        knobs: settings of the peer.
         job: settings of the main job that the method changes, such as `num_inference_steps`.
-        family: methods that one line of the curve joins; null takes the first word of the name.
+        tune: a `TuneConfig`; the method is measured at every budget, with the knob that meets it.
+        family: methods that one line of the curve joins; null takes the name in front of a comma or a budget.
     """
 
     preset: str | None = None
     policy: dict[str, Any] | None = None
+    peer: str | None = None
+    knobs: dict[str, Any] = field(default_factory=dict)
     job: dict[str, Any] = field(default_factory=dict)
+    tune: dict[str, Any] | None = None
     family: str | None = None
 
     def __post_init__(self) -> None:
-        require("policy", self.policy, self.policy is None or self.preset is None, "either preset or policy")
+        given = [name for name in ("preset", "policy", "peer") if getattr(self, name) is not None]
+        require("policy", given, len(given) <= 1, "one of preset, policy and peer")
+        require("knobs", self.knobs, self.peer is not None or not self.knobs, "settings of a peer")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TuneConfig:
+    """The one knob of a method, which is tuned to the budgets.
+
+    Args:
+        knob: where it is, such as `policy.threshold`; several that are set alike, with spaces between them.
+        low, high: where to search.
+        multiple: the knob is a whole number and a multiple of this; null searches between the numbers as well.
+    """
+
+    knob: str = ""
+    low: float = 0.001
+    high: float = 1.0
+    multiple: int | None = None
+
+    def __post_init__(self) -> None:
+        known = all(name.partition(".")[0] in ("policy", "knobs", "job") for name in self.knob.split())
+        require("knob", self.knob, bool(self.knob) and known, "policy.NAME, knobs.NAME or job.NAME")
+        require("low", self.low, 0 < self.low < self.high, "more than 0, and less than high")
+        require("multiple", self.multiple, self.multiple is None or self.multiple >= 1, "null, or 1 or more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,9 +82,14 @@ class BenchConfig:
         prompts: a text file, one prompt a line; a relative path starts at the benchmark's own file.
         count: how many of the prompts; null takes all.
         repeats: how often each method is timed; the times are medians.
+        timed: how many of the prompts, the first ones, are timed so often; the others are sampled once. null: all.
         output: gets the results; a relative path starts at the benchmark's own file.
         shown: how many of the prompts the page shows with their videos.
         compare: pairs of methods whose difference is reported, prompt by prompt.
+        budgets: shares of the FLOPs of `budget_of` that methods with a `tune` are tuned to.
+        budget_of: one of the methods.
+        tuned: the JSON that `--tune` writes; a relative path starts at the benchmark's own file.
+        tuning_prompts: a text file of prompts to tune with, others than those that are measured.
     """
 
     model: str = ""
@@ -62,16 +98,25 @@ class BenchConfig:
     prompts: str = ""
     count: int | None = None
     repeats: int = 3
+    timed: int | None = None
     output: str = ""
     shown: int = 4
     compare: tuple[tuple[str, ...], ...] = ()
+    budgets: tuple[float, ...] = ()
+    budget_of: str = "exact"
+    tuned: str = ""
+    tuning_prompts: str = ""
 
     def __post_init__(self) -> None:
         for name in ("model", "job", "prompts", "output"):
             require(name, getattr(self, name), bool(getattr(self, name)), "a name or a path")
         require("count", self.count, self.count is None or self.count >= 1, "null, or 1 or more")
         require("repeats", self.repeats, self.repeats >= 1, "1 or more")
+        require("timed", self.timed, self.timed is None or self.timed >= 1, "null, or 1 or more")
         require("shown", self.shown, self.shown >= 0, "0 or more")
+        require("budgets", list(self.budgets), all(share > 0 for share in self.budgets), "numbers above 0")
+        for name in ("tuned", "tuning_prompts") if self.budgets else ():
+            require(name, getattr(self, name), bool(getattr(self, name)), "a path, where there are budgets")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,18 +124,30 @@ class Method:
     """A method that has been checked.
 
     Attributes:
-        policy: None is the pipeline without a cache.
+        policy: None is the pipeline without a cache of ours.
+        peer: see `MethodConfig`; its knobs are `knobs`.
         job: settings of the main job that it changes.
+        family: methods that one line of the curve joins.
     """
 
     name: str
-    policy: PolicyConfig | None
-    job: Mapping[str, Any]
+    policy: PolicyConfig | None = None
+    peer: str | None = None
+    knobs: Mapping[str, Any] = field(default_factory=dict)
+    job: Mapping[str, Any] = field(default_factory=dict)
+    family: str = ""
 
     @property
     def folder(self) -> str:
         """Name of the folder of its results."""
         return re.sub(r"[^a-z0-9.]+", "-", self.name.lower()).strip("-")
+
+    @property
+    def settings(self) -> dict[str, Any] | None:
+        """What it does besides its job; None for nothing."""
+        if self.peer is not None:
+            return {"is": self.peer, **self.knobs}
+        return None if self.policy is None else {"is": type(self.policy).__name__, **portable(self.policy)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,13 +164,10 @@ class Benchmark:
         settings = {**self.config.settings, "prompt": self.prompts[0]}
         return [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in settings.items()]
 
-    def check_methods(self, adapter: Adapter) -> list[Method]:
-        """The methods with their policies.
-
-        Raises:
-            ConfigError: for an unknown preset, policy or knob; it names the method.
-        """
-        return [_method(name, given, adapter) for name, given in self.methods.items()]
+    def tuning_of(self, name: str) -> TuneConfig | None:
+        """How a method is tuned; None for one that stays as it is."""
+        given = self.methods[name].tune
+        return None if given is None else structured(TuneConfig, given, where=f"methods.{name}.tune")
 
 
 def load_benchmark(path: Path, overrides: Sequence[str] = ()) -> Benchmark:
@@ -126,7 +180,7 @@ def load_benchmark(path: Path, overrides: Sequence[str] = ()) -> Benchmark:
     given = values.pop("methods", None)
     if not isinstance(given, dict) or REFERENCE not in given:
         raise ConfigError(f"{path.name}: methods: has to hold {REFERENCE!r}, which all others are compared with")
-    for key in ("job", "prompts", "output"):
+    for key in ("job", "prompts", "output", "tuned", "tuning_prompts"):
         if isinstance(values.get(key), str):
             values[key] = str(path.resolve().parent / values[key])
     values |= parse_overrides(overrides, [BenchConfig])
@@ -136,37 +190,66 @@ def load_benchmark(path: Path, overrides: Sequence[str] = ()) -> Benchmark:
         str(name): structured(MethodConfig, method or {}, where=f"{path.name}: methods.{name}")
         for name, method in given.items()
     }
-    reference = methods[REFERENCE]
-    if reference.preset or reference.policy or reference.job:
-        raise ConfigError(f"{path.name}: methods.{REFERENCE} is the pipeline as it comes and takes no settings")
+    benchmark = Benchmark(config=config, methods=methods, prompts=tuple(prompts[: config.count]))
+    _check(benchmark, path.name)
+    return benchmark
+
+
+def _check(benchmark: Benchmark, where: str) -> None:
+    config, methods = benchmark.config, benchmark.methods
+    if methods[REFERENCE] != MethodConfig():
+        raise ConfigError(f"{where}: methods.{REFERENCE} is the pipeline as it comes and takes no settings")
+    tuned = [name for name in methods if benchmark.tuning_of(name) is not None]
+    if tuned and not config.budgets:
+        raise ConfigError(f"{where}: methods.{tuned[0]}.tune needs budgets: to be tuned to")
+    if config.budgets and (config.budget_of not in methods or config.budget_of in tuned):
+        raise ConfigError(f"{where}: budget_of: {config.budget_of!r} has to be a method that is not tuned")
+    measured = [name for name in methods if name not in tuned]
+    measured += [budget_name(name, share) for name in tuned for share in config.budgets]
     for pair in config.compare:
-        if len(pair) != 2 or not set(pair) <= set(methods):
-            raise ConfigError(f"{path.name}: compare: {list(pair)} has to be two of the methods: {', '.join(methods)}")
-    return Benchmark(config=config, methods=methods, prompts=tuple(prompts[: config.count]))
+        if len(pair) != 2 or not set(pair) <= set(measured):
+            raise ConfigError(f"{where}: compare: {list(pair)} has to be two of the methods: {', '.join(measured)}")
 
 
-def _method(name: str, given: MethodConfig, adapter: Adapter) -> Method:
-    where = f"methods.{name}"
+def budget_name(name: str, share: float) -> str:
+    """Name of a method that was tuned to a budget."""
+    return f"{name} at {share:g}"
+
+
+def build_method(name: str, given: MethodConfig, adapter: Adapter, family: str | None = None) -> Method:
+    """A method with its policy.
+
+    Raises:
+        ConfigError: for an unknown preset, policy or knob; it names the method.
+    """
     policy = None
     if given.preset is not None:
         policy = resolve_preset(adapter, given.preset)
     elif given.policy is not None:
-        policy = parse_policy(given.policy, where=where, policies=adapter.policies)
-    return Method(name=name, policy=policy, job=given.job)
+        policy = parse_policy(given.policy, where=f"methods.{name}", policies=adapter.policies)
+    return Method(
+        name=name,
+        policy=policy,
+        peer=given.peer,
+        knobs=given.knobs,
+        job=given.job,
+        family=given.family or family or name.partition(",")[0],
+    )
 
 
-def settings_of(job: Any, policy: Any) -> dict[str, Any]:
-    """Everything that a result follows from, besides versions; the same on every machine: of a path its last name."""
-    return {"job": _portable(job), "policy": {"is": type(policy).__name__, **_portable(policy)} if policy else None}
+def settings_of(job: Any, method: Method) -> dict[str, Any]:
+    """Everything that a result follows from, besides versions; the same on every machine."""
+    return {"job": portable(job), "policy": method.settings}
 
 
-def fingerprint(job: Any, policy: Any) -> str:
-    """Short hash of `settings_of`."""
-    text = json.dumps(settings_of(job, policy), sort_keys=True, default=str)
+def fingerprint(settings: Mapping[str, Any]) -> str:
+    """Short hash of settings."""
+    text = json.dumps(settings, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _portable(settings: Any) -> dict[str, Any]:
+def portable(settings: Any) -> dict[str, Any]:
+    """A dataclass as a mapping, of an absolute path its last name."""
     return {
         key: Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
         for key, value in asdict(settings).items()

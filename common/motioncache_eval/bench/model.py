@@ -1,8 +1,9 @@
 """What a model's package brings to the benchmark: a loaded pipeline and how it is sampled."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,12 +11,34 @@ from typing import Any, Protocol
 import torch
 
 from motioncache.api import Adapter
-from motioncache.config import PolicyConfig
-from motioncache.errors import MotionCacheError
+from motioncache.errors import ConfigError, MotionCacheError
+from motioncache_eval.bench.config import Method
+from motioncache_eval.meter import Meter, PeakMemory
 from motioncache_eval.sampling import Sample, take_sample
 
 GROUP = "motioncache.benches"
 """Entry points of the loaders, by the model's name."""
+
+Peer = Callable[[Any, Any, Mapping[str, Any]], AbstractContextManager[None]]
+"""Turns a cache of another package on for a pipeline, a job and knobs, and off again at the end of the block."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """A sample, and what taking it cost.
+
+    Attributes:
+        model_seconds: time within the model itself.
+        first_chunk_seconds: until the first chunk was clean.
+        peak_bytes: see `PeakMemory`.
+        flops: of the model, counted if that was asked for.
+    """
+
+    sample: Sample
+    model_seconds: float
+    first_chunk_seconds: float | None
+    peak_bytes: int | None
+    flops: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,26 +48,64 @@ class BenchModel:
     Attributes:
         job: the main job's configuration, with at least `prompt`, `seed`, `num_inference_steps`, `num_frames`, `fps`,
             `device`.
-        call: samples with the pipeline what a job says, and returns latents.
-        decode: latents to float frames `[frames, 3, height, width]` in [0, 1] on the host.
+        call: samples with the pipeline what a job says, and returns latents; calls its last argument when the first
+            chunk is clean.
+        decode: latents of a job to float frames `[frames, 3, height, width]` in [0, 1] on the host.
         warm_up: a short call of a job, so that no method pays for first-time allocations.
+        transformer: what `model_methods` belong to, which do all of the model's work.
         branch: of guidance, whose decisions are shown.
         chunks: frames of the first chunk and of every other one.
+        peers: caches of other packages, by name.
     """
 
     adapter: Adapter
     job: Any
     pipeline: Any
-    call: Callable[[Any, Any], torch.Tensor]
-    decode: Callable[[torch.Tensor], torch.Tensor]
+    call: Callable[[Any, Any, Callable[[], None]], torch.Tensor]
+    decode: Callable[[Any, torch.Tensor], torch.Tensor]
     warm_up: Callable[[Any], object]
+    transformer: object
+    model_methods: tuple[str, ...]
     branch: str
     chunks: tuple[int, int]
+    peers: Mapping[str, Peer] = field(default_factory=dict)
 
-    def sample(self, job: Any, policy: PolicyConfig | None, *, prepare: Callable[[Any], None] | None = None) -> Sample:
-        """One video of a job under a policy; None is the pipeline as it comes. `prepare`: see `take_sample`."""
-        call = partial(self.call, self.pipeline, job)
-        return take_sample(self.pipeline, call, policy, device=job.device, prepare=prepare)
+    def take(
+        self, job: Any, method: Method, *, prepare: Callable[[Any], None] | None = None, count: bool = False
+    ) -> Taken:
+        """One video of a job under a method.
+
+        Args:
+            prepare: see `take_sample`.
+            count: count FLOPs, which takes time.
+        """
+        meter = Meter(self.transformer, self.model_methods, device=job.device, count=count)
+        first_chunk: list[float] = []
+
+        def sample() -> torch.Tensor:
+            started = time.perf_counter()
+            with meter:
+                return self.call(self.pipeline, job, lambda: first_chunk.append(time.perf_counter() - started))
+
+        with self._peer(method, job), PeakMemory(job.device) as memory:
+            taken = take_sample(self.pipeline, sample, method.policy, device=job.device, prepare=prepare)
+        return Taken(
+            sample=taken,
+            model_seconds=meter.seconds,
+            first_chunk_seconds=first_chunk[0] if first_chunk else None,
+            peak_bytes=memory.bytes,
+            flops=meter.flops if count else None,
+        )
+
+    def _peer(self, method: Method, job: Any) -> AbstractContextManager[None]:
+        if method.peer is None:
+            return nullcontext()
+        if method.peer not in self.peers:
+            known = ", ".join(sorted(self.peers)) or "none"
+            raise ConfigError(
+                f"methods.{method.name}.peer: {method.peer!r} is not known for this model; known: {known}"
+            )
+        return self.peers[method.peer](self.pipeline, job, method.knobs)
 
     def spans(self, frames: int) -> list[slice]:
         """The frames of each chunk, of a video of so many."""

@@ -1,7 +1,6 @@
 """Runs a benchmark: prompt by prompt, the reference first, then every method that has no result yet."""
 
 import json
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from motioncache.errors import MotionCacheError
-from motioncache_eval.bench.cell import Reference, job_of, measure
-from motioncache_eval.bench.config import REFERENCE, Benchmark, Method, fingerprint
+from motioncache_eval.bench.cell import Reference, error_text, job_of, measure
+from motioncache_eval.bench.config import REFERENCE, Benchmark, Method, fingerprint, settings_of
 from motioncache_eval.bench.model import BenchModel
+from motioncache_eval.bench.tune import expand_methods
 from motioncache_eval.report import write_json
 
 
@@ -26,34 +26,36 @@ def run_benchmark(
     Args:
         share: (i, n) takes every n-th prompt, from the i-th on.
     """
-    methods = benchmark.check_methods(bench.adapter)
+    methods = expand_methods(bench, benchmark)
     methods.sort(key=lambda method: method.name != REFERENCE)
     output = Path(benchmark.config.output)
     _check_same_settings(bench, benchmark, methods)
     for index in range(share[0], len(benchmark.prompts), share[1]):
         prompt = benchmark.prompts[index]
-        missing = [method for method in methods if not is_complete(cell_path(output, method, index))]
+        missing = [method for method in methods if not is_complete(cell_path(output, method.folder, index))]
         if not missing:
             continue
+        timed = benchmark.config.timed is None or index < benchmark.config.timed
+        repeats = benchmark.config.repeats if timed else 1
         reference = None if missing[0].name == REFERENCE else _read_reference(output, index)
         if reference is None:
             missing = [next(m for m in methods if m.name == REFERENCE), *(m for m in missing if m.name != REFERENCE)]
         for method in missing:
-            path = cell_path(output, method, index)
+            path = cell_path(output, method.folder, index)
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
-                measured = measure(bench, method, prompt, index, repeats=benchmark.config.repeats, reference=reference)
+                measured = measure(bench, method, prompt, index, repeats=repeats, reference=reference)
             except Exception as error:
                 if method.name == REFERENCE:
                     raise
-                result = {"method": method.name, "prompt": prompt, "error": _said(error)}
+                result = {"method": method.name, "prompt": prompt, "error": error_text(error)}
             else:
                 result = measured.result
                 if method.name == REFERENCE:
                     reference = measured.video
                     _write_reference(output, index, measured.video)
                 if index < benchmark.config.shown:
-                    _write_view(output, method, index, measured.view)
+                    _write_view(view_path(output, method.folder, index), measured.view)
             write_json(path, result)
             yield path, result
 
@@ -63,26 +65,26 @@ def _check_same_settings(bench: BenchModel, benchmark: Benchmark, methods: list[
     output = Path(benchmark.config.output)
     for method in methods:
         for index, prompt in enumerate(benchmark.prompts):
-            path = cell_path(output, method, index)
+            path = cell_path(output, method.folder, index)
             made = read_cell(path).get("fingerprint")
-            if made not in (None, fingerprint(job_of(bench, method, prompt, index), method.policy)):
+            if made not in (None, fingerprint(settings_of(job_of(bench, method, prompt, index), method))):
                 raise MotionCacheError(
                     f"{path} was made with other settings; delete {path.parent} to measure {method.name!r} again, or "
                     "pass output=... for a new folder"
                 )
 
 
-def cell_path(output: Path, method: Method, index: int) -> Path:
-    return output / "cells" / method.folder / f"{index:03d}.json"
+def cell_path(output: Path, folder: str, index: int) -> Path:
+    """Where the result of a method's folder and a prompt lies."""
+    return output / "cells" / folder / f"{index:03d}.json"
 
 
-def view_path(output: Path, method: Method | str, index: int) -> Path:
-    folder = method if isinstance(method, str) else method.folder
+def view_path(output: Path, folder: str, index: int) -> Path:
+    """Where the video for the page lies."""
     return output / "views" / folder / f"{index:03d}.json"
 
 
-def _write_view(output: Path, method: Method, index: int, view: dict[str, Any]) -> None:
-    path = view_path(output, method, index)
+def _write_view(path: Path, view: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, view)
 
@@ -122,10 +124,3 @@ def _read_reference(output: Path, index: int) -> Reference | None:
         return Reference(latents=tensors["latents"], frames=tensors["frames"])
     except Exception:
         return None
-
-
-def _said(error: Exception) -> str:
-    """What a cell says of a method that raised: the message of our own errors, else the last lines of the traceback."""
-    if isinstance(error, MotionCacheError):
-        return str(error)
-    return "".join(traceback.format_exception(error, limit=-2)).strip()

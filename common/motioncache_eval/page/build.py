@@ -8,6 +8,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from motioncache_eval.table import Table
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
@@ -15,15 +17,14 @@ class Page:
 
     Attributes:
         heading, lead: title, and a sentence below it.
-        header, rows: the table.
+        tables: the figures.
         points: for the curve of quality over cost: `{"name", "family", "cost", "quality", "low", "high"}`.
         videos: by prompt and method, a view (see `view.make_view`) with `caption`, or `{"error": ...}`.
     """
 
     heading: str
     lead: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    tables: Sequence[Table]
     points: Sequence[Mapping[str, Any]]
     videos: Mapping[str, Mapping[str, Mapping[str, Any]]]
 
@@ -35,7 +36,7 @@ def write_page(path: Path, page: Page) -> None:
     parts = {
         "HEADING": html.escape(page.heading),
         "LEAD": html.escape(page.lead),
-        "TABLE": _table(page.header, page.rows),
+        "TABLES": "".join(_table(table) for table in page.tables),
         "STYLE": (resources / "page.css").read_text("utf-8"),
         "SCRIPT": (resources / "page.js").read_text("utf-8"),
         # `<` would let a text end the script element.
@@ -49,10 +50,14 @@ def write_page(path: Path, page: Page) -> None:
     temporary.replace(path)
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in header)
-    body = "".join(f"<tr>{_cell(row[0], 'th')}{''.join(_cell(cell, 'td') for cell in row[1:])}</tr>" for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+def _table(table: Table) -> str:
+    title = html.escape(table.title)
+    head = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in table.header)
+    rows = "".join(
+        f"<tr>{_cell(row[0], 'th')}{''.join(_cell(cell, 'td') for cell in row[1:])}</tr>" for row in table.rows
+    )
+    drawn = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    return f'<h3>{title}</h3><div class="scroll" tabindex="0" role="region" aria-label="{title}">{drawn}</div>'
 
 
 def _cell(text: str, tag: str) -> str:

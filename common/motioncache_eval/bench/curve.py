@@ -1,0 +1,48 @@
+"""The curve of quality over cost."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from motioncache_eval.bench.rows import Row
+from motioncache_eval.intervals import bootstrap_interval
+
+IDENTICAL = 120.0
+"""PSNR (dB) of identical videos."""
+
+
+def curve(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Points of PSNR over counted FLOPs, of the methods that change the video."""
+    points = []
+    for row in rows:
+        flops, values = row.mean("flops"), row.values("psnr_db")
+        if flops is None or len(values) < 2 or statistics.mean(values) >= IDENTICAL:
+            continue
+        low, high = bootstrap_interval(values)
+        quality = statistics.mean(values)
+        points.append(
+            {"name": row.name, "family": row.family, "cost": flops / 1e12, "quality": quality, "low": low, "high": high}
+        )
+    return points
+
+
+def draw_curve(path: Path, points: Sequence[Mapping[str, Any]]) -> None:
+    """PSNR over counted FLOPs, families joined."""
+    figure = Figure(figsize=(7.5, 5), layout="constrained")
+    axes = figure.subplots()
+    for i, family in enumerate(dict.fromkeys(point["family"] for point in points)):
+        own = sorted((point for point in points if point["family"] == family), key=lambda point: point["cost"])
+        below = [point["quality"] - point["low"] for point in own]
+        above = [point["high"] - point["quality"] for point in own]
+        costs, qualities = [point["cost"] for point in own], [point["quality"] for point in own]
+        look = {"marker": "osD^vPX*"[i % 8], "markersize": 4, "linewidth": 1.2, "capsize": 2, "color": f"C{i % 10}"}
+        axes.errorbar(costs, qualities, yerr=[below, above], label=family, **look)
+    axes.set_xlabel("TFLOPs per video, counted")
+    axes.set_ylabel("PSNR against the uncached video, dB")
+    axes.grid(alpha=0.3)
+    if points:
+        axes.legend(fontsize=7)
+    figure.savefig(path, dpi=110)

@@ -1,0 +1,141 @@
+"""The tables of a benchmark."""
+
+import statistics
+from collections.abc import Iterator, Sequence
+
+from motioncache_eval.bench.config import REFERENCE, BenchConfig, budget_name
+from motioncache_eval.bench.rows import Row, find_row
+from motioncache_eval.intervals import bootstrap_interval
+from motioncache_eval.table import Table
+
+COST = ("prompts", "TFLOPs", "fewer FLOPs", "computed", "seconds", "speed-up", "model alone", "end to end",
+        "first chunk", "peak GB")  # fmt: skip
+
+FIDELITY = {
+    "psnr_db": ("PSNR dB", 1),
+    "psnr_moving_db": ("moving", 1),
+    "psnr_still_db": ("still", 1),
+    "ssim": ("SSIM", 3),
+    "flip": ("FLIP", 3),
+    "lpips": ("LPIPS", 3),
+}
+"""Figures with an interval: what the column is called, and its digits."""
+
+
+def cost_table(rows: list[Row]) -> Table:
+    """What every method costs."""
+    return Table(title="Cost", header=("", *COST), rows=[_cost(row, find_row(rows, REFERENCE)) for row in rows])
+
+
+def fidelity_table(rows: list[Row]) -> Table:
+    """How near every method comes to the reference."""
+    header = ("", *(name for name, _ in FIDELITY.values()), "PSNR, mean of frames", "last chunk", "latent MSE")
+    return Table(title="Fidelity", header=header, rows=[_fidelity(row) for row in rows])
+
+
+def budget_table(rows: list[Row], config: BenchConfig) -> Table | None:
+    """Methods at equal cost: at every budget the share that was reached, and PSNR; None without budgets.
+
+    A method that cannot be brought within a tenth of a budget says what it costs instead.
+    """
+    base = find_row(rows, config.budget_of)
+    base_flops = None if base is None else base.mean("flops")
+    if not config.budgets or base_flops is None:
+        return None
+    by_name = {row.name: row for row in rows}
+    tuned = [row.family for row in rows if any(row.name.endswith(budget_name("", share)) for share in config.budgets)]
+    header = ["", *(f"{share:g} of {config.budget_of}" for share in config.budgets)]
+    body = [
+        [name, *(_at_budget(by_name.get(budget_name(name, share)), share, base_flops) for share in config.budgets)]
+        for name in dict.fromkeys(tuned)
+    ]
+    return Table(title="At equal cost: PSNR dB (share of FLOPs)", header=header, rows=body)
+
+
+def _at_budget(row: Row | None, share: float, base_flops: float) -> str:
+    flops = None if row is None else row.mean("flops")
+    if row is None or flops is None:
+        return "n/a"
+    reached = flops / base_flops
+    if abs(reached / share - 1) > 0.1:
+        return f"not reached ({reached:.2f})"
+    return f"{interval(row.values('psnr_db'), 1)} ({reached:.2f})"
+
+
+def interval(values: Sequence[float], digits: int) -> str:
+    """Mean and its 95 % interval over the prompts."""
+    if not values:
+        return "n/a"
+    mean = f"{statistics.mean(values):.{digits}f}"
+    if len(values) < 2:
+        return mean
+    low, high = bootstrap_interval(values)
+    return f"{mean} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _cost(row: Row, vanilla: Row | None) -> list[str]:
+    flops, vanilla_flops = row.mean("flops"), None if vanilla is None else vanilla.mean("flops")
+    share, peak = row.mean("computed_share"), row.mean("peak_bytes")
+    whole = [cell["median_seconds"] + cell["decode_seconds"] for cell in row.timed]
+    first = [cell["median_first_chunk_seconds"] for cell in row.timed if cell["median_first_chunk_seconds"] is not None]
+    return [
+        row.name,
+        str(len(row.cells)),
+        "n/a" if flops is None else f"{flops / 1e12:.3f}",
+        "n/a" if flops is None or vanilla_flops is None else f"{vanilla_flops / flops:.2f}x",
+        "n/a" if share is None else f"{share:.1%}",
+        _seconds([cell["median_seconds"] for cell in row.timed]),
+        _speedup(row, vanilla),
+        _seconds([cell["median_model_seconds"] for cell in row.timed]),
+        _seconds(whole),
+        _seconds(first),
+        "n/a" if peak is None else f"{peak / 1e9:.2f}",
+    ]
+
+
+def _seconds(values: Sequence[float]) -> str:
+    return f"{statistics.mean(values):.2f}" if values else "n/a"
+
+
+def _speedup(row: Row, vanilla: Row | None) -> str:
+    """Median over prompts of the ratio to the reference's time for the same prompt."""
+    times = {cell["prompt"]: cell["median_seconds"] for cell in vanilla.timed} if vanilla else {}
+    ratios = [times[cell["prompt"]] / cell["median_seconds"] for cell in row.timed if cell["prompt"] in times]
+    return f"{statistics.median(ratios):.2f}x" if ratios else "n/a"
+
+
+def _fidelity(row: Row) -> list[str]:
+    last = [cell["psnr_of_chunks_db"][-1] for cell in row.cells]
+    frames, latents = row.mean("psnr_of_frames_db"), row.mean("latent_mse")
+    return [
+        row.name,
+        *(interval(row.values(key), digits) for key, (_, digits) in FIDELITY.items()),
+        "n/a" if frames is None else f"{frames:.1f}",
+        f"{statistics.mean(last):.1f}" if last else "n/a",
+        "n/a" if latents is None else f"{latents:.2g}",
+    ]
+
+
+def errors(rows: Sequence[Row]) -> Iterator[str]:
+    """What went wrong, a line for each method and reason."""
+    for row in rows:
+        reasons: dict[str, list[str]] = {}
+        for prompt, error in row.errors.items():
+            reasons.setdefault(error.splitlines()[-1] if error else "no reason given", []).append(prompt)
+        for reason, prompts in reasons.items():
+            yield f"`{row.name}`, prompt {', '.join(prompts)}: {reason}"
+
+
+def comparisons(rows: Sequence[Row], pairs: Sequence[Sequence[str]]) -> Iterator[str]:
+    """By how much the second method of each pair is ahead of the first, over the prompts that both have."""
+    by_name = {row.name: {cell["prompt"]: cell for cell in row.cells} for row in rows}
+    for first, second in pairs:
+        a, b = by_name.get(first, {}), by_name.get(second, {})
+        gains = [b[prompt]["psnr_db"] - a[prompt]["psnr_db"] for prompt in a if prompt in b]
+        if len(gains) < 2:
+            yield f"{second} against {first}: not enough prompts."
+            continue
+        low, high = bootstrap_interval(gains)
+        costs = (statistics.mean(cells[prompt]["flops"] for prompt in a if prompt in b) / 1e12 for cells in (b, a))
+        gain = f"{statistics.mean(gains):+.2f} dB [{low:+.2f}, {high:+.2f}]"
+        yield f"{second} against {first}: {gain}; {' and '.join(f'{cost:.3f}' for cost in costs)} TFLOPs."

@@ -1,0 +1,67 @@
+"""Caches of other packages in the benchmark: what they do to this model, and that nothing of them stays."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers.hooks import FirstBlockCacheConfig
+
+from motioncache_eval.bench.config import Method
+from motioncache_eval.bench.model import BenchModel
+from motioncache_skyreels.bench import load
+
+MODEL = Path(__file__).parents[2] / "MotionCache4SkyReels-V2" / "motioncache-tiny"
+SIZES = ["num_frames=37", "base_num_frames=37", "height=32", "width=48", "num_inference_steps=12"]
+
+
+@pytest.fixture(scope="module")
+def bench() -> BenchModel:
+    return load(None, [f"model={MODEL}", "prompt=a red circle resting over a teal background", *SIZES])  # pyright: ignore
+
+
+@pytest.fixture(scope="module")
+def vanilla(bench: BenchModel) -> Any:
+    return bench.take(bench.job, Method(name="vanilla"), count=True)
+
+
+@pytest.mark.parametrize(
+    ("peer", "knobs"),
+    [
+        ("first-block-cache", {"threshold": 0.5}),
+        ("magcache", {"threshold": 2.0}),
+        ("dbcache", {"Fn_compute_blocks": 1, "residual_diff_threshold": 1.0}),
+        ("dbcache-taylorseer", {"Fn_compute_blocks": 1, "residual_diff_threshold": 1.0}),
+    ],
+)
+def test_a_peer_saves_something_and_leaves_nothing_behind(
+    peer: str, knobs: dict[str, Any], bench: BenchModel, vanilla: Any
+) -> None:
+    if peer.startswith("dbcache"):
+        pytest.importorskip("cache_dit")
+    method = Method(name=peer, peer=peer, knobs=knobs)
+    first, again = (bench.take(bench.job, method, count=True) for _ in range(2))
+    assert first.flops == again.flops < vanilla.flops
+    assert torch.equal(first.sample.latents, again.sample.latents)
+    assert not torch.equal(first.sample.latents, vanilla.sample.latents)
+    after = bench.take(bench.job, Method(name="vanilla"), count=True)
+    assert torch.equal(after.sample.latents, vanilla.sample.latents)
+    assert after.flops == vanilla.flops
+
+
+def test_a_block_that_is_not_registered_raises(bench: BenchModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a user of diffusers' caches meets on this model; the benchmark registers the block."""
+    from diffusers.hooks._helpers import TransformerBlockRegistry
+
+    monkeypatch.setattr(TransformerBlockRegistry, "_registry", {})
+    try:
+        with pytest.raises(ValueError, match="SkyReelsV2TransformerBlock"):
+            bench.pipeline.transformer.enable_cache(FirstBlockCacheConfig())
+    finally:
+        bench.pipeline.transformer._cache_config = None
+
+
+def test_dbcache_as_it_ships_wants_more_blocks_than_the_small_model_has(bench: BenchModel) -> None:
+    pytest.importorskip("cache_dit")
+    with pytest.raises(AssertionError, match="Fn_compute_blocks 8"):
+        bench.take(bench.job, Method(name="dbcache", peer="dbcache"))
