@@ -207,6 +207,34 @@ def test_tuned_for_other_settings_is_not_tuned(config: Path, capsys: pytest.Capt
     assert "tuned.json cannot be read" in capsys.readouterr().err
 
 
+def test_a_method_that_is_known_to_raise_does_not_fail_the_run(config: Path) -> None:
+    methods = {"vanilla": {}, "peer": {"peer": "first-block-cache", "may_fail": True}}
+    write(config.parent, yaml.safe_load(config.read_text()) | {"methods": methods, "compare": [], "count": 1})
+    assert main([str(config)]) == 0
+    assert "error" in cells(config)["peer/000"]
+    methods["peer"].pop("may_fail")
+    write(config.parent, yaml.safe_load(config.read_text()) | {"methods": methods})
+    assert main([str(config)]) == 1
+
+
+def test_a_sweep_measures_every_value_in_a_folder_of_its_own(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    methods = {"vanilla": {}, "TeaCache": {"policy": TEACACHE}}
+    sweep = {"key": "num_inference_steps", "over": [8, 12]}
+    write(config.parent, yaml.safe_load(config.read_text()) | {"methods": methods, "compare": [], "sweep": sweep})
+    assert main([str(config)]) == 0
+    results = config.parent / "results"
+    found = {path.parts[-4]: json.loads(path.read_text()) for path in results.glob("*/cells/teacache/000.json")}
+    assert {name: cell["job"]["num_inference_steps"] for name, cell in found.items()} == {
+        "num_inference_steps-8": 8,
+        "num_inference_steps-12": 12,
+    }
+    table = (results / "sweep.md").read_text()
+    assert "|  | 8 | 12 |" in table
+    assert f"| TeaCache | {found['num_inference_steps-8']['psnr_db']:.0f}"[:13] in table
+    assert table in capsys.readouterr().out
+    assert (results / "sweep.png").stat().st_size > 5000
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -229,6 +257,8 @@ def test_tuned_for_other_settings_is_not_tuned(config: Path, capsys: pytest.Capt
             {"budgets": [0.5], "tuned": "t", "tuning_prompts": "p", "budget_of": "x"},
             "budget_of: 'x' has to be a method",
         ),
+        ({"sweep": {"key": "seed", "over": [1]}}, "sweep.over: [1] is not allowed; allowed: two values or more"),
+        ({"sweep": {"key": "nope", "over": [1, 2]}}, "unknown key 'nope'"),
         ({"timed": 0}, "timed: 0 is not allowed; allowed: null, or 1 or more"),
         ({"methods": {"vanilla": {}, "x": {"preset": "slow", "policy": TEACACHE}}}, "one of preset, policy and peer"),
     ],

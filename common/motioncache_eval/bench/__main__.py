@@ -3,7 +3,8 @@
 CONFIG names the model, the prompts and the methods; `--tune` tunes those that have a `tune:` to the budgets, once. Each
 result is one JSON in `output/cells/METHOD/`; what is there is not measured again, so an interrupted benchmark goes on
 where it stopped. `table.md`, `curve.png` and the page `report.html` are made from the JSONs. The exit status is 1 if a
-method raised; its cell says why, and the rest goes on.
+method raised that is not known to (`may_fail`); its cell says why, and the rest goes on. With a `sweep:` all of this is
+done for each value of a setting, and `sweep.md` and `sweep.png` show what it changes.
 """
 
 import argparse
@@ -11,11 +12,12 @@ import sys
 from pathlib import Path
 
 from motioncache.errors import MotionCacheError
-from motioncache_eval.bench.config import Benchmark, load_benchmark
+from motioncache_eval.bench.config import Benchmark, Sweep, load_sweep
 from motioncache_eval.bench.model import BenchModel, find_loader
 from motioncache_eval.bench.report import write_report
 from motioncache_eval.bench.rows import read_rows
 from motioncache_eval.bench.run import run_benchmark
+from motioncache_eval.bench.sweep import write_sweep
 from motioncache_eval.bench.tune import tune_benchmark
 from motioncache_eval.command import run_command
 from motioncache_eval.main_job import check_output
@@ -30,10 +32,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("config", type=Path)
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     parser.add_argument("--share", type=_share, default=(0, 1), metavar="I/N", help="the I-th of N processes, from 0")
+    parser.add_argument("--quiet", action="store_true", help="make no report after measuring: other processes still do")
     parser.add_argument("--report", action="store_true", help="only make the table and the plot from the results")
     parser.add_argument("--tune", action="store_true", help="only tune the methods, and write their knobs")
     options = parser.parse_intermixed_args(arguments)
-    return run_command(lambda: run(load_benchmark(options.config, options.overrides), options))
+    return run_command(lambda: run(load_sweep(options.config, options.overrides), options))
 
 
 def _share(text: str) -> tuple[int, int]:
@@ -43,12 +46,21 @@ def _share(text: str) -> tuple[int, int]:
     return part, parts
 
 
-def run(benchmark: Benchmark, options: argparse.Namespace) -> int:
-    """Tune, or measure what is missing and report."""
-    config = benchmark.config
+def run(sweep: Sweep, options: argparse.Namespace) -> int:
+    """Tune, or measure what is missing and report, for every value of the sweep."""
     if options.tune:
-        return tune(benchmark)
-    output = Path(config.output)
+        for benchmark in sweep.benchmarks.values():
+            tune(benchmark)
+        return 0
+    status = max(measure(benchmark, options) for benchmark in sweep.benchmarks.values())
+    if sweep.key and not options.quiet:
+        print("\n".join(write_sweep(sweep)))
+    return status
+
+
+def measure(benchmark: Benchmark, options: argparse.Namespace) -> int:
+    """Measure what is missing, and report; 1 if a method raised that should not have."""
+    output = Path(benchmark.config.output)
     check_output(output)
     if not options.report:
         for path, result in run_benchmark(_load(benchmark), benchmark, options.share):
@@ -56,17 +68,17 @@ def run(benchmark: Benchmark, options: argparse.Namespace) -> int:
             print(f"{path.parent.name} {path.stem}: {said}", flush=True)
     if not read_rows(output):
         raise MotionCacheError(f"{output} holds no results: run without --report first")
-    print("\n".join(write_report(output, benchmark)))
-    return 1 if any(row.errors for row in read_rows(output)) else 0
+    if not options.quiet:
+        print("\n".join(write_report(output, benchmark)))
+    return 1 if any(row.errors and not benchmark.may_fail(row.name) for row in read_rows(output)) else 0
 
 
-def tune(benchmark: Benchmark) -> int:
+def tune(benchmark: Benchmark) -> None:
     """Tune what has not been tuned for these settings."""
     if not benchmark.config.budgets:
         raise MotionCacheError("there is nothing to tune: the benchmark has no budgets")
     for line in tune_benchmark(_load(benchmark), benchmark):
         print(line, flush=True)
-    return 0
 
 
 def _load(benchmark: Benchmark) -> BenchModel:

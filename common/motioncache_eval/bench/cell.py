@@ -55,12 +55,25 @@ class Measured:
 
 
 def measure(
-    bench: BenchModel, method: Method, prompt: str, index: int, *, repeats: int, reference: Reference | None
+    bench: BenchModel,
+    method: Method,
+    prompt: str,
+    index: int,
+    *,
+    repeats: int,
+    reference: Reference | None,
+    flops: int | None,
 ) -> Measured:
-    """Sample and compare; without a reference the video is one itself."""
+    """Sample and compare.
+
+    Args:
+        reference: without one, the video is one itself.
+        flops: of a video, if they are known; else they are counted.
+    """
     job = job_of(bench, method, prompt, index)
     recorder = MotionRecorder(bench.branch)
-    counted = bench.take(job, method, count=True).flops if method.policy is None else None
+    if method.policy is None and flops is None:
+        flops = bench.take(job, method, count=True).flops
     taken = [bench.take(job, method, prepare=recorder.attach) for _ in range(repeats)]
     first = taken[0].sample
     started = time.perf_counter()
@@ -77,7 +90,7 @@ def measure(
         **environment(job.device),
         **_times(taken),
         "decode_seconds": decoding,
-        **_counted(taken[0], counted),
+        **_counted(taken[0], flops),
         **_compared(own, compared, bench),
     }
     trace = taken[-1].sample.trace

@@ -32,6 +32,7 @@ class MethodConfig:
         knobs: settings of the peer.
         job: settings of the main job that the method changes, such as `num_inference_steps`.
         tune: a `TuneConfig`; the method is measured at every budget, with the knob that meets it.
+        may_fail: it is known to raise on this model; its row says so, and the exit status does not.
         family: methods that one line of the curve joins; null takes the name in front of a comma or a budget.
     """
 
@@ -41,6 +42,7 @@ class MethodConfig:
     knobs: dict[str, Any] = field(default_factory=dict)
     job: dict[str, Any] = field(default_factory=dict)
     tune: dict[str, Any] | None = None
+    may_fail: bool = False
     family: str | None = None
 
     def __post_init__(self) -> None:
@@ -120,6 +122,27 @@ class BenchConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SweepConfig:
+    """One setting that takes several values; the benchmark runs with each, in a folder of its own.
+
+    Args:
+        key: a setting of the main job, or `prompts`.
+        over: its values, at least two.
+    """
+
+    key: str = ""
+    over: tuple[Any, ...] = ()
+
+    def __post_init__(self) -> None:
+        require("key", self.key, bool(self.key), "a setting of the main job, or prompts")
+        require("over", list(self.over), len(self.over) >= 2, "two values or more")
+
+    def label(self, value: Any) -> str:
+        """What a value is called in names of folders and in tables."""
+        return Path(str(value)).stem if self.key == "prompts" else str(value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
     """A method that has been checked.
 
@@ -158,6 +181,10 @@ class Benchmark:
     methods: Mapping[str, MethodConfig]
     prompts: tuple[str, ...]
 
+    def may_fail(self, name: str) -> bool:
+        """Whether a measured method is known to raise on this model."""
+        return name in self.methods and self.methods[name].may_fail
+
     @property
     def job_overrides(self) -> list[str]:
         """The common settings as `key=value` texts, with the first prompt in the place of the job's own."""
@@ -170,28 +197,55 @@ class Benchmark:
         return None if given is None else structured(TuneConfig, given, where=f"methods.{name}.tune")
 
 
-def load_benchmark(path: Path, overrides: Sequence[str] = ()) -> Benchmark:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """A benchmark for each value of a setting; without a sweep, there is one, by the empty name."""
+
+    key: str
+    output: Path
+    benchmarks: Mapping[str, Benchmark]
+
+
+def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
     """Read a benchmark's YAML file.
 
     Raises:
         ConfigError: for a file that cannot be read, an unknown key, or a method that cannot be.
     """
     values: dict[str, Any] = OmegaConf.to_container(read_yaml(path), resolve=True)  # pyright: ignore
-    given = values.pop("methods", None)
-    if not isinstance(given, dict) or REFERENCE not in given:
-        raise ConfigError(f"{path.name}: methods: has to hold {REFERENCE!r}, which all others are compared with")
+    swept = values.pop("sweep", None)
     for key in ("job", "prompts", "output", "tuned", "tuning_prompts"):
         if isinstance(values.get(key), str):
             values[key] = str(path.resolve().parent / values[key])
+    methods = values.pop("methods", None)
     values |= parse_overrides(overrides, [BenchConfig])
-    config = structured(BenchConfig, values, where=path.name)
+    if swept is None:
+        benchmark = _benchmark(values, methods, path.name)
+        return Sweep(key="", output=Path(benchmark.config.output), benchmarks={"": benchmark})
+    sweep = structured(SweepConfig, swept, where=f"{path.name}: sweep")
+    output, benchmarks = Path(values.get("output", "")), {}
+    for value in sweep.over:
+        label = sweep.label(value)
+        changed = {**values, "output": str(output / f"{sweep.key}-{label}")}
+        if sweep.key == "prompts":
+            changed["prompts"] = str(path.resolve().parent / value)
+        else:
+            changed["settings"] = {**values.get("settings", {}), sweep.key: value}
+        benchmarks[label] = _benchmark(changed, methods, path.name)
+    return Sweep(key=sweep.key, output=output, benchmarks=benchmarks)
+
+
+def _benchmark(values: dict[str, Any], given: Any, where: str) -> Benchmark:
+    if not isinstance(given, dict) or REFERENCE not in given:
+        raise ConfigError(f"{where}: methods: has to hold {REFERENCE!r}, which all others are compared with")
+    config = structured(BenchConfig, values, where=where)
     prompts = read_prompts(Path(config.prompts))
     methods = {
-        str(name): structured(MethodConfig, method or {}, where=f"{path.name}: methods.{name}")
+        str(name): structured(MethodConfig, method or {}, where=f"{where}: methods.{name}")
         for name, method in given.items()
     }
     benchmark = Benchmark(config=config, methods=methods, prompts=tuple(prompts[: config.count]))
-    _check(benchmark, path.name)
+    _check(benchmark, where)
     return benchmark
 
 

@@ -1,4 +1,4 @@
-"""The curve of quality over cost."""
+"""The curves: quality over cost, and quality over the chunks of a video."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -45,4 +45,23 @@ def draw_curve(path: Path, points: Sequence[Mapping[str, Any]]) -> None:
     axes.grid(alpha=0.3)
     if points:
         axes.legend(fontsize=7)
+    figure.savefig(path, dpi=110)
+
+
+def draw_drift(path: Path, rows: Sequence[Row]) -> None:
+    """PSNR of every chunk, mean over the prompts, of the methods that change the video."""
+    figure = Figure(figsize=(7.5, 5), layout="constrained")
+    axes = figure.subplots()
+    for i, row in enumerate(rows):
+        chunks = [cell["psnr_of_chunks_db"] for cell in row.cells if len(cell["psnr_of_chunks_db"]) > 1]
+        if not chunks or statistics.mean(row.values("psnr_db")) >= IDENTICAL:
+            continue
+        means = [statistics.mean(values) for values in zip(*chunks, strict=False)]
+        style = ("-", "--", ":", "-.")[i // 10 % 4]
+        axes.plot(range(1, len(means) + 1), means, style, color=f"C{i % 10}", linewidth=1.2, label=row.name)
+    axes.set_xlabel("chunk")
+    axes.set_ylabel("PSNR against the uncached video, dB")
+    axes.grid(alpha=0.3)
+    if axes.lines:
+        axes.legend(fontsize=6, ncols=2)
     figure.savefig(path, dpi=110)

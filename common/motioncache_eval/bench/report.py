@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from motioncache_eval.bench.config import Benchmark
-from motioncache_eval.bench.curve import curve, draw_curve
+from motioncache_eval.bench.curve import curve, draw_curve, draw_drift
 from motioncache_eval.bench.rows import Row, read_rows
 from motioncache_eval.bench.run import read_cell, view_path
 from motioncache_eval.bench.tables import budget_table, comparisons, cost_table, errors, fidelity_table
@@ -12,7 +12,7 @@ from motioncache_eval.page.build import Page, write_page
 
 
 def write_report(output: Path, benchmark: Benchmark) -> list[str]:
-    """`table.md`, `curve.png` and `report.html` beside the cells; returns the lines of the tables."""
+    """`table.md`, `curve.png`, `chunks.png` and `report.html` beside the cells; returns the lines of the tables."""
     config, rows = benchmark.config, read_rows(output)
     timed = "" if config.timed is None else f" over {config.timed} of them"
     lead = f"{len(benchmark.prompts)} prompts; times are medians of {config.repeats}{timed}; means with 95 % intervals."
@@ -25,6 +25,7 @@ def write_report(output: Path, benchmark: Benchmark) -> list[str]:
     (output / "table.md").write_text("\n".join(lines) + "\n")
     points = curve(rows)
     draw_curve(output / "curve.png", points)
+    draw_drift(output / "chunks.png", rows)
     videos = {
         prompt: {row.name: _shown(output, row, prompt, index) for row in rows}
         for index, prompt in enumerate(benchmark.prompts[: config.shown])

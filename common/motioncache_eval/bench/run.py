@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from motioncache.errors import MotionCacheError
-from motioncache_eval.bench.cell import Reference, error_text, job_of, measure
+from motioncache_eval.bench.cell import Measured, Reference, error_text, job_of, measure
 from motioncache_eval.bench.config import REFERENCE, Benchmark, Method, fingerprint, settings_of
 from motioncache_eval.bench.model import BenchModel
 from motioncache_eval.bench.tune import expand_methods
@@ -30,6 +30,7 @@ def run_benchmark(
     methods.sort(key=lambda method: method.name != REFERENCE)
     output = Path(benchmark.config.output)
     _check_same_settings(bench, benchmark, methods)
+    flops: dict[tuple[str, int], int] = {}  # without a cache, they follow from the length of the prompt
     for index in range(share[0], len(benchmark.prompts), share[1]):
         prompt = benchmark.prompts[index]
         missing = [method for method in methods if not is_complete(cell_path(output, method.folder, index))]
@@ -43,14 +44,13 @@ def run_benchmark(
         for method in missing:
             path = cell_path(output, method.folder, index)
             path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                measured = measure(bench, method, prompt, index, repeats=repeats, reference=reference)
-            except Exception as error:
-                if method.name == REFERENCE:
-                    raise
-                result = {"method": method.name, "prompt": prompt, "error": error_text(error)}
-            else:
-                result = measured.result
+            cost = (method.name, len(prompt.split()))
+            result, measured = _try(
+                bench, method, prompt, index, repeats=repeats, reference=reference, flops=flops.get(cost)
+            )
+            if measured is not None:
+                if method.peer is None:
+                    flops[cost] = result["flops"]
                 if method.name == REFERENCE:
                     reference = measured.video
                     _write_reference(output, index, measured.video)
@@ -58,6 +58,19 @@ def run_benchmark(
                     _write_view(view_path(output, method.folder, index), measured.view)
             write_json(path, result)
             yield path, result
+
+
+def _try(
+    bench: BenchModel, method: Method, prompt: str, index: int, **how: Any
+) -> tuple[dict[str, Any], Measured | None]:
+    """The cell's content, and what was measured, if the method did not raise; the reference must not."""
+    try:
+        measured = measure(bench, method, prompt, index, **how)
+    except Exception as error:
+        if method.name == REFERENCE:
+            raise
+        return {"method": method.name, "prompt": prompt, "error": error_text(error)}, None
+    return measured.result, measured
 
 
 def _check_same_settings(bench: BenchModel, benchmark: Benchmark, methods: list[Method]) -> None:

@@ -78,7 +78,7 @@ def tune_benchmark(bench: BenchModel, benchmark: Benchmark) -> Iterator[str]:
         return video_flops(bench, build_method(name, given, bench.adapter), prompts)
 
     base = benchmark.methods[config.budget_of]
-    made_for = fingerprint({"job": _job(bench), "method": portable(base)})
+    made_for = _template(bench, base)
     if tuned.get(config.budget_of, {}).get("fingerprint") != made_for:
         tuned[config.budget_of] = {"fingerprint": made_for, "flops": cost(config.budget_of, base)}
     targets = [share * tuned[config.budget_of]["flops"] for share in config.budgets]
@@ -156,8 +156,10 @@ def set_knob(given: MethodConfig, tuning: TuneConfig, value: float) -> MethodCon
     return given
 
 
-def _template(bench: BenchModel, given: MethodConfig, tuning: TuneConfig) -> str:
-    return fingerprint({"job": _job(bench), "method": portable(given), "tuning": portable(tuning)})
+def _template(bench: BenchModel, given: MethodConfig, tuning: TuneConfig | None = None) -> str:
+    """Hash of all that the cost of a method follows from, but for its knob."""
+    method = {name: getattr(given, name) for name in ("preset", "policy", "peer", "knobs", "job")}
+    return fingerprint({"job": _job(bench), "method": method, "tuning": None if tuning is None else portable(tuning)})
 
 
 def _job(bench: BenchModel) -> Mapping[str, Any]:

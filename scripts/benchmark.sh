@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# The benchmark: every method on both shipped models, 8 prompts; under an hour on two cores.
+# Usage: bash scripts/benchmark.sh [key=value ...]     (keys: BenchConfig in common/motioncache_eval/bench/config.py)
+# Results lie in benchmarks/results/*/bench; what is there is not measured again. JOBS=N processes share the prompts.
+source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+find_python requirements-bench.txt cache_dit flip_evaluator
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+JOBS="${JOBS:-2}"
+cd "$ROOT"
+status=0
+for model in skyreels magi; do
+    config="benchmarks/$model.yaml"
+    "$PYTHON" -m motioncache_eval.bench "$config" --tune "$@"
+    workers=()
+    for ((i = 0; i < JOBS; i++)); do
+        "$PYTHON" -m motioncache_eval.bench "$config" --share "$i/$JOBS" --quiet "$@" &
+        workers+=($!)
+    done
+    for worker in "${workers[@]}"; do wait "$worker" || status=$?; done
+    "$PYTHON" -m motioncache_eval.bench "$config" --report "$@" || status=$?
+done
+exit "$status"
