@@ -220,6 +220,7 @@ class SkyReelsHook:
             texts=self._texts,
             branches=BRANCHES if self._pipeline.do_classifier_free_guidance else BRANCHES[:1],
             causal=causal,
+            chunk_reuse=not isinstance(self.config, TeaCacheConfig) or self.config.chunk_reuse,
             stale_modulation=quirks,
         )
 

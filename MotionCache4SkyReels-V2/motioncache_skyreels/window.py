@@ -10,7 +10,7 @@ from motioncache.engine import Engine, Task, Work
 from motioncache.errors import MotionCacheError
 from motioncache.grid import TokenGrid
 from motioncache.kv_cache import KVCache
-from motioncache.trace import WindowShape
+from motioncache.trace import Phase, WindowShape
 from motioncache_skyreels.packed import Pack, Segment, TextContext, modulate
 from motioncache_skyreels.schedule import Schedule
 from motioncache_skyreels.step_distance import DistanceTable
@@ -44,6 +44,7 @@ class Window:
         texts: prompts per branch, kept for the windows of one video; the window adds those that are missing.
         branches: `("cond", "uncond")` with classifier-free guidance, else `("cond",)`.
         causal: block-causal attention; False attends to the whole window.
+        chunk_reuse: False computes all chunks of the window whenever anything is due.
         stale_modulation: modulate the selected tokens of a chunk with its first rows, as the published code does.
     """
 
@@ -57,6 +58,7 @@ class Window:
         texts: dict[str, TextContext],
         branches: tuple[str, ...],
         causal: bool,
+        chunk_reuse: bool = True,
         stale_modulation: bool = False,
     ) -> None:
         self._transformer = transformer
@@ -65,6 +67,7 @@ class Window:
         self._distances = distances
         self._branches = branches
         self._causal = causal
+        self._chunk_reuse = chunk_reuse
         self._stale_modulation = stale_modulation
         self._texts = texts
         self._calls = dict.fromkeys(branches, 0)
@@ -156,9 +159,10 @@ class Window:
         fps: Sequence[int] | None,
     ) -> dict[str, torch.Tensor]:
         """Plan, run the due tokens through the blocks, commit, and apply the head: one output per branch."""
-        works = self._works(branches, iteration)
-        tasks = self._engine.plan(works)
-        frames = self._embed(hidden_states, timestep, fps, sorted({work.chunk for work in works}))
+        tasks = self._engine.plan(self._works(branches, iteration))
+        if not self._chunk_reuse:
+            tasks = self._with_idle(tasks, branches, iteration)
+        frames = self._embed(hidden_states, timestep, fps, sorted({task.work.chunk for task in tasks}))
         computed = self._run_blocks(tasks, frames)
         channels = self._transformer.config.out_channels
         outputs = {branch: _zeros(hidden_states, channels) for branch in branches}
@@ -183,6 +187,27 @@ class Window:
             for branch in branches
             for visit in visits
         ]
+
+    def _with_idle(self, tasks: list[Task], branches: tuple[str, ...], iteration: int) -> list[Task]:
+        """The whole window if it is due, else nothing but a chunk at its first step, which has nothing to reuse."""
+        kept = [task for task in tasks if task.work.kv_only is not Phase.finished]
+        if iteration > 0 and not any(task.computed and task.request.step > 0 for task in kept):
+            return kept
+        handled = {(task.work.branch, task.work.chunk) for task in kept}
+        idle = [
+            Work(
+                branch=branch,
+                chunk=chunk,
+                iteration=iteration,
+                attended=self._attended(chunk).stop,
+                kv_only=Phase.idle,
+            )
+            for branch in branches
+            for chunk in range(self._grid.chunks)
+            if (branch, chunk) not in handled
+        ]
+        both = kept + self._engine.plan(idle)
+        return sorted(both, key=lambda task: (branches.index(task.work.branch), task.work.chunk))
 
     def _attended(self, chunk: int) -> slice:
         """Tokens of the window that a chunk attends to."""

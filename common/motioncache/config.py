@@ -66,9 +66,11 @@ class TeaCacheConfig(DistanceConfig):
 
     Args:
         warmup: last iteration of a window, counted from 0, that is computed in full whatever the distance.
+        chunk_reuse: False computes chunks that are finished or have not started along with the others, as published.
     """
 
     warmup: int = 4
+    chunk_reuse: bool = True
 
     def __post_init__(self) -> None:
         DistanceConfig.__post_init__(self)

@@ -16,7 +16,8 @@ class Work:
     """One chunk of one CFG branch that an adapter brings to one model call.
 
     Attributes:
-        kv_only: `Phase.prefix` or `Phase.finished` for a pass that only writes keys and values; None to denoise.
+        kv_only: `Phase.prefix`, `Phase.finished` or `Phase.idle` for a pass that only writes keys and values; None to
+            denoise.
         distance: see `Request`.
         attended: tokens in the range that this chunk attends to.
     """
@@ -138,7 +139,7 @@ class Engine:
         elif work.kv_only is Phase.prefix:
             state.memory = self.policy.adopt(hidden, task.request.grid) or state.memory
         else:
-            state.residual = None  # a finished chunk is never denoised again
+            state.residual = None  # a finished chunk is never denoised again, and one to come has none
         self.trace.records.append(self._record(recorded or task))
         if self.observer is not None:
             self.observer(task, state)

@@ -16,6 +16,8 @@ class Phase(Enum):
     """Given latents: computed once, for their keys and values."""
     finished = "finished"
     """The chunk has just finished: its clean latents are computed once, for their keys and values."""
+    idle = "idle"
+    """A chunk that does not denoise is computed along with the others, by a method that knows no chunks."""
     uncached = "uncached"
     """The policy computes every step (the `exact` tier)."""
     warmup = "warm-up"
@@ -30,7 +32,7 @@ class Record:
     """One chunk of one CFG branch at one iteration.
 
     Attributes:
-        step: the chunk's own denoise step, from 0; -1 for `prefix` and `finished`.
+        step: the chunk's own denoise step, from 0; -1 for `prefix`, `finished` and `idle`.
         tokens: tokens of the chunk, for one element of the batch.
         candidates: tokens over the threshold, after the vote and before the minimum update ratio.
         computed: tokens that ran through the blocks.
@@ -53,7 +55,7 @@ class Record:
     @property
     def denoises(self) -> bool:
         """Whether this was a decision about a denoise step, not a pass that comes with it."""
-        return self.phase not in (Phase.prefix, Phase.finished, Phase.guidance)
+        return self.phase not in (Phase.prefix, Phase.finished, Phase.idle, Phase.guidance)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -63,6 +63,27 @@ def test_teacache_decides_for_the_whole_window() -> None:
     assert 1 == shares[0] > shares[1] > shares[2] > 0.1
 
 
+def test_without_chunk_reuse_the_video_is_the_same_and_costs_more() -> None:
+    base = motioncache.TeaCacheConfig(warmup=1, coefficients=COEFFICIENTS, threshold=0.2)
+    pipeline = make_pipeline()
+    latents, summaries, records = [], [], []
+    for chunk_reuse in (True, False):
+        with motioncache.cached(pipeline, replace(base, chunk_reuse=chunk_reuse)) as statistics:
+            latents.append(generate(pipeline))
+            records.append(motioncache.last_trace(pipeline).records)
+        summaries.append(statistics.summary())
+    assert (latents[0] - latents[1]).abs().max() < 2e-5
+    assert summaries[0].computed_share == summaries[1].computed_share
+    assert summaries[0].flops < summaries[1].flops < summaries[1].vanilla_flops
+    by_iteration: dict[int, list[Any]] = {}
+    for record in records[1]:
+        by_iteration.setdefault(record.iteration, []).append(record)
+    chunks = records[1][-1].chunk + 1
+    for found in by_iteration.values():  # all chunks in both branches, or none but one that begins
+        window_due = found[0].iteration == 0 or any(record.computed for record in found if record.step > 0)
+        assert sum(record.computed > 0 for record in found if record.step != 0 or window_due) == window_due * 2 * chunks
+
+
 def test_without_a_token_phase_chunks_are_computed_whole(config: Make) -> None:
     """FlowCache: what decides is the distance alone, so floor, vote and ratio change nothing."""
     pipeline = make_pipeline()
