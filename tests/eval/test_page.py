@@ -194,6 +194,24 @@ def test_another_prompt_and_what_is_missing(opened: Any) -> None:
     assert opened.inner_text("#frame-number") == "5 of 5"
 
 
+def test_methods_are_chosen(browser: Any, page: Path, tmp_path: Path) -> None:
+    """Of many methods a few are shown at first."""
+    views = {name: make_view(video(i), fps=8, trace=None, overlay=None) for i, name in enumerate("abc")}
+    path = tmp_path / "chosen.html"
+    write_page(path, Page(heading="", lead="", tables=[], points=[], videos={"one": views}, chosen=["a", "b"]))
+    tab = browser.new_page()
+    tab.goto(path.as_uri())
+    assert tab.locator("figure").count() == 2
+    tab.click("summary")
+    tab.check("input[value=c]")
+    tab.uncheck("input[value=a]")
+    names = tab.eval_on_selector_all("figure", "all => all.map(figure => figure.dataset.method)")
+    assert names == ["b", "c"]
+    tab.goto(page.as_uri())
+    assert tab.is_hidden("#choice")  # all are shown
+    tab.close()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_fits_a_narrow_window_in_both_schemes(browser: Any, page: Path, scheme: str) -> None:
     tab = browser.new_page(viewport={"width": 340, "height": 700}, color_scheme=scheme)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from motioncache_eval.bench.config import Benchmark
+from motioncache_eval.bench.config import REFERENCE, Benchmark, budget_name
 from motioncache_eval.bench.curve import curve, draw_curve, draw_drift
 from motioncache_eval.bench.rows import Row, read_rows
 from motioncache_eval.bench.run import read_cell, view_path
@@ -30,9 +30,23 @@ def write_report(output: Path, benchmark: Benchmark) -> list[str]:
         prompt: {row.name: _shown(output, row, prompt, index) for row in rows}
         for index, prompt in enumerate(benchmark.prompts[: config.shown])
     }
-    page = Page(heading=f"Cache methods on {config.model}", lead=lead, tables=tables, points=points, videos=videos)
+    page = Page(
+        heading=f"Cache methods on {config.model}",
+        lead=lead,
+        tables=tables,
+        points=points,
+        videos=videos,
+        chosen=_chosen(benchmark, rows),
+    )
     write_page(output / "report.html", page)
     return lines
+
+
+def _chosen(benchmark: Benchmark, rows: list[Row]) -> list[str]:
+    """With budgets, the reference and the methods at the first of them; else all."""
+    budgets = benchmark.config.budgets
+    wanted = [REFERENCE, *(budget_name(name, budgets[0]) for name in benchmark.methods)] if budgets else []
+    return [row.name for row in rows if row.name in wanted]
 
 
 def _shown(output: Path, row: Row, prompt: str, index: int) -> dict[str, Any]:

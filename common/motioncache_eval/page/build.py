@@ -20,6 +20,7 @@ class Page:
         tables: the figures.
         points: for the curve of quality over cost: `{"name", "family", "cost", "quality", "low", "high"}`.
         videos: by prompt and method, a view (see `view.make_view`) with `caption`, or `{"error": ...}`.
+        chosen: methods whose videos are shown at first, where that is not all.
     """
 
     heading: str
@@ -27,12 +28,13 @@ class Page:
     tables: Sequence[Table]
     points: Sequence[Mapping[str, Any]]
     videos: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    chosen: Sequence[str] = ()
 
 
 def write_page(path: Path, page: Page) -> None:
     """One file that needs nothing else, whole or not at all."""
     resources = files("motioncache_eval.page")
-    data = {"points": list(page.points), "videos": page.videos}
+    data = {"points": list(page.points), "videos": page.videos, "chosen": list(page.chosen)}
     parts = {
         "HEADING": html.escape(page.heading),
         "LEAD": html.escape(page.lead),

@@ -1,7 +1,7 @@
 "use strict";
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
-const state = { frame: 0, frames: 1, playing: false, overlay: "none", players: [] };
+const state = { frame: 0, frames: 1, playing: false, overlay: "none", players: [], prompt: "", shown: new Set() };
 
 const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -94,14 +94,35 @@ function draw() {
 }
 
 function choose(prompt) {
-  const views = data.videos[prompt] || {};
-  state.players = Object.entries(views).map(([name, view]) => new Player(name, view));
+  state.prompt = prompt;
+  const views = Object.entries(data.videos[prompt] || {}).filter(([name]) => state.shown.has(name));
+  state.players = views.map(([name, view]) => new Player(name, view));
   byId("players").replaceChildren(...state.players.map((player) => player.figure));
   state.frames = Math.max(1, ...state.players.map((player) => player.frames));
   state.frame = Math.min(state.frame, state.frames - 1);
   byId("frame").max = state.frames - 1;
   for (const player of state.players) if (player.ready) player.ready.then(draw);
   draw();
+}
+
+/* A tick box for each method, where there are more than the few that are shown at first. */
+function offerMethods() {
+  const names = [...new Set(Object.values(data.videos).flatMap((views) => Object.keys(views)))];
+  state.shown = new Set(data.chosen.length ? data.chosen : names);
+  byId("choice").hidden = state.shown.size === names.length;
+  byId("methods").append(...names.map((name) => {
+    const label = document.createElement("label"), box = document.createElement("input");
+    box.type = "checkbox";
+    box.value = name;
+    box.checked = state.shown.has(name);
+    label.append(box, ` ${name}`);
+    return label;
+  }));
+  byId("methods").addEventListener("change", ({ target }) => {
+    if (target.checked) state.shown.add(target.value);
+    else state.shown.delete(target.value);
+    choose(state.prompt);
+  });
 }
 
 function play(on) {
@@ -185,7 +206,7 @@ byId("overlay").addEventListener("change", (event) => lay(event.target.value));
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("select")) return;
   const overlays = ["none", "weight", "reused"];
-  if (event.key === " " && !event.target.matches("button, input[type=radio]")) play(!state.playing);
+  if (event.key === " " && !event.target.matches("button, summary, input[type=radio], input[type=checkbox]")) play(!state.playing);
   else if (event.key === "ArrowRight" && !event.target.matches("input")) seek(state.frame + 1);
   else if (event.key === "ArrowLeft" && !event.target.matches("input")) seek(state.frame - 1);
   else if (["1", "2", "3"].includes(event.key)) lay(overlays[event.key - 1]);
@@ -193,4 +214,5 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
 });
 drawCurve(data.points);
+offerMethods();
 choose(Object.keys(data.videos)[0]);
