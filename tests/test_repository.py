@@ -34,7 +34,8 @@ def test_only_our_packages_lie_in_a_source_root(folder: Path) -> None:
 
 def test_every_preset_of_magi_loads_and_slow_is_the_published_configuration() -> None:
     presets = yaml.safe_load((MAGI / "addconfig" / "config.yaml").read_text())["presets"]
-    assert set(presets) == {"exact", "slow", "fast"}
+    others = {f"{method}-{tier}" for method in ("flowcache", "teacache") for tier in ("slow", "fast")}
+    assert set(presets) == {"exact", "slow", "fast", *others}
     parsed = {name: parse_policy(values, where=name, policies=POLICIES) for name, values in presets.items()}
     # The defaults are the published ones; reused tokens keep their velocity, which is measured to be closer.
     assert parsed["slow"] == MagiMotionCacheConfig(residual=Residual.velocity)

@@ -35,6 +35,15 @@ def test_a_users_mistake_is_one_line_and_status_2(script: str, tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_mistake_in_the_benchmark_is_one_line_and_status_2(tmp_path: Path) -> None:
+    pytest.importorskip("cache_dit")
+    pytest.importorskip("flip_evaluator")
+    done = run("scripts/benchmark.sh", "nope=1", folder=tmp_path)
+    assert done.returncode == 2
+    assert "unknown key 'nope'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_the_model_is_chosen_at_the_top(tmp_path: Path) -> None:
     """Each model knows its own settings, and a prompt with spaces stays whole."""
     skyreels = run("scripts/motioncache.sh", "special_tokens=none.npz", folder=tmp_path)
