@@ -53,8 +53,10 @@ def budget_table(rows: list[Row], config: BenchConfig) -> Table | None:
 
 
 def _at_budget(row: Row | None, share: float, base_flops: float) -> str:
-    flops = None if row is None else row.mean("flops")
-    if row is None or flops is None:
+    if row is None:
+        return "not reached"
+    flops = row.mean("flops")
+    if flops is None:
         return "n/a"
     reached = flops / base_flops
     if abs(reached / share - 1) > 0.1:

@@ -41,7 +41,7 @@ class Point:
 
 
 def expand_methods(bench: BenchModel, benchmark: Benchmark) -> list[Method]:
-    """All methods that are measured: a tuned one once for each budget.
+    """All methods that are measured: a tuned one once for each budget, but not twice where two are out of its reach.
 
     Raises:
         MotionCacheError: for a method that has not been tuned for these settings.
@@ -60,9 +60,12 @@ def expand_methods(bench: BenchModel, benchmark: Benchmark) -> list[Method]:
             low = set_knob(given, tuning, tuning.low)
             methods.append(build_method(name, low, bench.adapter))
             continue
-        points = [Point(**point) for point in found["points"]]
+        points, taken = [Point(**point) for point in found["points"]], set()
         for share in benchmark.config.budgets:
             best = nearest(points, share * tuned[benchmark.config.budget_of]["flops"])
+            if best in taken:
+                continue
+            taken.add(best)
             at_budget = set_knob(given, tuning, best.value)
             methods.append(build_method(budget_name(name, share), at_budget, bench.adapter, family=name))
     return methods
