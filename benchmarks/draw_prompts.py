@@ -3,6 +3,7 @@
 `python benchmarks/draw_prompts.py benchmark > benchmarks/prompts.txt`: the validation split, in no training clip.
 `python benchmarks/draw_prompts.py model > benchmarks/model_prompts.txt`: more of the same split.
 `python benchmarks/draw_prompts.py ranking > benchmarks/ranking_prompts.txt`: a few of it, to record.
+`python benchmarks/draw_prompts.py still > benchmarks/scenes/still.txt`, and so `slow`, `fast` and `pan`: one kind of scene.
 `python benchmarks/draw_prompts.py calibration > benchmarks/calibration_prompts.txt`: the training split.
 """
 
@@ -16,8 +17,14 @@ COUNTS = {
     "benchmark": {"mover": 14, "still": 4, "two": 3, "pan": 3},
     "model": {"mover": 40, "still": 5, "two": 9, "pan": 10},
     "ranking": {"mover": 4, "still": 2, "two": 1, "pan": 1},
+    "still": {"still": 4},
+    "slow": {"mover": 4},
+    "fast": {"mover": 4},
+    "pan": {"pan": 4},
     "calibration": {"mover": 4, "still": 1, "pan": 1},
 }
+SPEEDS = {"slow": "slowly", "fast": "quickly"}
+"""Of the movers, where a file asks for one."""
 
 
 def draw(name: str) -> list[str]:
@@ -27,7 +34,9 @@ def draw(name: str) -> list[str]:
     for kind, count in COUNTS[name].items():
         captions: set[str] = set()
         while len(captions) < count:
-            captions.add(draw_split(rng, held_out=name != "calibration", kind=kind).caption)
+            scene = draw_split(rng, held_out=name != "calibration", kind=kind)
+            if SPEEDS.get(name) in (None, scene.movers[0].speed):
+                captions.add(scene.caption)
         drawn += sorted(captions)
     return drawn
 

@@ -3,7 +3,7 @@
 import json
 import math
 import statistics
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -54,7 +54,7 @@ def expand_methods(bench: BenchModel, benchmark: Benchmark) -> list[Method]:
             methods.append(build_method(name, given, bench.adapter))
             continue
         found = tuned.get(name, {})
-        if found.get("fingerprint") != _template(bench, given, tuning):
+        if found.get("fingerprint") != _template(bench, benchmark, name):
             raise MotionCacheError(f"{name!r} has not been tuned for these settings: run with --tune first")
         if "error" in found:  # its row says what it raises
             low = set_knob(given, tuning, tuning.low)
@@ -81,15 +81,15 @@ def tune_benchmark(bench: BenchModel, benchmark: Benchmark) -> Iterator[str]:
         return video_flops(bench, build_method(name, given, bench.adapter), prompts)
 
     base = benchmark.methods[config.budget_of]
-    made_for = _template(bench, base)
+    made_for = _template(bench, benchmark, config.budget_of)
     if tuned.get(config.budget_of, {}).get("fingerprint") != made_for:
         tuned[config.budget_of] = {"fingerprint": made_for, "flops": cost(config.budget_of, base)}
     targets = [share * tuned[config.budget_of]["flops"] for share in config.budgets]
     for name, given in benchmark.methods.items():
         tuning = benchmark.tuning_of(name)
-        if tuning is None or tuned.get(name, {}).get("fingerprint") == _template(bench, given, tuning):
+        if tuning is None or tuned.get(name, {}).get("fingerprint") == _template(bench, benchmark, name):
             continue
-        tuned[name] = {"fingerprint": _template(bench, given, tuning)}
+        tuned[name] = {"fingerprint": _template(bench, benchmark, name)}
         try:
             points = search(lambda value, n=name, g=given, t=tuning: cost(n, set_knob(g, t, value)), targets, tuning)
         except Exception as error:
@@ -159,15 +159,17 @@ def set_knob(given: MethodConfig, tuning: TuneConfig, value: float) -> MethodCon
     return given
 
 
-def _template(bench: BenchModel, given: MethodConfig, tuning: TuneConfig | None = None) -> str:
-    """Hash of all that the cost of a method follows from, but for its knob."""
-    method = {name: getattr(given, name) for name in ("preset", "policy", "peer", "knobs", "job")}
-    return fingerprint({"job": _job(bench), "method": method, "tuning": None if tuning is None else portable(tuning)})
-
-
-def _job(bench: BenchModel) -> Mapping[str, Any]:
-    """What is the same for all prompts."""
-    return {key: value for key, value in portable(bench.job).items() if key != "prompt"}
+def _template(bench: BenchModel, benchmark: Benchmark, name: str) -> str:
+    """Hash of all that the tuning of a method follows from."""
+    given, tuning = benchmark.methods[name], benchmark.tuning_of(name)
+    return fingerprint(
+        {
+            "job": {key: value for key, value in portable(bench.job).items() if key != "prompt"},
+            "prompts": read_prompts(Path(benchmark.config.tuning_prompts)),
+            "method": {key: getattr(given, key) for key in ("preset", "policy", "peer", "knobs", "job")},
+            "tuning": None if tuning is None else portable(tuning),
+        }
+    )
 
 
 def _read_tuned(path: Path) -> dict[str, Any]:
