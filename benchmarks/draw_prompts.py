@@ -3,7 +3,7 @@
 `python benchmarks/draw_prompts.py benchmark > benchmarks/prompts.txt`: the validation split, in no training clip.
 `python benchmarks/draw_prompts.py model > benchmarks/model_prompts.txt`: more of the same split.
 `python benchmarks/draw_prompts.py ranking > benchmarks/ranking_prompts.txt`: a few of it, to record.
-`python benchmarks/draw_prompts.py still > benchmarks/scenes/still.txt`, and so `slow`, `fast` and `pan`: one kind of scene.
+`python benchmarks/draw_prompts.py still > benchmarks/scenes/still.txt`, and so `slow`, `fast`, `pan`: one kind each.
 `python benchmarks/draw_prompts.py calibration > benchmarks/calibration_prompts.txt`: the training split.
 """
 
