@@ -2,11 +2,13 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from safetensors.torch import load_file, save_file
 
 from motioncache_eval.bench.__main__ import main
 from motioncache_magi import bench as magi_bench
@@ -283,6 +285,21 @@ def test_results_of_other_settings_are_not_mixed_in(config: Path, capsys: pytest
     assert main([str(config), "count=1"]) == 2
     assert "was made with other settings; delete" in capsys.readouterr().err
     assert cells(config) == before
+
+
+def test_other_weights_are_another_model(config: Path, distilled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(config), "count=1"]) == 0
+    other = config.parent / distilled.name
+    shutil.copytree(distilled, other)
+    path = next(other.glob("ckpt/magi/*/inference_weight.distill/*.safetensors"))
+    weights = load_file(path)
+    weights["x_embedder.weight"] = weights["x_embedder.weight"] + 0.1
+    save_file(weights, path)
+    values = yaml.safe_load(config.read_text())
+    values["settings"]["model"] = str(other)
+    write(config.parent, values)
+    assert main([str(config), "count=1"]) == 2
+    assert "was made with other settings" in capsys.readouterr().err
 
 
 def test_a_report_needs_results(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from motioncache.errors import ConfigError, MotionCacheError
-from motioncache_eval.bench.config import Method, fingerprint, settings_of
+from motioncache_eval.bench.config import Method, fingerprint
 from motioncache_eval.bench.model import BenchModel, Taken
 from motioncache_eval.metrics import fidelity, moving_pixels, psnr, psnr_of_frames, psnr_where
 from motioncache_eval.motion_map import MotionRecorder
@@ -80,7 +80,7 @@ def measure(
     own = Reference(latents=first.latents, frames=bench.decode(job, first.latents))
     decoding = time.perf_counter() - started
     compared = reference or own
-    settings = settings_of(job, method)
+    settings = bench.settings(job, method)
     result = {
         "method": method.name,
         "family": method.family,

@@ -291,11 +291,6 @@ def build_method(name: str, given: MethodConfig, adapter: Adapter, family: str |
     )
 
 
-def settings_of(job: Any, method: Method) -> dict[str, Any]:
-    """Everything that a result follows from, besides versions; the same on every machine."""
-    return {"job": portable(job), "policy": method.settings}
-
-
 def fingerprint(settings: Mapping[str, Any]) -> str:
     """Short hash of settings."""
     text = json.dumps(settings, sort_keys=True, default=str)

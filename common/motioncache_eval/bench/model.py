@@ -1,5 +1,6 @@
 """What a model's package brings to the benchmark: a loaded pipeline and how it is sampled."""
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -9,10 +10,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from torch import nn
 
 from motioncache.api import Adapter
 from motioncache.errors import ConfigError, MotionCacheError
-from motioncache_eval.bench.config import Method
+from motioncache_eval.bench.config import Method, portable
 from motioncache_eval.meter import Meter, PeakMemory
 from motioncache_eval.sampling import Sample, take_sample
 
@@ -64,11 +66,15 @@ class BenchModel:
     call: Callable[[Any, Any, Callable[[], None]], torch.Tensor]
     decode: Callable[[Any, torch.Tensor], torch.Tensor]
     warm_up: Callable[[Any], object]
-    transformer: object
+    transformer: nn.Module
     model_methods: tuple[str, ...]
     branch: str
     chunks: tuple[int, int]
     peers: Mapping[str, Peer] = field(default_factory=dict)
+
+    def settings(self, job: Any, method: Method) -> dict[str, Any]:
+        """Everything that a result follows from, besides versions; the same on every machine."""
+        return {"job": portable(job), "policy": method.settings, "weights": weights_hash(self.transformer)}
 
     def take(
         self, job: Any, method: Method, *, prepare: Callable[[Any], None] | None = None, count: bool = False
@@ -112,6 +118,15 @@ class BenchModel:
         first, other = self.chunks
         starts = [0, *range(first, frames, other)]
         return [slice(a, b) for a, b in zip(starts, [*starts[1:], frames], strict=True)]
+
+
+def weights_hash(model: nn.Module) -> str:
+    """Short hash of the beginning of every tensor: other weights are another model, whatever its folder is called."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.flatten()[:64].float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 class Loader(Protocol):

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from motioncache.errors import MotionCacheError
 from motioncache_eval.bench.cell import Measured, Reference, error_text, job_of, measure
-from motioncache_eval.bench.config import REFERENCE, Benchmark, Method, fingerprint, settings_of
+from motioncache_eval.bench.config import REFERENCE, Benchmark, Method, fingerprint
 from motioncache_eval.bench.model import BenchModel
 from motioncache_eval.bench.tune import expand_methods
 from motioncache_eval.report import write_json
@@ -80,7 +80,7 @@ def _check_same_settings(bench: BenchModel, benchmark: Benchmark, methods: list[
         for index, prompt in enumerate(benchmark.prompts):
             path = cell_path(output, method.folder, index)
             made = read_cell(path).get("fingerprint")
-            if made not in (None, fingerprint(settings_of(job_of(bench, method, prompt, index), method))):
+            if made not in (None, fingerprint(bench.settings(job_of(bench, method, prompt, index), method))):
                 raise MotionCacheError(
                     f"{path} was made with other settings; delete {path.parent} to measure {method.name!r} again, or "
                     "pass output=... for a new folder"
