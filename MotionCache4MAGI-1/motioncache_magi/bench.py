@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from motioncache_eval.bench.model import BenchModel
+from motioncache_eval.bench.model import BenchModel, weights_hash
 from motioncache_magi.adapter import MagiAdapter
 from motioncache_magi.job.config import load_magi_job
 from motioncache_magi.job.sample import decode, load_pipeline, quiet_libraries, run_pipeline, warm_up
@@ -25,6 +25,7 @@ def load(config: Path, overrides: Sequence[str]) -> BenchModel:
         decode=partial(decode, pipeline),
         warm_up=partial(warm_up, pipeline),
         transformer=pipeline.transformer,
+        weights=weights_hash(pipeline.transformer),
         model_methods=("embed_text", "condition", "embed", "run_layers", "head"),
         peers=PEERS,
         branch=pipeline.branch,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from motioncache_eval.bench.model import BenchModel
+from motioncache_eval.bench.model import BenchModel, weights_hash
 from motioncache_skyreels.adapter import SkyReelsAdapter
 from motioncache_skyreels.cli import quiet_libraries
 from motioncache_skyreels.job.config import load_job
@@ -29,6 +29,7 @@ def load(config: Path, overrides: Sequence[str]) -> BenchModel:
         decode=lambda _, latents: decode(pipeline, latents),
         warm_up=partial(warm_up, pipeline),
         transformer=pipeline.transformer,
+        weights=weights_hash(pipeline.transformer),
         model_methods=("forward",),
         branch=BRANCHES[0],
         peers=create_peers(),

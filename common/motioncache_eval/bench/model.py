@@ -55,6 +55,7 @@ class BenchModel:
         decode: latents of a job to float frames `[frames, 3, height, width]` in [0, 1] on the host.
         warm_up: a short call of a job, so that no method pays for first-time allocations.
         transformer: what `model_methods` belong to, which do all of the model's work.
+        weights: their `weights_hash` as they were loaded; caches of other packages leave modules in a transformer.
         branch: of guidance, whose decisions are shown.
         chunks: frames of the first chunk and of every other one.
         peers: caches of other packages, by name.
@@ -68,13 +69,14 @@ class BenchModel:
     warm_up: Callable[[Any], object]
     transformer: nn.Module
     model_methods: tuple[str, ...]
+    weights: str
     branch: str
     chunks: tuple[int, int]
     peers: Mapping[str, Peer] = field(default_factory=dict)
 
     def settings(self, job: Any, method: Method) -> dict[str, Any]:
         """Everything that a result follows from, besides versions; the same on every machine."""
-        return {"job": portable(job), "policy": method.settings, "weights": weights_hash(self.transformer)}
+        return {"job": portable(job), "policy": method.settings, "weights": self.weights}
 
     def take(
         self, job: Any, method: Method, *, prepare: Callable[[Any], None] | None = None, count: bool = False

@@ -34,7 +34,7 @@ def fidelity_table(rows: list[Row]) -> Table:
 
 
 def budget_table(rows: list[Row], config: BenchConfig) -> Table | None:
-    """Methods at equal cost: at every budget the share that was reached, and PSNR; None without budgets.
+    """Methods at equal cost: at every budget PSNR and the share that was reached, the best first; None without budgets.
 
     A method that cannot be brought within a tenth of a budget says what it costs instead.
     """
@@ -43,7 +43,8 @@ def budget_table(rows: list[Row], config: BenchConfig) -> Table | None:
     if not config.budgets or base_flops is None:
         return None
     by_name = {row.name: row for row in rows}
-    tuned = [row.family for row in rows if any(row.name.endswith(budget_name("", share)) for share in config.budgets)]
+    ranked = sorted(rows, key=lambda row: -(row.mean("psnr_db") or 0.0))
+    tuned = [row.family for share in config.budgets for row in ranked if row.name.endswith(budget_name("", share))]
     header = ["", *(f"{share:g} of {config.budget_of}" for share in config.budgets)]
     body = [
         [name, *(_at_budget(by_name.get(budget_name(name, share)), share, base_flops) for share in config.budgets)]

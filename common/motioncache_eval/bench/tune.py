@@ -21,7 +21,7 @@ from motioncache_eval.bench.config import (
     fingerprint,
     portable,
 )
-from motioncache_eval.bench.model import BenchModel, weights_hash
+from motioncache_eval.bench.model import BenchModel
 from motioncache_eval.prompts import read_prompts
 from motioncache_eval.report import write_json
 
@@ -165,7 +165,7 @@ def _template(bench: BenchModel, benchmark: Benchmark, name: str) -> str:
     return fingerprint(
         {
             "job": {key: value for key, value in portable(bench.job).items() if key != "prompt"},
-            "weights": weights_hash(bench.transformer),
+            "weights": bench.weights,
             "prompts": read_prompts(Path(benchmark.config.tuning_prompts)),
             "method": {key: getattr(given, key) for key in ("preset", "policy", "peer", "knobs", "job")},
             "tuning": None if tuning is None else portable(tuning),
