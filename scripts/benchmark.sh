@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The benchmark: every method on both shipped models, 8 prompts; under an hour on two cores.
+# The benchmark: every method on both shipped models, 8 prompts.
 # Usage: bash scripts/benchmark.sh [key=value ...]     (keys: BenchConfig in common/motioncache_eval/bench/config.py)
 # Results lie in benchmarks/results/*/bench; what is there is not measured again. JOBS=N processes share the prompts.
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
