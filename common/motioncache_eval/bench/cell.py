@@ -100,10 +100,13 @@ def measure(
 
 
 def error_text(error: Exception) -> str:
-    """What a cell says of a method that raised: the message of our own errors, else the last lines of the traceback."""
+    """What a cell says of a method that raised: the message, with the kind of error unless it is one of ours.
+
+    No traceback, which would hold the paths of a machine.
+    """
     if isinstance(error, MotionCacheError):
         return str(error)
-    return "".join(traceback.format_exception(error, limit=-2)).strip()
+    return "".join(traceback.format_exception_only(error)).strip()
 
 
 def _times(taken: list[Taken]) -> dict[str, Any]:
