@@ -6,7 +6,7 @@ from typing import Any
 
 from diffusers.hooks import FirstBlockCacheConfig, MagCacheConfig, apply_first_block_cache, apply_mag_cache
 
-from motioncache.errors import MotionCacheError
+from motioncache_eval.bench.cache_dit import cache_dit_enabled
 from motioncache_eval.bench.model import Peer
 from motioncache_magi.job.config import MagiJobConfig
 
@@ -29,12 +29,8 @@ def magcache(pipeline: Any, job: MagiJobConfig, knobs: Mapping[str, Any]) -> Ite
 @contextmanager
 def dbcache(pipeline: Any, job: MagiJobConfig, knobs: Mapping[str, Any]) -> Iterator[None]:
     """cache-dit's DBCache, which raises."""
-    try:
-        import cache_dit
-    except ImportError:
-        raise MotionCacheError("cache-dit is not installed: pip install 'motioncache[peers]'") from None
-    cache_dit.enable_cache(pipeline, cache_config=cache_dit.DBCacheConfig(**knobs))
-    yield
+    with cache_dit_enabled(pipeline, knobs):
+        yield
 
 
 PEERS: dict[str, Peer] = {"first-block-cache": first_block_cache, "magcache": magcache, "dbcache": dbcache}

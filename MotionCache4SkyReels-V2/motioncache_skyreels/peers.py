@@ -8,7 +8,6 @@ measured on. cache-dit knows the model.
 import ast
 import contextlib
 import io
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,7 +17,7 @@ from diffusers.hooks import FirstBlockCacheConfig, MagCacheConfig
 from diffusers.hooks._helpers import TransformerBlockMetadata, TransformerBlockRegistry
 from diffusers.models.transformers.transformer_skyreels_v2 import SkyReelsV2TransformerBlock
 
-from motioncache.errors import MotionCacheError
+from motioncache_eval.bench.cache_dit import cache_dit_enabled
 from motioncache_eval.bench.model import Peer
 from motioncache_skyreels.job.config import JobConfig
 from motioncache_skyreels.job.sample import run_pipeline
@@ -100,27 +99,12 @@ def _diffusers_cache(pipeline: Any, config: Any) -> Iterator[None]:
 @contextmanager
 def dbcache(pipeline: Any, job: JobConfig, knobs: Mapping[str, Any]) -> Iterator[None]:
     """cache-dit's DBCache."""
-    with _cache_dit(pipeline, knobs):
+    with cache_dit_enabled(pipeline, knobs):
         yield
 
 
 @contextmanager
 def dbcache_taylorseer(pipeline: Any, job: JobConfig, knobs: Mapping[str, Any]) -> Iterator[None]:
     """cache-dit's DBCache, reused residuals extrapolated by its TaylorSeer of first order."""
-    with _cache_dit(pipeline, knobs, order=1):
+    with cache_dit_enabled(pipeline, knobs, taylorseer=1):
         yield
-
-
-@contextmanager
-def _cache_dit(pipeline: Any, knobs: Mapping[str, Any], order: int | None = None) -> Iterator[None]:
-    os.environ.setdefault("CACHE_DIT_LOG_LEVEL", "error")  # read at its import
-    try:
-        import cache_dit
-    except ImportError:
-        raise MotionCacheError("cache-dit is not installed: pip install 'motioncache[peers]'") from None
-    calibrator = None if order is None else cache_dit.TaylorSeerCalibratorConfig(taylorseer_order=order)
-    try:
-        cache_dit.enable_cache(pipeline, cache_config=cache_dit.DBCacheConfig(**knobs), calibrator_config=calibrator)
-        yield
-    finally:
-        cache_dit.disable_cache(pipeline)

@@ -66,11 +66,12 @@ def measure(benchmark: Benchmark, options: argparse.Namespace) -> int:
         for path, result in run_benchmark(_load(benchmark), benchmark, options.share):
             said = result["error"].splitlines()[-1] if "error" in result else f"{result['psnr_db']:.1f} dB"
             print(f"{path.parent.name} {path.stem}: {said}", flush=True)
-    if not read_rows(output):
+    rows = read_rows(output)
+    if not rows:
         raise MotionCacheError(f"{output} holds no results: run without --report first")
     if not options.quiet:
-        print("\n".join(write_report(output, benchmark)))
-    return 1 if any(row.errors and not benchmark.may_fail(row.name) for row in read_rows(output)) else 0
+        print("\n".join(write_report(output, benchmark, rows)))
+    return 1 if any(row.errors and not benchmark.may_fail(row.name) for row in rows) else 0
 
 
 def tune(benchmark: Benchmark) -> None:

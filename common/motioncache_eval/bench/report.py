@@ -5,15 +5,15 @@ from typing import Any
 
 from motioncache_eval.bench.config import REFERENCE, Benchmark, budget_name
 from motioncache_eval.bench.curve import curve, draw_curve, draw_drift
-from motioncache_eval.bench.rows import Row, read_rows
+from motioncache_eval.bench.rows import Row
 from motioncache_eval.bench.run import read_cell, view_path
 from motioncache_eval.bench.tables import budget_table, comparisons, cost_table, errors, fidelity_table
 from motioncache_eval.page.build import Page, write_page
 
 
-def write_report(output: Path, benchmark: Benchmark) -> list[str]:
+def write_report(output: Path, benchmark: Benchmark, rows: list[Row]) -> list[str]:
     """`table.md`, `curve.png`, `chunks.png` and `report.html` beside the cells; returns the lines of the tables."""
-    config, rows = benchmark.config, read_rows(output)
+    config = benchmark.config
     timed = "" if config.timed is None else f" over {config.timed} of them"
     lead = f"{len(benchmark.prompts)} prompts; times are medians of {config.repeats}{timed}; means with 95 % intervals."
     tables = [table for table in (budget_table(rows, config), fidelity_table(rows), cost_table(rows)) if table]
