@@ -8,15 +8,22 @@ export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 JOBS="${JOBS:-2}"
 cd "$ROOT"
 status=0
-for model in skyreels magi; do
-    config="benchmarks/$model.yaml"
-    "$PYTHON" -m motioncache_eval.bench "$config" --tune "$@"
+workers=()
+finish() {
+    for worker in "${workers[@]}"; do wait "$worker" || status=$?; done
     workers=()
+}
+for model in skyreels magi; do
+    "$PYTHON" -m motioncache_eval.bench "benchmarks/$model.yaml" --tune "$@" &
+    workers+=($!)
+done
+finish
+for model in skyreels magi; do
     for ((i = 0; i < JOBS; i++)); do
-        "$PYTHON" -m motioncache_eval.bench "$config" --share "$i/$JOBS" --quiet "$@" &
+        "$PYTHON" -m motioncache_eval.bench "benchmarks/$model.yaml" --share "$i/$JOBS" --quiet "$@" &
         workers+=($!)
     done
-    for worker in "${workers[@]}"; do wait "$worker" || status=$?; done
-    "$PYTHON" -m motioncache_eval.bench "$config" --report "$@" || status=$?
+    finish
+    "$PYTHON" -m motioncache_eval.bench "benchmarks/$model.yaml" --report "$@" || status=$?
 done
 exit "$status"

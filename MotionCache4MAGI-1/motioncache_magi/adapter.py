@@ -4,12 +4,17 @@ from pathlib import Path
 from typing import Any
 
 from motioncache.api import presets_file
-from motioncache.config import NoCacheConfig, Policies, PolicyConfig
+from motioncache.config import ForecastConfig, NoCacheConfig, Policies, PolicyConfig
 from motioncache_magi.hook import MagiHook
 from motioncache_magi.pipeline import MagiPipeline
 from motioncache_magi.policy import MagiMotionCacheConfig, MagiTeaCacheConfig
 
-POLICIES: Policies = {"none": NoCacheConfig, "teacache": MagiTeaCacheConfig, "motioncache": MagiMotionCacheConfig}
+POLICIES: Policies = {
+    "none": NoCacheConfig,
+    "teacache": MagiTeaCacheConfig,
+    "motioncache": MagiMotionCacheConfig,
+    "forecast": ForecastConfig,
+}
 
 
 class MagiAdapter:

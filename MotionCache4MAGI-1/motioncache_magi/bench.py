@@ -29,5 +29,7 @@ def load(config: Path, overrides: Sequence[str]) -> BenchModel:
         model_methods=("embed_text", "condition", "embed", "run_layers", "head"),
         peers=PEERS,
         branch=pipeline.branch,
+        guidance=lambda _: {pipeline.branch: 1.0},  # the engine sees guided velocities
+        size=(pipeline.config.model.num_layers, pipeline.config.model.hidden_size),
         chunks=(frames, frames),
     )

@@ -3,11 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from motioncache.plan import Course
 from motioncache.trace import Record, Trace, WindowShape
 from motioncache_magi.config import MagiConfig, ModelConfig
 from motioncache_magi.guidance import Guidance
 from motioncache_magi.layout import NEARLY_CLEAN, TEXT
-from motioncache_magi.schedule import WindowSchedule, time_schedule
+from motioncache_magi.schedule import Step, WindowSchedule, time_schedule
 from motioncache_magi.text import NULL_WORDS
 from motioncache_magi.works import works_of
 
@@ -56,12 +57,33 @@ class MagiCost:
 
     def schedule_flops(self, tokens_per_chunk: int) -> int:
         """FLOPs of a whole video without a cache, from its schedule alone."""
-        runtime, guidance = self.config.runtime, Guidance.of(self.config)
-        times = time_schedule(self.schedule.steps, shortcut_mode=self.schedule.shortcut_mode).tolist()
+        return self.course(tokens_per_chunk).whole
+
+    def course(self, tokens_per_chunk: int) -> Course:
+        """What the policy `forecast` has to know of a video before it is sampled."""
+        schedule, times = self.schedule, self._times()
+        steps = list(schedule)
+        refresh = [self._step(step, tokens_per_chunk, refresh=True) for step in [*schedule.prefix_steps(), *steps]]
+        cost = tuple(self._step(step, tokens_per_chunk, refresh=False) for step in steps)
+        return Course(
+            iterations=schedule.total,
+            starts=tuple(schedule.stage * i for i in range(schedule.chunks - schedule.prefix_chunks)),
+            cost=cost,
+            base=sum(refresh),
+            levels=tuple(1 - t for t in times[:-1]),
+            vanilla=sum(refresh) + sum(cost),
+        )
+
+    def _times(self) -> list[float]:
+        return time_schedule(self.schedule.steps, shortcut_mode=self.schedule.shortcut_mode).tolist()
+
+    def _step(self, step: Step, tokens_per_chunk: int, *, refresh: bool) -> int:
+        """FLOPs of a step's chunks that are denoised, or of the clean one that is refreshed."""
         total = 0
-        for step in [*self.schedule.prefix_steps(), *self.schedule]:
-            for work in works_of(step, times, guidance, runtime.clean_t):
-                captioned = work.branch in (TEXT, NEARLY_CLEAN) and not work.refresh
-                words = self.words if captioned else NULL_WORDS
-                total += self.tokens(tokens_per_chunk, work.chunks_seen * tokens_per_chunk, words)
+        for work in works_of(step, self._times(), Guidance.of(self.config), self.config.runtime.clean_t):
+            if work.refresh is not refresh:
+                continue
+            captioned = work.branch in (TEXT, NEARLY_CLEAN) and not work.refresh
+            words = self.words if captioned else NULL_WORDS
+            total += self.tokens(tokens_per_chunk, work.chunks_seen * tokens_per_chunk, words)
         return total

@@ -1,13 +1,17 @@
 """The cache on a `MagiPipeline`, from `enable_cache` to `disable_cache`."""
 
+from pathlib import Path
 from typing import Any
 
-from motioncache.config import PolicyConfig
+from motioncache.api import presets_file
+from motioncache.config import ForecastConfig, PolicyConfig
 from motioncache.engine import Engine
+from motioncache.policy import Policy
+from motioncache.policy.forecast import plan_forecast
 from motioncache.policy.none import NoCache
 from motioncache_magi.config import MagiConfig
 from motioncache_magi.flops import MagiCost
-from motioncache_magi.policy import MagiReuseConfig
+from motioncache_magi.policy import MagiReuseConfig, Residual
 from motioncache_magi.published import sampler_of
 from motioncache_magi.sampler import Sampler
 from motioncache_magi.schedule import WindowSchedule
@@ -26,16 +30,31 @@ class MagiHook:
     @property
     def reuse(self) -> MagiReuseConfig | None:
         """How reused tokens move on; None where everything is computed."""
+        if isinstance(self.config, ForecastConfig):
+            return MagiReuseConfig(residual=Residual.velocity)
         return self.config if isinstance(self.config, MagiReuseConfig) else None
 
     @property
     def sampler(self) -> type[Sampler]:
         return sampler_of(self.reuse)
 
-    def start_video(self, config: MagiConfig, schedule: WindowSchedule, words: int) -> None:
+    def start_video(self, config: MagiConfig, schedule: WindowSchedule, *, words: int, tokens_per_chunk: int) -> None:
         """Take in the schedule of the video that comes."""
         self._cost = MagiCost(config=config, schedule=schedule, words=words)
-        self.engine.policy = NoCache() if self.reuse is None else self.reuse.policy(schedule)
+        self.engine.policy = self._policy(schedule, self._cost, tokens_per_chunk)
+
+    def _policy(self, schedule: WindowSchedule, cost: MagiCost, tokens_per_chunk: int) -> Policy:
+        if isinstance(self.config, MagiReuseConfig):
+            return self.config.policy(schedule)
+        if isinstance(self.config, ForecastConfig):
+            model = cost.config.model
+            return plan_forecast(
+                self.config,
+                cost.course(tokens_per_chunk),
+                presets=presets_file(Path(__file__).parent),
+                size=(model.num_layers, model.hidden_size),
+            )
+        return NoCache()
 
     def cost(self) -> MagiCost:
         """FLOPs of the last video."""

@@ -248,7 +248,12 @@ class MagiPipeline:
         captions = self._embed(texts.caption, texts.caption_mask)
         engine = Engine(NoCache())
         if self.cache is not None:
-            self.cache.start_video(self.config, schedule, words=len(captions[-1].embedded))
+            self.cache.start_video(
+                self.config,
+                schedule,
+                words=len(captions[-1].embedded),
+                tokens_per_chunk=runtime.chunk_width * (shape[-2] // 2) * (shape[-1] // 2),
+            )
             engine = self.cache.engine
         sampler = Sampler if self.cache is None else self.cache.sampler
         return sampler(

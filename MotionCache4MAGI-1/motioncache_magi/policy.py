@@ -154,8 +154,8 @@ class MagiMotionCache(ChunkPolicy):
         self._schedule = schedule
 
     @property
-    def keeps_residual(self) -> bool:
-        return True
+    def kept(self) -> int:
+        return 1
 
     def propose_chunk(self, request: Request) -> Proposal:
         memory, config = _memory(request.memory), self.config

@@ -20,13 +20,22 @@ from diffusers.models.transformers.transformer_skyreels_v2 import SkyReelsV2Tran
 from diffusers.utils import apply_lora_scale
 
 from motioncache.api import presets_file
-from motioncache.config import POLICIES, DistanceConfig, MotionCacheConfig, PolicyConfig, TeaCacheConfig
+from motioncache.config import (
+    POLICIES,
+    DistanceConfig,
+    ForecastConfig,
+    MotionCacheConfig,
+    PolicyConfig,
+    TeaCacheConfig,
+)
 from motioncache.engine import Engine
 from motioncache.policy import Policy
+from motioncache.policy.forecast import plan_forecast
 from motioncache.policy.motioncache import MotionCache
 from motioncache.policy.none import NoCache
 from motioncache.policy.teacache import TeaCache
 from motioncache_skyreels.checks import VideoSize, check_chunks, check_end_frame, check_transformer, check_window
+from motioncache_skyreels.course import course_of
 from motioncache_skyreels.flops import SkyReelsCost
 from motioncache_skyreels.packed import Pack, TextContext, packed_block
 from motioncache_skyreels.polynomials import model_polynomial
@@ -185,8 +194,8 @@ class SkyReelsHook:
                 attention_kwargs=attention_kwargs,
             )
         try:
-            window = self._open_window(hidden_states, fps)
             self._words = encoder_hidden_states.shape[1]
+            window = self._open_window(hidden_states, fps)
             output = window.forward(self._branch, hidden_states, timestep, encoder_hidden_states, fps)
         except BaseException:
             self._drop()
@@ -198,11 +207,12 @@ class SkyReelsHook:
     def _open_window(self, hidden_states: torch.Tensor, fps: Sequence[int] | None) -> Window:
         if self._pending is not None:
             matrices, self._pending = self._pending, None
-            self._window = self._new_window(matrices, frames=hidden_states.shape[2], fps=fps)
+            self._window = self._new_window(matrices, hidden_states, fps)
         assert self._window is not None
         return self._window
 
-    def _new_window(self, matrices: Matrices, *, frames: int, fps: Sequence[int] | None) -> Window:
+    def _new_window(self, matrices: Matrices, hidden_states: torch.Tensor, fps: Sequence[int] | None) -> Window:
+        frames = hidden_states.shape[2]
         block = self._transformer.config.num_frame_per_block
         causal = block > 1
         check_window(matrices, frames=frames, causal=causal, chunk_frames=block)
@@ -212,7 +222,7 @@ class SkyReelsHook:
         if isinstance(self.config, DistanceConfig):
             index = fps[0] if fps is not None and self._transformer.config.inject_sample_info else None
             distances = StepDistance(self._transformer, self.config, index).table(schedule.steps())
-        return Window(
+        window = Window(
             self._transformer,
             self.engine,
             schedule,
@@ -222,7 +232,17 @@ class SkyReelsHook:
             causal=causal,
             chunk_reuse=not isinstance(self.config, TeaCacheConfig) or self.config.chunk_reuse,
             stale_modulation=quirks,
+            keeps_velocity=isinstance(self.config, ForecastConfig),
         )
+        if isinstance(self.config, ForecastConfig):
+            cost = self.cost()
+            self.engine.policy = plan_forecast(
+                self.config,
+                course_of(schedule, window.shape(hidden_states), cost),
+                presets=SkyReelsAdapter.presets(),
+                size=(cost.layers, cost.width),
+            )
+        return window
 
 
 def patch_blocks(patch: Patch, transformer: SkyReelsV2Transformer3DModel) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 from motioncache_eval.bench.model import BenchModel, weights_hash
 from motioncache_skyreels.adapter import SkyReelsAdapter
 from motioncache_skyreels.cli import quiet_libraries
-from motioncache_skyreels.job.config import load_job
+from motioncache_skyreels.flops import SkyReelsCost
+from motioncache_skyreels.job.config import JobConfig, load_job
 from motioncache_skyreels.job.load import check_size, load_pipeline
 from motioncache_skyreels.job.sample import decode, run_pipeline, warm_up
 from motioncache_skyreels.peers import create_peers
@@ -21,6 +22,7 @@ def load(config: Path, overrides: Sequence[str]) -> BenchModel:
     pipeline = load_pipeline(job)
     check_size(pipeline, job)
     pipeline.set_progress_bar_config(disable=True)
+    cost = SkyReelsCost.of(pipeline.transformer)
     return BenchModel(
         adapter=SkyReelsAdapter(),
         job=job,
@@ -32,6 +34,14 @@ def load(config: Path, overrides: Sequence[str]) -> BenchModel:
         weights=weights_hash(pipeline.transformer),
         model_methods=("forward",),
         branch=BRANCHES[0],
+        guidance=guidance,
+        size=(cost.layers, cost.width),
         peers=create_peers(),
         chunks=(4 * job.causal_block_size - 3, 4 * job.causal_block_size),
     )
+
+
+def guidance(job: JobConfig) -> dict[str, float]:
+    """See `BenchModel.guidance`."""
+    scale = job.guidance_scale
+    return {BRANCHES[0]: scale, BRANCHES[1]: 1 - scale} if scale > 1 else {BRANCHES[0]: 1.0}

@@ -54,8 +54,8 @@ class KeepResidual(NoCache):
     """Computes every step, and lets the engine keep the residual."""
 
     @property
-    def keeps_residual(self) -> bool:
-        return True
+    def kept(self) -> int:
+        return 1
 
 
 class ResidualChanges:

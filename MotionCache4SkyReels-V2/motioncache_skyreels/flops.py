@@ -7,7 +7,7 @@ from typing import Any
 
 from diffusers import SkyReelsV2Transformer3DModel
 
-from motioncache.trace import Record, Trace, WindowShape
+from motioncache.trace import Phase, Record, Trace, WindowShape
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,18 +94,23 @@ class SkyReelsCost:
         return blocks + outside + self.text() + self.time(grid.frames)
 
     def _record(self, record: Record) -> int:
-        head = self.head(record.tokens) if record.denoises else 0
+        head = self.head(record.tokens) if record.denoises and _touched(record) else 0
         return self.tokens(record.computed, record.attended) + head
 
     def _calls(self, trace: Trace) -> int:
         """Patch and time embedding, which are shared by the CFG branches that run in one call."""
         first_branch = [window.branches[0] for window in trace.windows]
-        calls = {(r.window, r.iteration) for r in trace.records}
+        calls = {(r.window, r.iteration) for r in trace.records if _touched(r)}
         shared = sum(self.time(trace.windows[window].grid.frames) for window, _ in calls)
         for record in trace.records:
-            if record.iteration == 0 or record.branch == first_branch[record.window]:
+            if _touched(record) and (record.iteration == 0 or record.branch == first_branch[record.window]):
                 shared += self.embedding(record.tokens)
         for index in {window for window, _ in calls}:  # the branches of iteration 0 run in calls of their own
             window = trace.windows[index]
             shared += (len(window.branches) - 1) * self.time(window.grid.frames)
         return shared
+
+
+def _touched(record: Record) -> bool:
+    """Whether the model saw the chunk at all: a velocity that is forecast passes neither embedding nor head."""
+    return record.computed > 0 or record.phase is not Phase.forecast

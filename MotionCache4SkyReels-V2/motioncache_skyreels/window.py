@@ -46,6 +46,8 @@ class Window:
         causal: block-causal attention; False attends to the whole window.
         chunk_reuse: False computes all chunks of the window whenever anything is due.
         stale_modulation: modulate the selected tokens of a chunk with its first rows, as the published code does.
+        keeps_velocity: what the engine keeps of a chunk is its velocity, and not the residual of the blocks; chunks are
+            then computed whole or not at all.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Window:
         causal: bool,
         chunk_reuse: bool = True,
         stale_modulation: bool = False,
+        keeps_velocity: bool = False,
     ) -> None:
         self._transformer = transformer
         self._engine = engine
@@ -69,6 +72,7 @@ class Window:
         self._causal = causal
         self._chunk_reuse = chunk_reuse
         self._stale_modulation = stale_modulation
+        self._keeps_velocity = keeps_velocity
         self._texts = texts
         self._calls = dict.fromkeys(branches, 0)
         self._ahead: dict[str, torch.Tensor] = {}
@@ -121,19 +125,26 @@ class Window:
                 "Keep the embeddings for the whole call, or disable the cache"
             )
 
-    def _allocate(self, hidden_states: torch.Tensor) -> None:
-        transformer = self._transformer
-        batch, _, frames, height, width = hidden_states.shape
-        _, patch_height, patch_width = transformer.config.patch_size
-        self._grid = TokenGrid(
+    def shape(self, hidden_states: torch.Tensor) -> WindowShape:
+        """Of the window, from its latents."""
+        _, _, frames, height, width = hidden_states.shape
+        _, patch_height, patch_width = self._transformer.config.patch_size
+        grid = TokenGrid(
             frames=frames,
             height=height // patch_height,
             width=width // patch_width,
             chunk_frames=self._schedule.chunk_frames,
         )
+        return WindowShape(
+            grid=grid, iterations=self._schedule.iterations, branches=self._branches, causal=self._causal
+        )
+
+    def _allocate(self, hidden_states: torch.Tensor) -> None:
+        transformer, shape = self._transformer, self.shape(hidden_states)
+        self._grid = shape.grid
         self._cache = KVCache(
             layers=len(transformer.blocks),
-            batch=batch,
+            batch=len(hidden_states),
             rows=len(self._branches) * self._grid.tokens,
             heads=transformer.config.num_attention_heads,
             head_dim=transformer.config.attention_head_dim,
@@ -141,14 +152,7 @@ class Window:
             device=hidden_states.device,
         )
         self._rotary = transformer.rope(hidden_states)  # twice [1, T, 1, d]
-        self._engine.start_window(
-            WindowShape(
-                grid=self._grid,
-                iterations=self._schedule.iterations,
-                branches=self._branches,
-                causal=self._causal,
-            )
-        )
+        self._engine.start_window(shape)
 
     def _compute(
         self,
@@ -162,16 +166,29 @@ class Window:
         tasks = self._engine.plan(self._works(branches, iteration))
         if not self._chunk_reuse:
             tasks = self._with_idle(tasks, branches, iteration)
-        frames = self._embed(hidden_states, timestep, fps, sorted({task.work.chunk for task in tasks}))
-        computed = self._run_blocks(tasks, frames)
-        channels = self._transformer.config.out_channels
-        outputs = {branch: _zeros(hidden_states, channels) for branch in branches}
-        for task, rows in zip(tasks, computed, strict=True):
-            hidden = self._engine.commit(task, frames.embedded[task.work.chunk], rows)
-            if task.work.kv_only is None:
-                where = self._grid.chunk_of_frames(task.work.chunk)
-                outputs[task.work.branch][:, :, where] = self._head(hidden, frames.temb[where])
+        outputs = {branch: _zeros(hidden_states, self._transformer.config.out_channels) for branch in branches}
+        touched = [task for task in tasks if task.computed or not self._keeps_velocity]
+        if touched:
+            frames = self._embed(hidden_states, timestep, fps, sorted({task.work.chunk for task in touched}))
+            for task, rows in zip(touched, self._run_blocks(touched, frames), strict=True):
+                self._finish(task, rows, frames, outputs[task.work.branch])
+        for task in tasks:
+            if task not in touched:
+                output = outputs[task.work.branch][:, :, self._grid.chunk_of_frames(task.work.chunk)]
+                output.copy_(self._engine.commit(task, output, output))  # zero, and what is forecast
         return outputs
+
+    def _finish(self, task: Task, rows: torch.Tensor, frames: Frames, output: torch.Tensor) -> None:
+        """Commit a task whose due tokens are known after the blocks, and write its chunk's velocity."""
+        embedded = frames.embedded[task.work.chunk]
+        where = self._grid.chunk_of_frames(task.work.chunk)
+        if task.work.kv_only is not None:
+            self._engine.commit(task, embedded, rows)
+        elif self._keeps_velocity:
+            velocity = self._head(rows, frames.temb[where])
+            output[:, :, where] = self._engine.commit(task, torch.zeros_like(velocity), velocity)
+        else:
+            output[:, :, where] = self._head(self._engine.commit(task, embedded, rows), frames.temb[where])
 
     def _works(self, branches: tuple[str, ...], iteration: int) -> list[Work]:
         visits = self._schedule.visits(iteration)

@@ -90,6 +90,8 @@ class MotionCacheConfig(DistanceConfig):
         temporal_vote: a position is computed in all latent frames of a chunk when it is due in more than this share of
             them; null decides every token by itself.
         minimum_update_ratio: a chunk of which fewer tokens are due is reused whole, its accumulated distance is kept.
+        shared_mask: compute the tokens that are due in the first CFG branch in the others too; as published, every branch
+            decides by itself.
         reference_quirks: behave as the published code does where that is known to be wrong (see the model's README).
     """
 
@@ -99,6 +101,7 @@ class MotionCacheConfig(DistanceConfig):
     floor: float = 0.6
     temporal_vote: float | None = 0.5
     minimum_update_ratio: float = 0.4
+    shared_mask: bool = False
     reference_quirks: bool = False
 
     def __post_init__(self) -> None:
@@ -113,10 +116,34 @@ class MotionCacheConfig(DistanceConfig):
         require_range("minimum_update_ratio", ratio, 0 <= ratio <= 1, "between 0 and 1")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForecastConfig(PolicyConfig):
+    """Forecast: a plan made before sampling computes all chunks or none; velocities in between are forecast.
+
+    Args:
+        target_speedup: FLOPs of the video without a cache over those it may take.
+        calibration: a file that `python -m motioncache_eval.calibrate` wrote; null takes the one beside the presets.
+        order: a velocity is forecast from so many that were computed; 1 repeats the last one, scaled.
+    """
+
+    target_speedup: float = 2.0
+    calibration: str | None = None
+    order: int = 2
+
+    def __post_init__(self) -> None:
+        require_range("target_speedup", self.target_speedup, self.target_speedup >= 1, "1 or more")
+        require_range("order", self.order, 1 <= self.order <= 3, "1, 2 or 3")
+
+
 Policies = Mapping[str, type[PolicyConfig]]
 """By the value of the key `policy` in a preset."""
 
-POLICIES: Policies = {"none": NoCacheConfig, "teacache": TeaCacheConfig, "motioncache": MotionCacheConfig}
+POLICIES: Policies = {
+    "none": NoCacheConfig,
+    "teacache": TeaCacheConfig,
+    "motioncache": MotionCacheConfig,
+    "forecast": ForecastConfig,
+}
 """Those of a model that has none of its own."""
 
 _Config = TypeVar("_Config")
@@ -251,6 +278,7 @@ __all__ = [
     "POLICIES",
     "Distance",
     "DistanceConfig",
+    "ForecastConfig",
     "MotionCacheConfig",
     "NoCacheConfig",
     "Policies",

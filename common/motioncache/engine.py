@@ -139,7 +139,7 @@ class Engine:
         elif work.kv_only is Phase.prefix:
             state.memory = self.policy.adopt(hidden, task.request.grid) or state.memory
         else:
-            state.residual = None  # a finished chunk is never denoised again, and one to come has none
+            state.residuals = ()  # a finished chunk is never denoised again, and one to come has none
         self.trace.records.append(self._record(recorded or task))
         if self.observer is not None:
             self.observer(task, state)
@@ -148,7 +148,7 @@ class Engine:
     def inherit(self, branch: str, chunk: int, source: int) -> None:
         """Give a chunk what another one of its branch has kept."""
         own, other = self._states.get(branch, chunk), self._states.get(branch, source)
-        own.residual, own.memory = other.residual, other.memory
+        own.residuals, own.memory = other.residuals, other.memory
 
     def follow(self, task: Task, *, branch: str, computed: int, attended: int) -> None:
         """Record that another branch of guidance computed tokens of a task's chunk along with it."""
@@ -161,15 +161,15 @@ class Engine:
     def _scatter(self, task: Task, state: ChunkState, embedded: torch.Tensor, computed: torch.Tensor) -> torch.Tensor:
         """hidden = embedded + residual, with the due rows replaced by what was computed."""
         if task.due is True:
-            if self.policy.keeps_residual and task.work.kv_only is None:
-                state.residual = computed - embedded
+            if self.policy.kept and task.work.kv_only is None:
+                state.residuals = (computed - embedded, *state.residuals)[: self.policy.kept]
             return computed
         if state.residual is None:
             raise RuntimeError(
                 f"chunk {task.work.chunk} ({task.work.branch}) has no residual to reuse at step {task.request.step}: "
                 "the policy has to compute a chunk's first step in full"
             )
-        hidden = embedded + state.residual
+        hidden = embedded + _combine(state.residuals, task.proposal.coefficients)
         if isinstance(task.due, torch.Tensor):
             rows = task.due.to(embedded.device, non_blocking=True)
             hidden.index_copy_(1, rows, computed)
@@ -222,6 +222,16 @@ def _compute_all(work: Work, grid: TokenGrid) -> tuple[Proposal, Decision]:
         Proposal(phase=phase, due=True),
         Decision(phase=phase, due=True, candidates=grid.tokens_per_chunk),
     )
+
+
+def _combine(residuals: Sequence[torch.Tensor], coefficients: Sequence[float]) -> torch.Tensor:
+    """Sum of residuals, each times its coefficient."""
+    if coefficients == (1.0,):
+        return residuals[0]
+    combined = residuals[0] * coefficients[0]
+    for residual, coefficient in zip(residuals[1:], coefficients[1:], strict=False):
+        combined = combined + residual * coefficient
+    return combined
 
 
 def _to_host(proposed: Sequence[bool | torch.Tensor]) -> list[torch.Tensor | None]:

@@ -14,14 +14,19 @@ class ChunkState:
 
     Attributes:
         step: denoise steps this chunk has had in this window.
-        residual: hidden state after minus before the blocks, `[batch, tokens, channels]`, from each token's last
-            computation.
+        residuals: from the last computations, the latest first. A residual is what the adapter says: the hidden state
+            after minus before the blocks, `[batch, tokens, channels]`, of each token's last computation; or a velocity.
         memory: what the policy remembers.
     """
 
     step: int = 0
-    residual: torch.Tensor | None = None
+    residuals: tuple[torch.Tensor, ...] = ()
     memory: Memory = None
+
+    @property
+    def residual(self) -> torch.Tensor | None:
+        """The latest residual."""
+        return self.residuals[0] if self.residuals else None
 
 
 class StateStore:

@@ -23,6 +23,8 @@ class Phase(Enum):
     warmup = "warm-up"
     chunk = "chunk phase"
     token = "token phase"
+    forecast = "forecast"
+    """By a plan; where a chunk is not computed, its velocity is forecast."""
     guidance = "guidance"
     """Tokens of a chunk once more in another branch of guidance, by a decision that is recorded by itself."""
 

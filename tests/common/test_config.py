@@ -36,7 +36,10 @@ def test_yaml_values_become_a_checked_dataclass() -> None:
         ({"policy": "motioncache", "fit_range": [2, 1]}, r"here\.fit_range: \[2\.0, 1\.0\] is out of range"),
         ({"policy": "motioncache", "clamp_distance": "maybe"}, r"here\.clamp_distance: 'maybe' has the wrong type"),
         ({"policy": "none", "warmup": 1}, r"here: unknown key 'warmup'; known keys: none"),
-        ({"policy": "teacup"}, r"here\.policy: 'teacup' is not a policy; allowed: motioncache, none"),
+        (
+            {"policy": "teacup"},
+            r"here\.policy: 'teacup' is not a policy; allowed: forecast, motioncache, none, teacache",
+        ),
         ({"warmup": 1}, r"here\.policy: None is not a policy"),
     ],
 )

@@ -19,8 +19,8 @@ class PerWindow(NoCache):
     """Like TeaCache: one sum of distances for the window; all chunks are computed or none is."""
 
     @property
-    def keeps_residual(self) -> bool:
-        return True
+    def kept(self) -> int:
+        return 1
 
     def propose(self, requests: Sequence[Request]) -> list[Proposal]:
         total = sum(float(request.distance) for request in requests)

@@ -147,7 +147,7 @@ def test_policies_of_another_model_are_refused(pipe: MagiPipeline) -> None:
     motioncache.disable_cache(pipe)
 
 
-@pytest.mark.parametrize("preset", ["exact", "slow", "fast"])
+@pytest.mark.parametrize("preset", ["exact", "slow", "fast", "turbo", "paper-slow", "paper-fast"])
 def test_presets_load(pipe: MagiPipeline, preset: str) -> None:
     with motioncache.cached(pipe, preset) as statistics:
         latents(pipe)

@@ -49,7 +49,7 @@ def test_presets_reuse_much_and_stay_close(shipped: SkyReelsV2DiffusionForcingPi
     # The presets are made for 50 steps.
     given = job("a green square resting over a navy background", num_inference_steps=50)
     vanilla = sample(shipped, given, None)
-    for preset in ("slow", "fast"):
+    for preset in ("paper-slow", "paper-fast", "slow", "fast", "turbo"):
         with motioncache.cached(shipped, preset) as statistics:
             cached = sample(shipped, given, None)
         assert 0.2 < statistics.summary().hit_ratio < 0.9

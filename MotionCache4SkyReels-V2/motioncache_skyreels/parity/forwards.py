@@ -27,8 +27,8 @@ class Scripted(NoCache):
         self.hidden: list[torch.Tensor] = []
 
     @property
-    def keeps_residual(self) -> bool:
-        return True
+    def kept(self) -> int:
+        return 1
 
     def settle(
         self, requests: Sequence[Request], proposals: Sequence[Proposal], masks: Sequence[torch.Tensor | None]

@@ -48,11 +48,13 @@ class Proposal:
     Attributes:
         due: True for all, False for none, or bool `[tokens_per_chunk]`.
         accumulated: the policy's accumulated distance with this step's added, as the policy keeps it.
+        coefficients: what a chunk that is reused takes of each residual that it has kept, the latest first.
     """
 
     phase: Phase
     due: bool | torch.Tensor
     accumulated: torch.Tensor | None = None
+    coefficients: tuple[float, ...] = (1.0,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +75,8 @@ class Policy(Protocol):
     """What the engine asks of a policy."""
 
     @property
-    def keeps_residual(self) -> bool:
-        """Whether any step may reuse a residual; if not, none is stored."""
+    def kept(self) -> int:
+        """Residuals of a chunk that are kept for reuse, those of its last computations."""
         ...
 
     def propose(self, requests: Sequence[Request]) -> list[Proposal]:

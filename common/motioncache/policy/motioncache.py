@@ -1,5 +1,6 @@
 """MotionCache: warm-up, chunk phase, token phase (arXiv 2605.01725)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -42,8 +43,15 @@ class MotionCache(ChunkPolicy):
         self.config = config
 
     @property
-    def keeps_residual(self) -> bool:
-        return True
+    def kept(self) -> int:
+        return 1
+
+    def propose(self, requests: Sequence[Request]) -> list[Proposal]:
+        proposals = super().propose(requests)
+        if not self.config.shared_mask:
+            return proposals
+        first = dict(reversed([(request.chunk, own) for request, own in zip(requests, proposals, strict=True)]))
+        return [first[request.chunk] for request in requests]
 
     def propose_chunk(self, request: Request) -> Proposal:
         memory = _motion_memory(request.memory)

@@ -13,8 +13,8 @@ class NoCache(Policy):
     """Computes all tokens at all steps."""
 
     @property
-    def keeps_residual(self) -> bool:
-        return False
+    def kept(self) -> int:
+        return 0
 
     def propose(self, requests: Sequence[Request]) -> list[Proposal]:
         return [Proposal(phase=Phase.uncached, due=True) for _ in requests]

@@ -36,8 +36,8 @@ class TeaCache(Policy):
         self._warmup = warmup
 
     @property
-    def keeps_residual(self) -> bool:
-        return True
+    def kept(self) -> int:
+        return 1
 
     def propose(self, requests: Sequence[Request]) -> list[Proposal]:
         known = [request for request in requests if isinstance(request.memory, TeaMemory)]

@@ -1,6 +1,7 @@
 """What a model's package brings to the benchmark: a loaded pipeline and how it is sampled."""
 
 import hashlib
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -13,8 +14,10 @@ import torch
 from torch import nn
 
 from motioncache.api import Adapter
+from motioncache.config import ForecastConfig
 from motioncache.errors import ConfigError, MotionCacheError
-from motioncache_eval.bench.config import Method, portable
+from motioncache.policy.forecast import shipped_calibration
+from motioncache_eval.bench.config import Method, fingerprint, portable
 from motioncache_eval.meter import Meter, PeakMemory
 from motioncache_eval.sampling import Sample, take_sample
 
@@ -57,6 +60,8 @@ class BenchModel:
         transformer: what `model_methods` belong to, which do all of the model's work.
         weights: their `weights_hash` as they were loaded; caches of other packages leave modules in a transformer.
         branch: of guidance, whose decisions are shown.
+        guidance: what the velocities of a chunk's branches are multiplied with before they are added, for a job.
+        size: layers and width of the transformer.
         chunks: frames of the first chunk and of every other one.
         peers: caches of other packages, by name.
     """
@@ -71,12 +76,17 @@ class BenchModel:
     model_methods: tuple[str, ...]
     weights: str
     branch: str
+    guidance: Callable[[Any], Mapping[str, float]]
+    size: tuple[int, int]
     chunks: tuple[int, int]
     peers: Mapping[str, Peer] = field(default_factory=dict)
 
     def settings(self, job: Any, method: Method) -> dict[str, Any]:
         """Everything that a result follows from, besides versions; the same on every machine."""
-        return {"job": portable(job), "policy": method.settings, "weights": self.weights}
+        measured = {}
+        if isinstance(method.policy, ForecastConfig) and method.policy.calibration is None:
+            measured["calibration"] = fingerprint(json.loads(shipped_calibration(self.adapter.presets()).read_text()))
+        return {"job": portable(job), "policy": method.settings, "weights": self.weights, **measured}
 
     def take(
         self, job: Any, method: Method, *, prepare: Callable[[Any], None] | None = None, count: bool = False

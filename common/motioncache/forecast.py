@@ -1,0 +1,142 @@
+"""Forecast of a chunk's velocity from the ones it has computed, with coefficients that were measured on the model.
+
+A calibration holds the mean products of a chunk's velocities at any two noise levels, taken from videos that were sampled
+without a cache. From these alone follow the best linear forecast of a velocity from earlier ones, and its mean error.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from motioncache.errors import ConfigError
+
+Array = NDArray[np.float64]
+
+_RIDGE = 1e-6
+"""Keeps two velocities apart that are almost the same, as a share of their mean square."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was measured on a model.
+
+    Attributes:
+        layers, width: size of the transformer that it was measured on.
+        levels: noise levels, falling from 1 (noise) towards 0 (clean), `[n]`.
+        products: mean over values, chunks and videos of the product of the guided velocities at two levels, `[n, n]`.
+    """
+
+    layers: int
+    width: int
+    levels: tuple[float, ...]
+    products: Array
+
+    @classmethod
+    def load(cls, path: Path) -> "Calibration":
+        """Read a file that `save` has written.
+
+        Raises:
+            ConfigError: if it is missing or damaged; it says how to make one.
+        """
+        try:
+            held: dict[str, Any] = json.loads(path.read_text())
+            levels, products = tuple(map(float, held["levels"])), np.array(held["products"], np.float64)
+            layers, width = int(held["layers"]), int(held["width"])
+        except FileNotFoundError:
+            raise ConfigError(
+                f"there is no calibration {path}: make one with python -m motioncache_eval.calibrate"
+            ) from None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ConfigError(f"{path} is not a calibration: {type(error).__name__}: {error}") from None
+        falling = all(a > b for a, b in zip(levels, levels[1:], strict=False))
+        if products.shape != (len(levels), len(levels)) or not falling or not np.isfinite(products).all():
+            raise ConfigError(f"{path} is damaged: it needs n falling levels and n x n finite products")
+        return cls(layers=layers, width=width, levels=levels, products=products)
+
+    def save(self, path: Path) -> None:
+        """Write as JSON."""
+        rows = ",\n  ".join(json.dumps([float(f"{value:.7g}") for value in row]) for row in self.products)
+        levels = json.dumps([round(level, 6) for level in self.levels])
+        path.write_text(
+            f'{{"layers": {self.layers}, "width": {self.width},\n "levels": {levels},\n "products": [\n  {rows}]}}\n'
+        )
+
+    def at(self, levels: Sequence[float], order: int) -> "Forecast":
+        """The forecast for a schedule with other noise levels: velocities are taken to be linear between levels."""
+        known = np.array(self.levels)[::-1]
+        place = np.interp(levels, known, np.arange(len(known))[::-1])  # where among the measured ones
+        lower = np.minimum(place.astype(int), len(known) - 2)
+        share = place - lower
+        mix = np.zeros((len(levels), len(known)))
+        rows = np.arange(len(levels))
+        mix[rows, lower], mix[rows, lower + 1] = 1 - share, share
+        return Forecast(tuple(levels), mix @ self.products @ mix.T, order)
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Forecasts over the denoise steps of one schedule.
+
+    Attributes:
+        levels: noise level of each step, `[n]`; the last one ends at 0.
+        products: see `Calibration`, `[n, n]`.
+        order: velocities that a forecast is made from.
+    """
+
+    levels: tuple[float, ...]
+    products: Array
+    order: int
+
+    def coefficients(self, step: int, computed: Sequence[int]) -> tuple[float, ...]:
+        """What to multiply the velocities of the `computed` steps with, the latest first, by least squares."""
+        return tuple(float(c) for c in self._solve(list(computed[: self.order]))[:, step])
+
+    def _solve(self, known: list[int]) -> Array:
+        """Coefficients of the known steps for every step, `[k, n]`."""
+        among = self.products[np.ix_(known, known)]
+        ridge = _RIDGE * np.trace(among) / len(known) * np.eye(len(known))
+        return np.linalg.solve(among + ridge, self.products[known])
+
+    @cached_property
+    def weight(self) -> Array:
+        """What a squared error of the velocity at each step weighs, `[n]`.
+
+        It moves the latents by the length of the step; and while they are mostly noise, a small error in the little
+        signal that they carry decides about more of the video: it is divided by the share of signal after the step.
+        """
+        ends = np.array([*self.levels[1:], 0.0])
+        return (np.array(self.levels) - ends) ** 2 / (1 - ends)
+
+    def errors(self, computed: Sequence[int]) -> Array:
+        """Weighted mean squared error of every step's forecast from the `computed` ones, `[n]`."""
+        known = list(computed[: self.order])
+        c = self._solve(known)
+        among, with_step = self.products[np.ix_(known, known)], self.products[known]  # [k, k], [k, n]
+        error = self.products.diagonal() - 2 * (c * with_step).sum(0) + (c * (among @ c)).sum(0)
+        return np.maximum(error, 0.0) * self.weight
+
+
+class VelocityProducts:
+    """Collects what a calibration is made of."""
+
+    def __init__(self) -> None:
+        self._sum: Array | None = None
+        self._chunks = 0
+
+    def add(self, velocities: Array) -> None:
+        """Take in the velocities of one chunk at all its steps, `[n, values]`."""
+        products = velocities @ velocities.T / velocities.shape[1]
+        self._sum = products if self._sum is None else self._sum + products
+        self._chunks += 1
+
+    def mean(self) -> Array:
+        """`[n, n]`."""
+        if self._sum is None:
+            raise ValueError("no chunk has been sampled")
+        return self._sum / self._chunks

@@ -1,0 +1,163 @@
+"""Which iterations of a window to compute for a budget of FLOPs, so that forecasts do the least harm. Pure functions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from motioncache.errors import ConfigError
+from motioncache.forecast import Forecast
+
+LONGEST = 16
+"""One iteration in so many is computed at least."""
+
+_PRICES = (1e-12, 1e12)
+"""Of computing all iterations, in units of error: every iteration is worth the lower one, and none the higher."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """How the chunks of a window go through its iterations.
+
+    Attributes:
+        iterations: how many there are.
+        starts: iteration of each chunk's first denoise step; the others follow one by one.
+        cost: FLOPs that an iteration costs more where it is computed, `[iterations]`.
+        base: FLOPs of the window where nothing is computed.
+        levels: noise level of each denoise step.
+        vanilla: FLOPs of the window without a cache.
+    """
+
+    iterations: int
+    starts: tuple[int, ...]
+    cost: tuple[int, ...]
+    base: int
+    levels: tuple[float, ...]
+    vanilla: int
+
+    @property
+    def whole(self) -> int:
+        """FLOPs where everything is computed."""
+        return self.base + sum(self.cost)
+
+
+def solve_plan(course: Course, forecast: Forecast, budget: float) -> tuple[bool, ...]:
+    """The iterations to compute, for at most `budget` FLOPs.
+
+    An iteration is computed for all chunks or for none: a chunk that is computed alone would attend to keys that others
+    wrote at another noise level. Where a chunk begins there is nothing to forecast it from. All else is the shortest
+    path through pairs of computed iterations, where a pair decides the forecasts up to the next one, and a price of
+    FLOPs is raised until the budget is kept; what is left of it is spent where it helps most.
+
+    Raises:
+        ConfigError: if the budget does not pay for the iterations that have to be computed.
+    """
+    if course.whole <= budget:
+        return (True,) * course.iterations
+    errors = _Errors(course, forecast)
+    low, high = _PRICES
+    best = _path(course, errors, high)
+    if _cost(course, best) > budget:
+        least = _cost(course, best) / course.whole
+        raise ConfigError(
+            f"target_speedup asks for {budget / course.whole:.1%} of the FLOPs of all steps; every chunk's first step has "
+            f"to be computed, and at least one iteration in {LONGEST}, which takes {least:.1%}: lower it"
+        )
+    for _ in range(60):
+        middle = (low * high) ** 0.5
+        plan = _path(course, errors, middle)
+        if _cost(course, plan) > budget:
+            low = middle
+        else:
+            best, high = plan, middle
+    best = _fill(course, errors, best, budget)
+    return tuple(i in set(best) for i in range(course.iterations))
+
+
+class _Errors:
+    """Errors of forecasts between computed iterations, kept for the search."""
+
+    def __init__(self, course: Course, forecast: Forecast) -> None:
+        self._course = course
+        self._forecast = forecast
+        self._steps = len(course.levels)
+        self._by_steps: dict[tuple[int, ...], NDArray[np.float64]] = {}
+        self._after: dict[tuple[int, int], NDArray[np.float64]] = {}
+
+    def after(self, last: int, before: int) -> NDArray[np.float64]:
+        """Error of forecasting everything after `last` up to, not including, each of the iterations that follow.
+
+        `[n]`, from `last + 1` on; infinite past the beginning of a chunk. `before` is the computed iteration before
+        `last`, -1 for none.
+        """
+        key = (last, before)
+        if key not in self._after:
+            end = min(last + LONGEST, self._course.iterations)
+            error = np.zeros(end - last)
+            for start in self._course.starts:
+                if last < start < end:
+                    error[start - last :] = np.inf
+                elif start <= last:
+                    self._add(error, last, before, start)
+            self._after[key] = np.cumsum(error)
+        return self._after[key]
+
+    def _add(self, error: NDArray[np.float64], last: int, before: int, start: int) -> None:
+        """Add those of one chunk: `error[i]` is that of iteration `last + i`."""
+        step = last - start
+        count = min(len(error), self._steps - step) - 1
+        if step >= self._steps or count < 1:
+            return
+        computed = (step, before - start) if before >= start and self._forecast.order > 1 else (step,)
+        if computed not in self._by_steps:
+            self._by_steps[computed] = self._forecast.errors(computed)
+        error[1 : 1 + count] += self._by_steps[computed][step + 1 : step + 1 + count]
+
+    def total(self, plan: Sequence[int]) -> float:
+        """Error of a whole plan; infinite where it is not one."""
+        total, before = 0.0, -1
+        for last, following in zip(plan, [*plan[1:], self._course.iterations], strict=True):
+            after = self.after(last, before)
+            if following - last > len(after):
+                return np.inf
+            total += float(after[following - last - 1])
+            before = last
+        return total
+
+
+def _path(course: Course, errors: _Errors, price: float) -> list[int]:
+    """The plan with the least error plus price of its FLOPs."""
+    end = course.iterations
+    cost = np.array([*course.cost, 0.0]) / course.whole * price
+    value = np.full((end + 1, LONGEST + 1), np.inf)  # by iteration and how long before it the last one was computed
+    value[end] = 0.0
+    choice: dict[tuple[int, int], int] = {}
+    for last in range(end - 1, -1, -1):
+        for gap in range(1, min(last, LONGEST) + 1) if last else (0,):
+            after = errors.after(last, last - gap if last else -1)
+            following = np.arange(last + 1, last + 1 + len(after))
+            onward = value[following, np.where(following == end, 0, np.minimum(following - last, LONGEST))]
+            total = after + cost[following] + onward
+            best = int(np.argmin(total))
+            value[last, gap] = total[best]
+            choice[last, gap] = last + 1 + best
+    plan, gap = [0], 0
+    while (following := choice[plan[-1], gap]) < end:
+        gap = following - plan[-1]
+        plan.append(following)
+    return plan
+
+
+def _fill(course: Course, errors: _Errors, plan: list[int], budget: float) -> list[int]:
+    """Add single iterations while the budget pays for them, the most useful one first."""
+    while True:
+        left = budget - _cost(course, plan)
+        wider = [sorted([*plan, i]) for i in range(course.iterations) if i not in plan and course.cost[i] <= left]
+        if not wider:
+            return plan
+        plan = min(wider, key=errors.total)
+
+
+def _cost(course: Course, plan: Sequence[int]) -> int:
+    return course.base + sum(course.cost[i] for i in plan)

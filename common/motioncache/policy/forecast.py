@@ -1,0 +1,108 @@
+"""Computes the iterations of a plan, and forecasts the velocity of all chunks at the others."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from motioncache.config import ForecastConfig
+from motioncache.forecast import Calibration, Forecast
+from motioncache.grid import TokenGrid
+from motioncache.plan import Course, solve_plan
+from motioncache.policy import Decision, Memory, Policy, Proposal, Request
+from motioncache.trace import Phase
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForecastMemory:
+    """`computed`: the chunk's last computed denoise steps, the latest first."""
+
+    computed: tuple[int, ...] = ()
+
+
+class ForecastCache(Policy):
+    """One decision for all chunks of a window and all CFG branches, known before sampling begins.
+
+    Args:
+        plan: whether to compute, for each iteration.
+        levels: noise level of each denoise step of a chunk.
+        forecast: None where everything is computed.
+    """
+
+    def __init__(self, plan: Sequence[bool], levels: Sequence[float], forecast: Forecast | None) -> None:
+        self.plan = plan
+        self.levels = levels
+        self._forecast = forecast
+
+    @property
+    def kept(self) -> int:
+        return self._forecast.order if self._forecast is not None else 1
+
+    def propose(self, requests: Sequence[Request]) -> list[Proposal]:
+        return [self._propose(request) for request in requests]
+
+    def _propose(self, request: Request) -> Proposal:
+        computed = _memory(request.memory).computed
+        if self.plan[request.iteration] or not computed or self._forecast is None:
+            return Proposal(phase=Phase.forecast, due=True)
+        return Proposal(
+            phase=Phase.forecast, due=False, coefficients=self._forecast.coefficients(request.step, computed)
+        )
+
+    def remember(
+        self, request: Request, proposal: Proposal, decision: Decision, hidden: torch.Tensor, predecessor: Memory
+    ) -> Memory:
+        computed = _memory(request.memory).computed
+        return ForecastMemory(computed=(request.step, *computed)[: self.kept] if decision.due else computed)
+
+    def adopt(self, hidden: torch.Tensor, grid: TokenGrid) -> Memory:
+        return None
+
+    def carry(self, memory: Memory) -> Memory:
+        return None
+
+
+def shipped_calibration(presets: Path) -> Path:
+    """The calibration beside a model's presets."""
+    return presets.with_name("calibration.json")
+
+
+def plan_forecast(config: ForecastConfig, course: Course, *, presets: Path, size: tuple[int, int]) -> ForecastCache:
+    """The policy for one window.
+
+    Args:
+        presets: the model's presets file.
+        size: layers and width of the transformer.
+
+    Raises:
+        ConfigError: for a calibration that cannot be read, or a speed-up that cannot be reached.
+    """
+    budget = course.vanilla / config.target_speedup
+    if budget >= course.whole:
+        return ForecastCache((True,) * course.iterations, course.levels, None)
+    path = shipped_calibration(presets) if config.calibration is None else Path(config.calibration)
+    calibration = Calibration.load(path)
+    if (calibration.layers, calibration.width) != size:
+        _warn_once(path, (calibration.layers, calibration.width), size)
+    forecast = calibration.at(course.levels, config.order)
+    return ForecastCache(solve_plan(course, forecast, budget), course.levels, forecast)
+
+
+@cache
+def _warn_once(path: Path, measured: tuple[int, int], size: tuple[int, int]) -> None:
+    logger.warning(
+        "%s was measured on a transformer of %d layers and width %d, and this one has %d and %d; the plan keeps its "
+        "budget, but forecasts may be poor: run python -m motioncache_eval.calibrate and pass the file as calibration",
+        path.name,
+        *measured,
+        *size,
+    )
+
+
+def _memory(memory: Memory) -> ForecastMemory:
+    return memory if isinstance(memory, ForecastMemory) else ForecastMemory()
