@@ -1,13 +1,21 @@
 """MotionCache: training-free acceleration of autoregressive video diffusion (arXiv 2605.01725)."""
 
 from motioncache.api import cached, disable_cache, enable_cache, last_trace, summary
-from motioncache.config import MotionCacheConfig, NoCacheConfig, PolicyConfig, TeaCacheConfig, load_config
+from motioncache.config import (
+    ForecastConfig,
+    MotionCacheConfig,
+    NoCacheConfig,
+    PolicyConfig,
+    TeaCacheConfig,
+    load_config,
+)
 from motioncache.errors import ConfigError, MotionCacheError
 from motioncache.summary import ChunkSummary, Summary
 
 __all__ = [
     "ChunkSummary",
     "ConfigError",
+    "ForecastConfig",
     "MotionCacheConfig",
     "MotionCacheError",
     "NoCacheConfig",

@@ -90,8 +90,8 @@ class MotionCacheConfig(DistanceConfig):
         temporal_vote: a position is computed in all latent frames of a chunk when it is due in more than this share of
             them; null decides every token by itself.
         minimum_update_ratio: a chunk of which fewer tokens are due is reused whole, its accumulated distance is kept.
-        shared_mask: compute the tokens that are due in the first CFG branch in the others too; as published, every branch
-            decides by itself.
+        shared_mask: compute the tokens that are due in the first CFG branch in the others too; as published, every
+            branch decides by itself.
         reference_quirks: behave as the published code does where that is known to be wrong (see the model's README).
     """
 

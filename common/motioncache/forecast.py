@@ -1,13 +1,15 @@
 """Forecast of a chunk's velocity from the ones it has computed, with coefficients that were measured on the model.
 
-A calibration holds the mean products of a chunk's velocities at any two noise levels, taken from videos that were sampled
-without a cache. From these alone follow the best linear forecast of a velocity from earlier ones, and its mean error.
+A calibration holds the mean products of a chunk's velocities at any two noise levels, taken from videos that were
+sampled without a cache. From these alone follow the best linear forecast of a velocity from earlier ones, and its mean
+error.
 """
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +56,7 @@ class Calibration:
             ) from None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{path} is not a calibration: {type(error).__name__}: {error}") from None
-        falling = all(a > b for a, b in zip(levels, levels[1:], strict=False))
+        falling = all(a > b for a, b in pairwise(levels))
         if products.shape != (len(levels), len(levels)) or not falling or not np.isfinite(products).all():
             raise ConfigError(f"{path} is damaged: it needs n falling levels and n x n finite products")
         return cls(layers=layers, width=width, levels=levels, products=products)
@@ -101,7 +103,7 @@ class Forecast:
         """Coefficients of the known steps for every step, `[k, n]`."""
         among = self.products[np.ix_(known, known)]
         ridge = _RIDGE * np.trace(among) / len(known) * np.eye(len(known))
-        return np.linalg.solve(among + ridge, self.products[known])
+        return np.asarray(np.linalg.solve(among + ridge, self.products[known]), np.float64)
 
     @cached_property
     def weight(self) -> Array:

@@ -1,4 +1,4 @@
-"""Which iterations of a window to compute for a budget of FLOPs, so that forecasts do the least harm. Pure functions."""
+"""Which iterations of a window to compute within a budget, so that forecasts do the least harm. Pure functions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,8 +61,8 @@ def solve_plan(course: Course, forecast: Forecast, budget: float) -> tuple[bool,
     if _cost(course, best) > budget:
         least = _cost(course, best) / course.whole
         raise ConfigError(
-            f"target_speedup asks for {budget / course.whole:.1%} of the FLOPs of all steps; every chunk's first step has "
-            f"to be computed, and at least one iteration in {LONGEST}, which takes {least:.1%}: lower it"
+            f"target_speedup asks for {budget / course.whole:.1%} of the FLOPs of all steps; every chunk's first step "
+            f"has to be computed, and at least one iteration in {LONGEST}, which takes {least:.1%}: lower it"
         )
     for _ in range(60):
         middle = (low * high) ** 0.5

@@ -1,4 +1,4 @@
-"""Measure a model for the policy `forecast`: `python -m motioncache_eval.calibrate MODEL JOB --prompts FILE --output FILE`.
+"""Measure a model for `forecast`: `python -m motioncache_eval.calibrate MODEL JOB --prompts FILE --output FILE`.
 
 Samples some prompts with every step computed, and writes the mean products of a chunk's velocities at any two denoise
 steps. One calibration serves any number of steps, the model's guidance scale and all lengths of videos.

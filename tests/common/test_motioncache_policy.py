@@ -140,9 +140,21 @@ def test_every_field_changes_some_decision(field: str) -> None:
     assert plain != changed
 
 
-def test_the_fields_that_the_adapter_reads_are_the_only_others() -> None:
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_shared_mask_is_that_of_the_first_branch(shared: bool) -> None:
+    policy = MotionCache(replace(BASE, shared_mask=shared))
+    state = MotionMemory(accumulated=torch.zeros(4), weight=torch.tensor([1.0, 0.5, 1.0, 0.5]), token_phase=True)
+    other = replace(state, weight=torch.tensor([0.5, 1.0, 0.5, 1.0]))
+    requests = [replace(ask(chunk=0, step=5, distance=1.0, memory=state))]
+    requests.append(replace(requests[0], branch="uncond", memory=other))
+    masks = [proposal.due.tolist() for proposal in policy.propose(requests) if isinstance(proposal.due, torch.Tensor)]
+    assert masks[0] == [True, False, True, False]
+    assert masks[1] == ([True, False, True, False] if shared else [False, True, False, True])
+
+
+def test_the_fields_that_others_read_are_the_only_others() -> None:
     names = {field.name for field in fields(MotionCacheConfig)}
-    assert names - set(CHANGES) == {"distance", "coefficients", "fit_range", "clamp_distance"}
+    assert names - set(CHANGES) == {"distance", "coefficients", "fit_range", "clamp_distance", "shared_mask"}
     assert Distance("token") is Distance.per_token
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from diffusers import (
@@ -14,6 +15,7 @@ from diffusers import (
 )
 
 from motioncache import MotionCacheConfig
+from motioncache.forecast import Calibration
 from motioncache_skyreels.train.text import create_text_encoder
 from motioncache_train.captions import TEXT_DIM, create_tokenizer
 
@@ -106,6 +108,17 @@ def config() -> Callable[..., MotionCacheConfig]:
         return MotionCacheConfig(**{**options, **changes})
 
     return make
+
+
+@pytest.fixture
+def measured(tmp_path: Path) -> str:
+    """A calibration whose velocities turn by a right angle from noise to clean."""
+    levels = np.linspace(1.0, 0.02, 30)
+    angle = levels * np.pi / 2
+    products = np.cos(angle[:, None] - angle[None])
+    path = tmp_path / "calibration.json"
+    Calibration(layers=2, width=48, levels=tuple(levels.tolist()), products=products).save(path)
+    return str(path)
 
 
 @pytest.fixture(scope="session")

@@ -88,20 +88,24 @@ def plan_forecast(config: ForecastConfig, course: Course, *, presets: Path, size
     path = shipped_calibration(presets) if config.calibration is None else Path(config.calibration)
     calibration = Calibration.load(path)
     if (calibration.layers, calibration.width) != size:
-        _warn_once(path, (calibration.layers, calibration.width), size)
+        _warn_once(f"{path.name} was measured on {_size(calibration.layers, calibration.width)}, not {_size(*size)}")
+    if len(course.levels) > len(calibration.levels):
+        _warn_once(f"{path.name} was measured with {len(calibration.levels)} steps, not {len(course.levels)}")
     forecast = calibration.at(course.levels, config.order)
     return ForecastCache(solve_plan(course, forecast, budget), course.levels, forecast)
 
 
 @cache
-def _warn_once(path: Path, measured: tuple[int, int], size: tuple[int, int]) -> None:
+def _warn_once(finding: str) -> None:
     logger.warning(
-        "%s was measured on a transformer of %d layers and width %d, and this one has %d and %d; the plan keeps its "
-        "budget, but forecasts may be poor: run python -m motioncache_eval.calibrate and pass the file as calibration",
-        path.name,
-        *measured,
-        *size,
+        "%s: the plan keeps its budget, but forecasts may be poor; run python -m motioncache_eval.calibrate and pass the "
+        "file that it writes as calibration",
+        finding,
     )
+
+
+def _size(layers: int, width: int) -> str:
+    return f"{layers} layers of width {width}"
 
 
 def _memory(memory: Memory) -> ForecastMemory:

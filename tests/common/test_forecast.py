@@ -1,0 +1,89 @@
+"""Forecasts of velocities by numbers that can be checked, and the file that they come from."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from motioncache.errors import ConfigError
+from motioncache.forecast import Calibration, Forecast, VelocityProducts
+
+LEVELS = (1.0, 0.75, 0.5, 0.25)
+STRAIGHT = np.array([[1.0, 2.0], [0.75, 2.5], [0.5, 3.0], [0.25, 3.5]])
+"""Velocities of two values that change by the same amount from level to level."""
+
+
+def calibration(velocities: np.ndarray = STRAIGHT) -> Calibration:
+    products = VelocityProducts()
+    products.add(velocities)
+    return Calibration(layers=2, width=8, levels=LEVELS, products=products.mean())
+
+
+def test_a_straight_line_is_forecast_from_two_velocities() -> None:
+    forecast = calibration().at(LEVELS, 2)
+    assert forecast.coefficients(2, (1, 0)) == pytest.approx((2.0, -1.0), abs=1e-3)
+    assert forecast.coefficients(3, (1, 0)) == pytest.approx((3.0, -2.0), abs=1e-3)
+    assert forecast.errors((1, 0))[2:] == pytest.approx([0.0, 0.0], abs=1e-4)
+
+
+def test_order_1_scales_the_last_velocity() -> None:
+    forecast = calibration().at(LEVELS, 1)
+    best = float(STRAIGHT[1] @ STRAIGHT[2] / (STRAIGHT[1] @ STRAIGHT[1]))
+    assert forecast.coefficients(2, (1, 0)) == pytest.approx((best,), rel=1e-4)
+    left = STRAIGHT[2] - best * STRAIGHT[1]
+    # The step is 0.25 long, and ends where 3 quarters are signal.
+    assert forecast.errors((1, 0))[2] == pytest.approx(float(left @ left) / 2 * 0.25**2 / 0.75, rel=1e-3)
+
+
+def test_levels_in_between_are_those_of_velocities_in_between() -> None:
+    levels = (1.0, 0.625, 0.3)
+    mixed = np.stack([np.interp(levels, LEVELS[::-1], STRAIGHT[::-1, i]) for i in range(2)], axis=1)
+    assert calibration().at(levels, 2).products == pytest.approx(mixed @ mixed.T / 2)
+    assert calibration().at(LEVELS, 2).products == pytest.approx(calibration().products)
+
+
+def test_levels_outside_take_the_nearest() -> None:
+    products = calibration().at((1.0, 0.1), 2).products
+    assert products[1, 1] == pytest.approx(calibration().products[3, 3])
+
+
+def test_products_are_means_over_chunks() -> None:
+    products = VelocityProducts()
+    products.add(np.array([[1.0, 1.0]]))
+    products.add(np.array([[3.0, 3.0]]))
+    assert products.mean().tolist() == [[5.0]]
+
+
+def test_a_calibration_survives_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "calibration.json"
+    calibration().save(path)
+    read = Calibration.load(path)
+    assert (read.layers, read.width, read.levels) == (2, 8, LEVELS)
+    assert read.products == pytest.approx(calibration().products, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "is not a calibration"),
+        ('{"layers": 1, "width": 2, "levels": [1.0, 0.5]}', "is not a calibration: KeyError"),
+        ('{"layers": 1, "width": 2, "levels": [1.0, 0.5], "products": [[1.0]]}', "is damaged"),
+        ('{"layers": 1, "width": 2, "levels": [0.5, 1.0], "products": [[1, 1], [1, 1]]}', "is damaged"),
+        ('{"layers": 1, "width": 2, "levels": [1.0, 0.5], "products": [[1, NaN], [1, 1]]}', "is damaged"),
+    ],
+)
+def test_a_broken_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "calibration.json"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        Calibration.load(path)
+
+
+def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"there is no calibration .*python -m motioncache_eval\.calibrate"):
+        Calibration.load(tmp_path / "none.json")
+
+
+def test_the_last_step_ends_clean() -> None:
+    forecast = Forecast((1.0, 0.5), np.eye(2), 1)
+    assert forecast.weight.tolist() == [0.5**2 / 0.5, 0.5**2 / 1.0]

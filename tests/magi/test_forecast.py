@@ -1,0 +1,91 @@
+"""The policy `forecast` on MAGI-1, and measuring a model for it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import motioncache
+from motioncache import ForecastConfig
+from motioncache.forecast import Calibration
+from motioncache_eval.calibrate import main
+from motioncache_magi.pipeline import MagiPipeline
+
+from .test_bench import JOB
+from .test_pipeline import generator, load
+
+
+@pytest.fixture(scope="module", params=["distilled", "base"])
+def pipe(request: pytest.FixtureRequest) -> MagiPipeline:
+    return load(request.getfixturevalue(request.param))
+
+
+@pytest.fixture
+def measured(tmp_path: Path) -> str:
+    """A calibration whose velocities turn by a right angle from noise to clean."""
+    levels = np.linspace(1.0, 0.02, 30)
+    angle = levels * np.pi / 2
+    path = tmp_path / "calibration.json"
+    products = np.cos(angle[:, None] - angle[None])
+    Calibration(layers=2, width=64, levels=tuple(levels.tolist()), products=products).save(path)
+    return str(path)
+
+
+def latents(pipe: MagiPipeline, **call: Any) -> torch.Tensor:
+    options = {"num_frames": 72, "output_type": "latent", "generator": generator(), **call}
+    return pipe("a red circle", **options).frames
+
+
+@pytest.mark.parametrize("target", [1.5, 2.0, 3.0])
+def test_the_budget_is_kept(pipe: MagiPipeline, measured: str, target: float) -> None:
+    config = ForecastConfig(target_speedup=target, calibration=measured)
+    with motioncache.cached(pipe, config) as statistics:
+        latents(pipe, num_inference_steps=32)
+    summary = statistics.summary()
+    assert target <= summary.vanilla_flops / summary.flops < 1.05 * target
+
+
+def test_a_target_of_1_computes_everything(pipe: MagiPipeline) -> None:
+    vanilla = latents(pipe)
+    with motioncache.cached(pipe, ForecastConfig(target_speedup=1.0)):
+        assert torch.allclose(latents(pipe), vanilla, atol=1e-6)
+
+
+def test_given_frames_are_no_part_of_the_plan(pipe: MagiPipeline, measured: str) -> None:
+    video = np.zeros((25, 32, 48, 3), np.uint8)
+    config = ForecastConfig(target_speedup=2.0, calibration=measured)
+    with motioncache.cached(pipe, config) as statistics:
+        latents(pipe, video=video, num_inference_steps=16)
+    summary = statistics.summary()
+    assert 2.0 <= summary.vanilla_flops / summary.flops < 2.3
+
+
+def test_a_model_is_measured_and_the_file_serves_it(distilled: Path, tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("a red circle\na blue square\n")
+    output = tmp_path / "mine.json"
+    options = [f"model={distilled}", "variant=null", "num_frames=48", "num_inference_steps=32"]
+    prompts = str(tmp_path / "prompts.txt")
+    assert main(["magi-1", str(JOB), *options, "--prompts", prompts, "--output", str(output)]) == 0
+    held = json.loads(output.read_text())
+    assert (held["layers"], held["width"], len(held["levels"])) == (2, 64, 32)
+    products = np.array(held["products"])
+    assert np.allclose(products, products.T)
+    assert np.linalg.eigvalsh(products).min() > -1e-5 * products.max()
+    pipe = load(distilled)
+    vanilla = latents(pipe, num_inference_steps=16)
+    errors = {}
+    for order in (1, 2):
+        config = ForecastConfig(target_speedup=2.0, calibration=str(output), order=order)
+        with motioncache.cached(pipe, config):
+            errors[order] = float((latents(pipe, num_inference_steps=16) - vanilla).square().mean())
+    # Fewer steps and more frames than in the measurement.
+    assert errors[2] < errors[1]
+
+
+def test_bad_paths_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    missing = tmp_path / "no" / "folder.json"
+    assert main(["magi-1", str(JOB), "--prompts", str(tmp_path / "none.txt"), "--output", str(missing)]) == 2
+    assert "there is no folder" in capsys.readouterr().err

@@ -1,0 +1,82 @@
+"""The policy `forecast` on SkyReels-V2: budgets, equalities, and what it keeps."""
+
+from typing import Any
+
+import pytest
+import torch
+
+import motioncache
+from motioncache import ForecastConfig, MotionCacheError
+from motioncache.api import get_hook
+
+from .conftest import generate, make_pipeline
+
+CALLS: dict[str, dict[str, Any]] = {
+    "asynchronous": {},
+    "without guidance": {"guidance_scale": 1.0},
+    "two windows": {"num_frames": 137, "overlap_history": 17},
+    "full attention": {"ar_step": 0, "causal_block_size": 1},
+    "synchronous": {"ar_step": 0},
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_the_budget_is_kept(name: str, measured: str) -> None:
+    pipeline = make_pipeline()
+    with motioncache.cached(pipeline, "exact") as exact:
+        generate(pipeline, **CALLS[name])
+    most = exact.summary().flops
+    for share in (0.75, 0.5):
+        target = exact.summary().vanilla_flops / most / share
+        config = ForecastConfig(target_speedup=target, calibration=measured)
+        with motioncache.cached(pipeline, config) as statistics:
+            generate(pipeline, **CALLS[name])
+        # Each iteration of these small videos costs up to a tenth of all of them.
+        assert (share - 0.1) * most < statistics.summary().flops <= share * most
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_target_of_1_computes_everything(name: str) -> None:
+    pipeline = make_pipeline()
+    with motioncache.cached(pipeline, "exact"):
+        exact = generate(pipeline, **CALLS[name])
+    with motioncache.cached(pipeline, ForecastConfig(target_speedup=1.0)) as statistics:
+        assert torch.equal(generate(pipeline, **CALLS[name]), exact)
+    assert statistics.summary().hit_ratio == 0
+
+
+def test_a_forecast_is_the_sum_of_velocities_times_coefficients(measured: str) -> None:
+    pipeline = make_pipeline()
+    motioncache.enable_cache(pipeline, ForecastConfig(target_speedup=4.0, calibration=measured))
+    engine = get_hook(pipeline).engine
+    kept: dict[tuple[str, int], list[torch.Tensor]] = {}
+    forecasts = 0
+
+    def observe(task: Any, state: Any) -> None:
+        nonlocal forecasts
+        key = (task.work.branch, task.work.chunk)
+        if task.work.kv_only is not None:
+            return
+        if task.due:
+            kept.setdefault(key, []).insert(0, state.residual)
+        else:
+            assert all(a is b for a, b in zip(state.residuals, kept[key], strict=False))
+            assert len(task.proposal.coefficients) == len(state.residuals) <= 2
+            forecasts += 1
+
+    engine.observer = observe
+    generate(pipeline)
+    assert forecasts > 10
+    shapes = {residual.shape for residuals in kept.values() for residual in residuals}
+    assert shapes == {(1, 4, 5, 4, 8)}  # a velocity of a chunk, and not a hidden state
+    decided = {(r.iteration, r.computed > 0) for r in motioncache.last_trace(pipeline).denoise_records()}
+    assert len(decided) == len({iteration for iteration, _ in decided})  # all chunks and branches alike
+
+
+def test_an_impossible_target_is_refused(measured: str) -> None:
+    pipeline = make_pipeline()
+    motioncache.enable_cache(pipeline, ForecastConfig(target_speedup=50, calibration=measured))
+    with pytest.raises(MotionCacheError, match=r"target_speedup asks for .* lower it"):
+        generate(pipeline)
+    motioncache.disable_cache(pipeline)
+    generate(pipeline)
