@@ -10,7 +10,11 @@ The recorded runs compute everything, so a proxy stands here at its best: a cach
 - NDCG: gain of a token is its residual change, discounted by log2(rank + 1), over the best order; what a random order
   scores depends on how even the changes are, and is often above 0.9.
 
-Writes `ranking.json`, `ranking.md` and `ranking.png` to the folder of `--output`.
+Beside it: how the residual differs from one denoise step to the next, and from one latent frame to the next, as
+densities over all tokens. Reuse over steps errs by the first; a method that filled in frames from their neighbours
+would err by the second.
+
+Writes `ranking.json`, `ranking.md`, `ranking.png` and `density.png` to the folder of `--output`.
 """
 
 import argparse
@@ -228,6 +232,33 @@ def draw(path: Path, ranking: Ranking) -> None:
     figure.savefig(path, dpi=100)
 
 
+def draw_density(path: Path, recordings: Sequence[Recording]) -> None:
+    """Densities of the residual's differences over tokens, one panel for each third of the steps."""
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    panels = figure.subplots(1, len(PHASES), sharex=True, sharey=True)
+    last = max(int(recording.step.max()) for recording in recordings)
+    thirds = np.array_split(np.arange(1, last + 1), len(PHASES))
+    for panel, phase, steps in zip(panels, PHASES, thirds, strict=True):
+        for i, (label, values) in enumerate(differences(recordings, steps).items()):
+            logs = np.log10(values[values > 0])
+            panel.hist(logs, bins=80, density=True, histtype="stepfilled", alpha=0.5, color=f"C{i}", label=label)
+            panel.axvline(float(np.median(logs)), color=f"C{i}", linestyle="--")
+        panel.set_title(f"{phase}: steps {steps[0]} to {steps[-1]}", fontsize=10)
+        panel.set_xlabel("log10 of the mean absolute difference")
+    panels[0].set_ylabel("density over tokens")
+    panels[0].legend(fontsize=8)
+    figure.savefig(path, dpi=100)
+
+
+def differences(recordings: Sequence[Recording], steps: NDArray[np.integer]) -> dict[str, Array]:
+    """By what the residuals are compared between: the differences of all tokens at some steps, `[n]`."""
+    rows = [(recording, np.isin(recording.step, steps)) for recording in recordings]
+    return {
+        "between steps": np.concatenate([recording.change[kept].ravel() for recording, kept in rows]),
+        "between frames": np.concatenate([recording.proxies["residual"][kept].ravel() for recording, kept in rows]),
+    }
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m motioncache_eval.ranking",
@@ -245,12 +276,14 @@ def run(recordings: Path, output: Path) -> int:
     files = sorted(recordings.glob("*.npz"))
     if not files:
         raise MotionCacheError(f"{recordings} holds no recordings: make some with a model's `record` command")
-    ranking = rank([Recording.load(file) for file in files])
+    recorded = [Recording.load(file) for file in files]
+    ranking = rank(recorded)
     output.mkdir(parents=True, exist_ok=True)
     write_json(output / "ranking.json", {name: _nan_to_none(getattr(ranking, name)) for name in Ranking.__slots__})
     text = table(ranking)
     (output / "ranking.md").write_text(text)
     draw(output / "ranking.png", ranking)
+    draw_density(output / "density.png", recorded)
     print(text)
     return 0
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from motioncache_eval.ranking import auc, main, ndcg, random_ndcg, rank, ranks, spearman
+from motioncache_eval.ranking import auc, differences, main, ndcg, random_ndcg, rank, ranks, spearman
 from motioncache_eval.recording import (
     LAST_CHANGE,
     ChunkStep,
@@ -58,7 +58,12 @@ def recording(rng: np.random.Generator, prompt: str) -> Recording:
         chunk=np.zeros(6, np.int64),
         change=change,
         moving=change > np.median(change),
-        proxies={"good": noisy, "bad": rng.uniform(size=change.shape).astype(np.float32), "late": late},
+        proxies={
+            "good": noisy,
+            "bad": rng.uniform(size=change.shape).astype(np.float32),
+            "late": late,
+            "residual": 10 * change,
+        },
     )
 
 
@@ -75,6 +80,13 @@ def test_proxies_are_told_apart() -> None:
     assert [video["prompt"] for video in ranking.videos] == ["one", "two"]
 
 
+def test_differences_are_those_of_the_steps_that_are_asked_for() -> None:
+    made = recording(np.random.default_rng(0), "one")
+    found = differences([made, made], np.array([2, 3]))
+    assert found["between steps"].tolist() == [*made.change[1:3].ravel()] * 2
+    assert found["between frames"].tolist() == [*(10 * made.change[1:3]).ravel()] * 2
+
+
 def test_the_command_writes_table_plot_and_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rng = np.random.default_rng(0)
     recordings = tmp_path / "recordings"
@@ -85,7 +97,7 @@ def test_the_command_writes_table_plot_and_figures(tmp_path: Path, capsys: pytes
     table = (tmp_path / "out" / "ranking.md").read_text()
     assert table.strip() in capsys.readouterr().out
     assert "| *random order* | 0.000 | 0.000 | 0.000 | 0.500 | 0.500 | 0.500 |" in table
-    assert (tmp_path / "out" / "ranking.png").stat().st_size > 10_000
+    assert all((tmp_path / "out" / name).stat().st_size > 10_000 for name in ("ranking.png", "density.png"))
     figures = json.loads((tmp_path / "out" / "ranking.json").read_text())
     assert figures["scores"]["late"]["ndcg"][0] is None  # not NaN, which is no JSON
     assert figures["scores"]["good"]["spearman"][0] > 0.8

@@ -98,8 +98,8 @@ def plan_forecast(config: ForecastConfig, course: Course, *, presets: Path, size
 @cache
 def _warn_once(finding: str) -> None:
     logger.warning(
-        "%s: the plan keeps its budget, but forecasts may be poor; run python -m motioncache_eval.calibrate and pass the "
-        "file that it writes as calibration",
+        "%s: the plan keeps its budget, but forecasts may be poor; run python -m motioncache_eval.calibrate and pass "
+        "the file that it writes as calibration",
         finding,
     )
 
