@@ -7,11 +7,12 @@ from motioncache.api import presets_file
 from motioncache.config import ForecastConfig, NoCacheConfig, Policies, PolicyConfig
 from motioncache_magi.hook import MagiHook
 from motioncache_magi.pipeline import MagiPipeline
-from motioncache_magi.policy import MagiMotionCacheConfig, MagiTeaCacheConfig
+from motioncache_magi.policy import MagiFlowCacheConfig, MagiMotionCacheConfig, MagiTeaCacheConfig
 
 POLICIES: Policies = {
     "none": NoCacheConfig,
     "teacache": MagiTeaCacheConfig,
+    "flowcache": MagiFlowCacheConfig,
     "motioncache": MagiMotionCacheConfig,
     "forecast": ForecastConfig,
 }

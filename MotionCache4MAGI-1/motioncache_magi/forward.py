@@ -7,7 +7,7 @@ import torch
 
 from motioncache.kv_cache import KVCache
 from motioncache_magi.dit import VideoDiT
-from motioncache_magi.pack import Pack, Segment, Text
+from motioncache_magi.pack import Pack, Segment, Text, Watch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +23,7 @@ class ChunkInput:
         cache_start: its first row in the KV cache.
         attended: the rows of the KV cache that it may see.
         due: tokens to compute, int64 on the host; None for all.
+        watch: see `Segment`.
     """
 
     tokens: torch.Tensor
@@ -33,6 +34,7 @@ class ChunkInput:
     cache_start: int
     attended: slice
     due: torch.Tensor | None = None
+    watch: Watch | None = None
 
     def indices(self) -> torch.Tensor:
         """The due tokens, int64 on the host."""
@@ -75,7 +77,7 @@ def _pack(
 ) -> Pack:
     device = inputs[0].tokens.device
     segments = [
-        Segment(rows=len(due), attended=chunk.attended, text=chunk.text)
+        Segment(rows=len(due), attended=chunk.attended, text=chunk.text, watch=chunk.watch)
         for chunk, due in zip(inputs, within, strict=True)
         if len(due)
     ]

@@ -5,7 +5,7 @@ from torch import nn
 from torch.nn.functional import gelu, layer_norm, linear, silu
 
 from motioncache_magi.config import ModelConfig
-from motioncache_magi.pack import Pack, Text
+from motioncache_magi.pack import Pack, Segment, Text
 from motioncache_magi.rope import rotate
 
 JOIN_GROUPS = 8
@@ -62,8 +62,7 @@ class Attention(nn.Module):
         query_text = self.q_layernorm_xattn(query_text)
         rows = [segment.rows for segment in pack.segments]
         past = [
-            pack.attend(own, *pack.cache.read(self._layer, segment.attended))
-            for own, segment in zip(query.split(rows), pack.segments, strict=True)
+            self._attend_past(own, segment, pack) for own, segment in zip(query.split(rows), pack.segments, strict=True)
         ]
         text = [
             self._attend_text(own, segment.text, pack)
@@ -71,6 +70,12 @@ class Attention(nn.Module):
         ]
         joined = torch.cat([torch.cat(out).unflatten(1, (JOIN_GROUPS, -1)) for out in (past, text)], dim=2)
         return linear(joined.flatten(1).float(), self.linear_proj.weight.float())
+
+    def _attend_past(self, query: torch.Tensor, segment: Segment, pack: Pack) -> torch.Tensor:
+        key, value = pack.cache.read(self._layer, segment.attended)
+        if segment.watch is not None:
+            segment.watch(self._layer, query, key)
+        return pack.attend(query, key, value)
 
     def _attend_text(self, query: torch.Tensor, text: Text, pack: Pack) -> torch.Tensor:
         if not len(text.embedded):

@@ -18,14 +18,18 @@ class Layout:
         self._oldest = schedule.oldest_seen()
         self._base = 0
         self._window = schedule.window
-        steps = [*schedule.prefix_steps(), *schedule]
-        capacity = max(max(s.window.stop, (s.refresh or 0) + 1) - self._oldest[s.index] for s in steps)
+        capacity = self._capacity(schedule)
         sizes = {TEXT: capacity, PAST: capacity, ALONE: schedule.window, NEARLY_CLEAN: 1}
         self._first: dict[str, int] = {}
         self.rows = 0
         for branch in branches:
             self._first[branch] = self.rows
             self.rows += sizes[branch]
+
+    def _capacity(self, schedule: WindowSchedule) -> int:
+        """Chunks that a branch with a past holds at most."""
+        steps = [*schedule.prefix_steps(), *schedule]
+        return max(max(s.window.stop, (s.refresh or 0) + 1) - self._oldest[s.index] for s in steps)
 
     def row(self, branch: str, chunk: int) -> int:
         """Place of a chunk in a branch."""

@@ -4,13 +4,15 @@ Linear layers see all rows at once; attention runs segment by segment, without a
 that a chunk may see. Shapes: n packed rows, D channels, H query heads, G key heads, d head_dim, Dc condition channels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
 
 from motioncache_magi.attention import Attend, attend
+
+Watch = Callable[[int, torch.Tensor, torch.Tensor], None]
 
 
 class Keys(Protocol):
@@ -41,11 +43,13 @@ class Segment:
         rows: how many tokens.
         attended: rows of the KV cache that they may see, their own among them.
         text: what they attend to across; without words they get nothing.
+        watch: is told a layer's index, the queries `[rows, H, d]`, and the keys that they see, `[1, m, G, d]`.
     """
 
     rows: int
     attended: slice
     text: Text
+    watch: Watch | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

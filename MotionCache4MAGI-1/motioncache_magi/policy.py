@@ -128,6 +128,31 @@ class MagiMotionCacheConfig(MagiReuseConfig):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MagiFlowCacheConfig(MagiMotionCacheConfig):
+    """FlowCache: whole chunks to the end, and keys and values of clean chunks compressed if that is asked for.
+
+    Args:
+        past_chunks: room for the keys and values of clean chunks, in chunks; every chunk sees all that is kept,
+            whatever `noise2clean_kvrange` says. null keeps what is seen, uncompressed.
+        importance: weight of how much a key is attended to; the rest is that of how unlike the others it is.
+    """
+
+    chunk_phase_steps: int | None = None
+    past_chunks: int | None = None
+    importance: float = 0.07
+
+    def __post_init__(self) -> None:
+        MagiMotionCacheConfig.__post_init__(self)
+        past = self.past_chunks
+        require_range("past_chunks", past, past is None or past >= 1, "null, or 1 or more")
+        require_range("importance", self.importance, 0 <= self.importance <= 1, "between 0 and 1")
+        plain = self.refresh_clean and not self.reference_quirks
+        require_range(
+            "past_chunks", past, past is None or plain, "null without refresh_clean, or with reference_quirks"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MagiMemory:
     """What is remembered of one chunk.
 

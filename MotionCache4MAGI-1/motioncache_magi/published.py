@@ -9,9 +9,10 @@ import torch
 from motioncache.distance import relative_l1
 from motioncache.engine import Task
 from motioncache.errors import MotionCacheError
+from motioncache_magi.compress import CompressedSampler
 from motioncache_magi.dit import to_patches
 from motioncache_magi.layout import NEARLY_CLEAN, TEXT
-from motioncache_magi.policy import MagiReuseConfig, MagiTeaCacheConfig
+from motioncache_magi.policy import MagiFlowCacheConfig, MagiReuseConfig, MagiTeaCacheConfig
 from motioncache_magi.sampler import Sampler, Velocities
 from motioncache_magi.schedule import KeyRange, Step
 from motioncache_magi.works import Work
@@ -113,6 +114,8 @@ def _computed(task: Task) -> Task:
 
 def sampler_of(reuse: MagiReuseConfig | None) -> type[Sampler]:
     """The sampling loop that a policy asks for."""
+    if isinstance(reuse, MagiFlowCacheConfig) and reuse.past_chunks is not None:
+        return CompressedSampler
     if reuse is None or not reuse.reference_quirks:
         return Sampler
     return PublishedTeaCacheSampler if isinstance(reuse, MagiTeaCacheConfig) else PublishedSampler

@@ -86,7 +86,7 @@ class Sampler:
         self._grid = TokenGrid(frames=frames, height=height // 2, width=width // 2, chunk_frames=settings.chunk_frames)
         self._deciding = deciding_branch(settings.guidance)
         self._times: list[float] = settings.times.tolist()
-        self._layout = Layout(settings.schedule, branches_of(settings.guidance))
+        self._layout = self._create_layout()
         self._cache = self._allocate()
         self._held = 0
         self._features: dict[int, torch.Tensor] = {}
@@ -274,6 +274,9 @@ class Sampler:
 
     def _frames(self, chunk: int) -> slice:
         return self._grid.chunk_of_frames(chunk)
+
+    def _create_layout(self) -> Layout:
+        return Layout(self._settings.schedule, branches_of(self._settings.guidance))
 
     def _allocate(self) -> KVCache:
         config = self._model.config
