@@ -1,4 +1,4 @@
-"""Speed and fidelity of every preset over the prompts of `benchmarks/prompts.txt`.
+"""Speed and fidelity of the published presets over the prompts of `benchmarks/prompts.txt`.
 
 `python benchmarks/presets.py MODEL [--share I/N] [key=value ...]` samples the prompts (every N-th of them, so that N
 processes can share the work) and writes one JSON per prompt to `benchmarks/results/MODEL/presets/`; prompts that have
@@ -31,7 +31,9 @@ from motioncache_eval.report import environment, write_json
 from motioncache_eval.scenes import parse_caption
 from motioncache_eval.video import to_uint8
 
-PRESETS = ("exact", "slow", "fast")
+PRESETS = {"exact": "exact", "slow": "paper-slow", "fast": "paper-fast"}
+"""By their names in the results."""
+
 KINDS = {"mover": "one mover", "still": "still", "two": "two movers", "pan": "pan"}
 
 
@@ -41,8 +43,8 @@ def measure(prompt: str, index: int, bench: BenchModel, frames: Path) -> dict[st
     vanilla = bench.take(job, Method(name=REFERENCE)).sample
     reference = bench.decode(job, vanilla.latents)
     results: dict[str, dict[str, object]] = {}
-    for tier in PRESETS:
-        policy: Any = resolve_preset(bench.adapter, tier)
+    for tier, preset in PRESETS.items():
+        policy: Any = resolve_preset(bench.adapter, preset)
         taken = bench.take(job, Method(name=tier, policy=policy)).sample
         assert taken.summary is not None
         video = bench.decode(job, taken.latents)

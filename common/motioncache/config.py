@@ -132,7 +132,7 @@ class ForecastConfig(PolicyConfig):
 
     def __post_init__(self) -> None:
         require_range("target_speedup", self.target_speedup, self.target_speedup >= 1, "1 or more")
-        require_range("order", self.order, 1 <= self.order <= 3, "1, 2 or 3")
+        require_range("order", self.order, self.order in (1, 2), "1 or 2")
 
 
 Policies = Mapping[str, type[PolicyConfig]]

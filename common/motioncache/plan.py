@@ -84,6 +84,14 @@ class _Errors:
         self._steps = len(course.levels)
         self._by_steps: dict[tuple[int, ...], NDArray[np.float64]] = {}
         self._after: dict[tuple[int, int], NDArray[np.float64]] = {}
+        self._tables: dict[int, NDArray[np.float64]] = {}
+
+    def table(self, last: int) -> NDArray[np.float64]:
+        """`after` for each iteration that may have been the one before, the nearest first, `[gaps, n]`."""
+        if last not in self._tables:
+            before = [last - gap for gap in range(1, min(last, LONGEST) + 1)] or [-1]
+            self._tables[last] = np.stack([self.after(last, iteration) for iteration in before])
+        return self._tables[last]
 
     def after(self, last: int, before: int) -> NDArray[np.float64]:
         """Error of forecasting everything after `last` up to, not including, each of the iterations that follow.
@@ -130,20 +138,17 @@ def _path(course: Course, errors: _Errors, price: float) -> list[int]:
     """The plan with the least error plus price of its FLOPs."""
     end = course.iterations
     cost = np.array([*course.cost, 0.0]) / course.whole * price
-    value = np.full((end + 1, LONGEST + 1), np.inf)  # by iteration and how long before it the last one was computed
-    value[end] = 0.0
-    choice: dict[tuple[int, int], int] = {}
+    # What is still to come, by the last computed iteration and how long before it the one before was computed.
+    value = np.zeros((end + 1, LONGEST + 1))
+    choice = np.zeros((end, LONGEST + 1), int)
     for last in range(end - 1, -1, -1):
-        for gap in range(1, min(last, LONGEST) + 1) if last else (0,):
-            after = errors.after(last, last - gap if last else -1)
-            following = np.arange(last + 1, last + 1 + len(after))
-            onward = value[following, np.where(following == end, 0, np.minimum(following - last, LONGEST))]
-            total = after + cost[following] + onward
-            best = int(np.argmin(total))
-            value[last, gap] = total[best]
-            choice[last, gap] = last + 1 + best
+        after = errors.table(last)  # [gaps, following]
+        following = np.arange(last + 1, last + 1 + after.shape[1])
+        total = after + cost[following] + value[following, following - last]
+        gaps = slice(1, 1 + len(after)) if last else slice(0, 1)
+        value[last, gaps], choice[last, gaps] = total.min(axis=1), last + 1 + total.argmin(axis=1)
     plan, gap = [0], 0
-    while (following := choice[plan[-1], gap]) < end:
+    while (following := int(choice[plan[-1], gap])) < end:
         gap = following - plan[-1]
         plan.append(following)
     return plan
