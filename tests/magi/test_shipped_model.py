@@ -51,7 +51,7 @@ def test_both_variants_are_served(variant: str, branches: int) -> None:
         ("paper-slow", (0.03, 0.2), 0.002),
         ("paper-fast", (0.2, 0.5), 0.05),
         ("slow", (0.4, 0.6), 0.002),
-        ("turbo", (0.7, 0.8), 0.05),
+        ("turbo", (0.65, 0.8), 0.05),
     ],
 )
 def test_presets_reuse_and_stay_close(
