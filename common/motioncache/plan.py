@@ -143,14 +143,14 @@ def _path(course: Course, errors: _Errors, price: float) -> list[int]:
     choice = np.zeros((end, LONGEST + 1), int)
     for last in range(end - 1, -1, -1):
         after = errors.table(last)  # [gaps, following]
-        following = np.arange(last + 1, last + 1 + after.shape[1])
+        following: NDArray[np.intp] = np.arange(last + 1, last + 1 + after.shape[1])
         total = after + cost[following] + value[following, following - last]
         gaps = slice(1, 1 + len(after)) if last else slice(0, 1)
         value[last, gaps], choice[last, gaps] = total.min(axis=1), last + 1 + total.argmin(axis=1)
     plan, gap = [0], 0
-    while (following := int(choice[plan[-1], gap])) < end:
-        gap = following - plan[-1]
-        plan.append(following)
+    while (then := int(choice[plan[-1], gap])) < end:
+        gap = then - plan[-1]
+        plan.append(then)
     return plan
 
 
