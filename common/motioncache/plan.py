@@ -143,8 +143,9 @@ def _path(course: Course, errors: _Errors, price: float) -> list[int]:
     choice = np.zeros((end, LONGEST + 1), int)
     for last in range(end - 1, -1, -1):
         after = errors.table(last)  # [gaps, following]
-        following: NDArray[np.intp] = np.arange(last + 1, last + 1 + after.shape[1])
-        total = after + cost[following] + value[following, following - last]
+        count = after.shape[1]
+        onward = value[last + 1 :, 1:].diagonal()[:count]  # of each that follows, with the gap to `last`
+        total = after + cost[last + 1 : last + 1 + count] + onward
         gaps = slice(1, 1 + len(after)) if last else slice(0, 1)
         value[last, gaps], choice[last, gaps] = total.min(axis=1), last + 1 + total.argmin(axis=1)
     plan, gap = [0], 0
