@@ -61,10 +61,13 @@ class MagiCost:
 
     def course(self, tokens_per_chunk: int) -> Course:
         """What the policy `forecast` has to know of a video before it is sampled."""
-        schedule, times = self.schedule, self._times()
+        schedule = self.schedule
+        times = time_schedule(schedule.steps, shortcut_mode=schedule.shortcut_mode).tolist()
         steps = list(schedule)
-        refresh = [self._step(step, tokens_per_chunk, refresh=True) for step in [*schedule.prefix_steps(), *steps]]
-        cost = tuple(self._step(step, tokens_per_chunk, refresh=False) for step in steps)
+        refresh = [
+            self._step(step, times, tokens_per_chunk, refresh=True) for step in [*schedule.prefix_steps(), *steps]
+        ]
+        cost = tuple(self._step(step, times, tokens_per_chunk, refresh=False) for step in steps)
         return Course(
             iterations=schedule.total,
             starts=tuple(schedule.stage * i for i in range(schedule.chunks - schedule.prefix_chunks)),
@@ -74,13 +77,10 @@ class MagiCost:
             vanilla=sum(refresh) + sum(cost),
         )
 
-    def _times(self) -> list[float]:
-        return time_schedule(self.schedule.steps, shortcut_mode=self.schedule.shortcut_mode).tolist()
-
-    def _step(self, step: Step, tokens_per_chunk: int, *, refresh: bool) -> int:
+    def _step(self, step: Step, times: list[float], tokens_per_chunk: int, *, refresh: bool) -> int:
         """FLOPs of a step's chunks that are denoised, or of the clean one that is refreshed."""
         total = 0
-        for work in works_of(step, self._times(), Guidance.of(self.config), self.config.runtime.clean_t):
+        for work in works_of(step, times, Guidance.of(self.config), self.config.runtime.clean_t):
             if work.refresh is not refresh:
                 continue
             captioned = work.branch in (TEXT, NEARLY_CLEAN) and not work.refresh

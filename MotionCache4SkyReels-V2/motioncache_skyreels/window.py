@@ -167,15 +167,15 @@ class Window:
         if not self._chunk_reuse:
             tasks = self._with_idle(tasks, branches, iteration)
         outputs = {branch: _zeros(hidden_states, self._transformer.config.out_channels) for branch in branches}
-        touched = [task for task in tasks if task.computed or not self._keeps_velocity]
+        forecast = [task for task in tasks if self._keeps_velocity and not task.computed]
+        touched = [task for task in tasks if not self._keeps_velocity or task.computed]
         if touched:
             frames = self._embed(hidden_states, timestep, fps, sorted({task.work.chunk for task in touched}))
             for task, rows in zip(touched, self._run_blocks(touched, frames), strict=True):
                 self._finish(task, rows, frames, outputs[task.work.branch])
-        for task in tasks:
-            if task not in touched:
-                output = outputs[task.work.branch][:, :, self._grid.chunk_of_frames(task.work.chunk)]
-                output.copy_(self._engine.commit(task, output, output))  # zero, and what is forecast
+        for task in forecast:
+            output = outputs[task.work.branch][:, :, self._grid.chunk_of_frames(task.work.chunk)]
+            output.copy_(self._engine.commit(task, output, output))  # zero, and what is forecast
         return outputs
 
     def _finish(self, task: Task, rows: torch.Tensor, frames: Frames, output: torch.Tensor) -> None:
