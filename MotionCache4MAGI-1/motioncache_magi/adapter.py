@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from motioncache.api import presets_file
-from motioncache.config import ForecastConfig, NoCacheConfig, Policies, PolicyConfig
+from motioncache.config import ForecastAblationConfig, ForecastConfig, NoCacheConfig, Policies, PolicyConfig
 from motioncache_magi.hook import MagiHook
 from motioncache_magi.pipeline import MagiPipeline
 from motioncache_magi.policy import MagiFlowCacheConfig, MagiMotionCacheConfig, MagiTeaCacheConfig
@@ -15,6 +15,7 @@ POLICIES: Policies = {
     "flowcache": MagiFlowCacheConfig,
     "motioncache": MagiMotionCacheConfig,
     "forecast": ForecastConfig,
+    "forecast-ablation": ForecastAblationConfig,
 }
 
 

@@ -135,6 +135,36 @@ class ForecastConfig(PolicyConfig):
         require_range("order", self.order, self.order in (1, 2), "1 or 2")
 
 
+class Schedule(Enum):
+    """Which denoise steps of a budget are computed."""
+
+    planned = "planned"
+    """Those that keep the forecasts' expected error lowest."""
+    even = "even"
+    """Evenly spread ones."""
+
+
+class Unit(Enum):
+    """What a decision is made for."""
+
+    window = "window"
+    chunk = "chunk"
+    """Each chunk by its own denoise step, whatever the others do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForecastAblationConfig(ForecastConfig):
+    """Forecast with ingredients left out, to measure what each of them is worth.
+
+    Args:
+        schedule: `planned` as in `forecast`, or `even`.
+        unit: `window` as in `forecast`, or `chunk`.
+    """
+
+    schedule: Schedule = Schedule.planned
+    unit: Unit = Unit.window
+
+
 Policies = Mapping[str, type[PolicyConfig]]
 """By the value of the key `policy` in a preset."""
 
@@ -143,6 +173,7 @@ POLICIES: Policies = {
     "teacache": TeaCacheConfig,
     "motioncache": MotionCacheConfig,
     "forecast": ForecastConfig,
+    "forecast-ablation": ForecastAblationConfig,
 }
 """Those of a model that has none of its own."""
 
@@ -278,12 +309,15 @@ __all__ = [
     "POLICIES",
     "Distance",
     "DistanceConfig",
+    "ForecastAblationConfig",
     "ForecastConfig",
     "MotionCacheConfig",
     "NoCacheConfig",
     "Policies",
     "PolicyConfig",
+    "Schedule",
     "TeaCacheConfig",
+    "Unit",
     "load_config",
     "parse_overrides",
     "parse_policy",

@@ -1,7 +1,7 @@
 """Which iterations of a window to compute within a budget, so that forecasts do the least harm. Pure functions."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,11 @@ class Course:
         """FLOPs where everything is computed."""
         return self.base + sum(self.cost)
 
+    def of_one_chunk(self) -> "Course":
+        """The denoise steps of a chunk by itself, with the mean cost of one that all chunks take."""
+        steps = len(self.levels)
+        return replace(self, iterations=steps, starts=(0,), cost=(sum(self.cost) // steps,) * steps)
+
 
 def solve_plan(course: Course, forecast: Forecast, budget: float) -> tuple[bool, ...]:
     """The iterations to compute, for at most `budget` FLOPs.
@@ -73,6 +78,23 @@ def solve_plan(course: Course, forecast: Forecast, budget: float) -> tuple[bool,
             best, high = plan, middle
     best = _fill(course, errors, best, budget)
     return tuple(i in set(best) for i in range(course.iterations))
+
+
+def even_plan(course: Course, budget: float) -> tuple[bool, ...]:
+    """As many evenly spread iterations as `budget` FLOPs pay for, besides those where a chunk begins.
+
+    Raises:
+        ConfigError: if the budget does not pay for these.
+    """
+    for count in range(course.iterations, -1, -1):
+        spread = {i * course.iterations // count for i in range(count)}
+        plan = sorted(spread | set(course.starts))
+        if _cost(course, plan) <= budget:
+            return tuple(i in plan for i in range(course.iterations))
+    raise ConfigError(
+        f"target_speedup asks for {budget / course.whole:.1%} of the FLOPs of all steps, and every chunk's first step "
+        "alone takes more: lower it"
+    )
 
 
 class _Errors:

@@ -2,14 +2,15 @@
 
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from motioncache.config import ForecastConfig
+from motioncache.config import ForecastAblationConfig, ForecastConfig, Schedule, Unit
 from motioncache.errors import ConfigError
 from motioncache.forecast import Calibration, Forecast
-from motioncache.plan import LONGEST, Course, solve_plan
+from motioncache.plan import LONGEST, Course, even_plan, solve_plan
 from motioncache.policy.forecast import plan_forecast
 
 STEPS = 6
@@ -88,6 +89,42 @@ def test_no_gap_is_longer_than_the_limit() -> None:
     plan = solve_plan(given, Forecast(levels, np.ones((steps, steps)), 2), 0.2 * steps)
     computed = np.flatnonzero(plan)
     assert np.diff([*computed, steps]).max() <= LONGEST
+
+
+@pytest.mark.parametrize("share", [0.9, 0.6, 0.45])
+def test_even_plans_spend_the_budget_in_equal_gaps(share: float) -> None:
+    given = course()
+    plan = even_plan(given, share * given.whole)
+    assert cost(given, plan) <= share * given.whole < cost(given, plan) + 2 * max(given.cost)
+    assert all(plan[start] for start in given.starts)
+    alone = even_plan(given.of_one_chunk(), share * given.whole)
+    gaps = np.diff(np.flatnonzero([*alone, True]))
+    assert gaps.max() - gaps.min() <= 1
+
+
+def test_a_budget_below_the_beginnings_of_chunks_is_refused() -> None:
+    with pytest.raises(ConfigError, match="every chunk's first step alone takes more: lower it"):
+        even_plan(course(), 0.1 * course().whole)
+
+
+def test_a_chunk_that_decides_for_itself_costs_what_the_window_does() -> None:
+    given = course()
+    alone = given.of_one_chunk()
+    assert alone.iterations == STEPS
+    assert alone.whole == pytest.approx(given.whole, rel=0.01)
+
+
+def test_left_out_ingredients_change_the_plan(tmp_path: Path) -> None:
+    Calibration(layers=6, width=128, levels=LEVELS, products=forecast().products).save(tmp_path / "calibration.json")
+
+    def plan(**left_out: Any) -> tuple[bool, ...]:
+        config = ForecastAblationConfig(target_speedup=4, **left_out)
+        return tuple(plan_forecast(config, course(), presets=tmp_path / "config.yaml", size=(6, 128)).plan)
+
+    plain = ForecastConfig(target_speedup=4)
+    assert plan() == tuple(plan_forecast(plain, course(), presets=tmp_path / "config.yaml", size=(6, 128)).plan)
+    assert plan(schedule=Schedule.even) == even_plan(course(), 0.5 * course().whole)
+    assert len(plan(unit=Unit.chunk)) == STEPS
 
 
 def test_a_calibration_of_another_size_warns_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -81,6 +81,9 @@ def test_every_method_is_measured_and_reported(config: Path, capsys: pytest.Capt
     assert found["exact/000"]["job"]["seed"] + 1 == exact["job"]["seed"]
     assert tea["policy"]["is"] == "MagiTeaCacheConfig"
     assert "/" not in exact["job"]["model"]  # nothing of this machine
+    noise = [{cell["noise"] for name, cell in found.items() if name.endswith(prompt)} for prompt in ("000", "001")]
+    assert len(noise[0]) == len(noise[1]) == 1  # the same for all methods
+    assert noise[0] != noise[1]
     table = (config.parent / "results" / "table.md").read_text()
     assert "| TeaCache 0.1 | 2 |" in table
     cost = {name: sum(found[f"{name}/00{i}"]["flops"] for i in (0, 1)) / 2 for name in ("vanilla", "4-steps")}

@@ -8,6 +8,8 @@ import torch
 import motioncache
 from motioncache import ForecastConfig, MotionCacheError
 from motioncache.api import get_hook
+from motioncache.config import ForecastAblationConfig, Unit
+from motioncache.trace import Phase
 
 from .conftest import generate, make_pipeline
 
@@ -80,3 +82,18 @@ def test_an_impossible_target_is_refused(measured: str) -> None:
         generate(pipeline)
     motioncache.disable_cache(pipeline)
     generate(pipeline)
+
+
+def test_chunks_that_decide_for_themselves_go_by_their_own_step(measured: str) -> None:
+    pipeline = make_pipeline()
+    config = ForecastAblationConfig(target_speedup=4.0, calibration=measured, unit=Unit.chunk)
+    with motioncache.cached(pipeline, config):
+        generate(pipeline)
+        trace = motioncache.last_trace(pipeline)
+    denoised = [record for record in trace.records if record.phase is Phase.forecast]
+    computed = {record.step for record in denoised if record.computed}
+    assert computed == {record.step for record in denoised} - {r.step for r in denoised if not r.computed}
+    in_an_iteration: dict[int, set[bool]] = {}
+    for record in denoised:
+        in_an_iteration.setdefault(record.iteration, set()).add(record.computed > 0)
+    assert {True, False} in in_an_iteration.values()  # what one decision for the window never does

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from motioncache.config import ForecastConfig
+from motioncache.config import ForecastAblationConfig, ForecastConfig, Schedule, Unit
 from motioncache.forecast import Calibration, Forecast
 from motioncache.grid import TokenGrid
-from motioncache.plan import Course, solve_plan
+from motioncache.plan import Course, even_plan, solve_plan
 from motioncache.policy import Decision, Memory, Policy, Proposal, Request
 from motioncache.trace import Phase
 
@@ -26,18 +26,21 @@ class ForecastMemory:
 
 
 class ForecastCache(Policy):
-    """One decision for all chunks of a window and all CFG branches, known before sampling begins.
+    """Decisions for chunks and all CFG branches that are known before sampling begins.
 
     Args:
-        plan: whether to compute, for each iteration.
+        plan: whether to compute, for each iteration of a window, or with `Unit.chunk` for each step of every chunk.
         levels: noise level of each denoise step of a chunk.
         forecast: None where everything is computed.
     """
 
-    def __init__(self, plan: Sequence[bool], levels: Sequence[float], forecast: Forecast | None) -> None:
+    def __init__(
+        self, plan: Sequence[bool], levels: Sequence[float], forecast: Forecast | None, *, unit: Unit = Unit.window
+    ) -> None:
         self.plan = plan
         self.levels = levels
         self._forecast = forecast
+        self._unit = unit
 
     @property
     def kept(self) -> int:
@@ -48,7 +51,8 @@ class ForecastCache(Policy):
 
     def _propose(self, request: Request) -> Proposal:
         computed = _memory(request.memory).computed
-        if self.plan[request.iteration] or not computed or self._forecast is None:
+        place = request.iteration if self._unit is Unit.window else request.step
+        if self.plan[place] or not computed or self._forecast is None:
             return Proposal(phase=Phase.forecast, due=True)
         return Proposal(
             phase=Phase.forecast, due=False, coefficients=self._forecast.coefficients(request.step, computed)
@@ -92,7 +96,10 @@ def plan_forecast(config: ForecastConfig, course: Course, *, presets: Path, size
     if len(course.levels) > len(calibration.levels):
         _warn_once(f"{path.name} was measured with {len(calibration.levels)} steps, not {len(course.levels)}")
     forecast = calibration.at(course.levels, config.order)
-    return ForecastCache(solve_plan(course, forecast, budget), course.levels, forecast)
+    left_out = config if isinstance(config, ForecastAblationConfig) else ForecastAblationConfig()
+    decided = course if left_out.unit is Unit.window else course.of_one_chunk()
+    plan = even_plan(decided, budget) if left_out.schedule is Schedule.even else solve_plan(decided, forecast, budget)
+    return ForecastCache(plan, course.levels, forecast, unit=left_out.unit)
 
 
 @cache

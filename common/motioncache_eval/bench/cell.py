@@ -4,6 +4,7 @@ import statistics
 import time
 import traceback
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ import torch
 from motioncache.errors import ConfigError, MotionCacheError
 from motioncache_eval.bench.config import Method, fingerprint
 from motioncache_eval.bench.model import BenchModel, Taken
+from motioncache_eval.bench.noise import noise_from, noise_hash
 from motioncache_eval.metrics import fidelity, moving_pixels, psnr, psnr_of_frames, psnr_where
 from motioncache_eval.motion_map import MotionRecorder
 from motioncache_eval.page.view import make_overlay, make_view
@@ -61,12 +63,14 @@ def measure(
     index: int,
     *,
     repeats: int,
+    noise: Path,
     reference: Reference | None,
     flops: int | None,
 ) -> Measured:
     """Sample and compare.
 
     Args:
+        noise: file of the prompt's noise.
         reference: without one, the video is one itself.
         flops: of a video, if they are known; else they are counted.
     """
@@ -74,7 +78,10 @@ def measure(
     recorder = MotionRecorder(bench.branch)
     if method.policy is None and flops is None:
         flops = bench.take(job, method, count=True).flops
-    taken = [bench.take(job, method, prepare=recorder.attach) for _ in range(repeats)]
+    taken: list[Taken] = []
+    for _ in range(repeats):
+        with noise_from(noise):
+            taken.append(bench.take(job, method, prepare=recorder.attach))
     first = taken[0].sample
     started = time.perf_counter()
     own = Reference(latents=first.latents, frames=bench.decode(job, first.latents))
@@ -87,6 +94,7 @@ def measure(
         "prompt": prompt,
         "fingerprint": fingerprint(settings),
         **settings,
+        "noise": noise_hash(noise),
         **environment(job.device),
         **_times(taken),
         "decode_seconds": decoding,

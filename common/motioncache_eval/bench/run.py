@@ -45,9 +45,8 @@ def run_benchmark(
             path = cell_path(output, method.folder, index)
             path.parent.mkdir(parents=True, exist_ok=True)
             cost = (method.name, len(prompt.split()))
-            result, measured = _try(
-                bench, method, prompt, index, repeats=repeats, reference=reference, flops=flops.get(cost)
-            )
+            how = {"repeats": repeats, "noise": _noise_path(output, index), "flops": flops.get(cost)}
+            result, measured = _try(bench, method, prompt, index, reference=reference, **how)
             if measured is not None:
                 if method.peer is None:
                     flops[cost] = result["flops"]
@@ -115,6 +114,10 @@ def read_cell(path: Path) -> dict[str, Any]:
 
 def is_complete(path: Path) -> bool:
     return "error" not in read_cell(path)
+
+
+def _noise_path(output: Path, index: int) -> Path:
+    return output / "noise" / f"{index:03d}.safetensors"
 
 
 def _reference_path(output: Path, index: int) -> Path:

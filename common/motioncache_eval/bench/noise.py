@@ -1,0 +1,68 @@
+"""The noise that videos are made from, on disk: drawn once for a prompt, then the same for every method."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from motioncache.errors import MotionCacheError
+
+
+@contextmanager
+def noise_from(path: Path) -> Iterator[None]:
+    """Let what is drawn in the block, one draw after another, be what the file holds; what it lacks is added to it.
+
+    The functions of torch are replaced, as not every pipeline takes noise: diffusers' SkyReels-V2 draws anew for each
+    window, and raises for `latents`.
+
+    Raises:
+        MotionCacheError: for a file that cannot be read, or that holds noise of another shape than is drawn.
+    """
+    noise = _read(path)
+    known, drawn = len(noise), 0
+
+    def recorded(draw: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+        def from_disk(*args: Any, **kwargs: Any) -> torch.Tensor:
+            nonlocal drawn
+            fresh, key = draw(*args, **kwargs), f"{drawn:03d}"
+            drawn += 1
+            held = noise.setdefault(key, fresh.detach().cpu())
+            if held.shape != fresh.shape:
+                raise MotionCacheError(
+                    f"{path} holds noise of the shape {tuple(held.shape)}, and {tuple(fresh.shape)} is drawn: it was "
+                    "made with other settings; delete it, and the results beside it"
+                )
+            return fresh.copy_(held)
+
+        return from_disk
+
+    like = patch.object(torch, "randn_like", recorded(torch.randn_like))
+    with patch.object(torch, "randn", recorded(torch.randn)), like:
+        yield
+    if len(noise) > known:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".tmp")
+        save_file({key: tensor.contiguous() for key, tensor in noise.items()}, temporary)
+        temporary.replace(path)
+
+
+def noise_hash(path: Path) -> str:
+    """Short hash of the noise in a file."""
+    digest = hashlib.sha256()
+    for _, tensor in sorted(_read(path).items()):
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _read(path: Path) -> dict[str, torch.Tensor]:
+    if not path.exists():
+        return {}
+    try:
+        return load_file(path)
+    except Exception as error:
+        raise MotionCacheError(f"{path} holds no noise: {error}; delete it, and the results beside it") from None
