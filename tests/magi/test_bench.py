@@ -11,6 +11,8 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from motioncache_eval.bench.__main__ import main
+from motioncache_eval.bench.config import BenchConfig
+from motioncache_eval.bench.run import part_of, repeats_of_prompts
 from motioncache_magi import bench as magi_bench
 
 JOB = Path(__file__).parents[2] / "MotionCache4MAGI-1" / "addconfig" / "job.yaml"
@@ -102,6 +104,15 @@ def test_every_method_is_measured_and_reported(config: Path, capsys: pytest.Capt
     assert set(videos["a red circle"]) == set(METHODS)
     assert videos["a red circle"]["TeaCache 0.1"]["frames"] == 48
     assert len(videos["a red circle"]["TeaCache 0.1"]["decisions"]) == 2
+
+
+def test_processes_share_the_prompts_by_how_often_they_are_sampled() -> None:
+    repeats = repeats_of_prompts(BenchConfig(model="m", job="j", prompts="p", output="o", repeats=3, timed=1), 8)
+    assert repeats == [3, 1, 1, 1, 1, 1, 1, 1]
+    parts = [part_of(repeats, part, 2) for part in (0, 1)]
+    assert sorted(parts[0] + parts[1]) == list(range(8))
+    assert [sum(repeats[i] for i in indices) for indices in parts] == [5, 5]
+    assert part_of(repeats, 0, 1) == list(range(8))
 
 
 def test_a_video_that_is_missing_or_broken_says_so(config: Path) -> None:

@@ -1,7 +1,7 @@
 """Runs a benchmark: prompt by prompt, the reference first, then every method that has no result yet."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from motioncache.errors import MotionCacheError
 from motioncache_eval.bench.cell import Measured, Reference, error_text, job_of, measure
-from motioncache_eval.bench.config import REFERENCE, Benchmark, Method, fingerprint
+from motioncache_eval.bench.config import REFERENCE, BenchConfig, Benchmark, Method, fingerprint
 from motioncache_eval.bench.model import BenchModel
 from motioncache_eval.bench.tune import expand_methods
 from motioncache_eval.report import write_json
@@ -24,20 +24,19 @@ def run_benchmark(
     A method that raises leaves `{"error": ...}` in its cell, which counts as missing at the next run.
 
     Args:
-        share: (i, n) takes every n-th prompt, from the i-th on.
+        share: (i, n) takes the i-th of n parts of the prompts.
     """
     methods = expand_methods(bench, benchmark)
     methods.sort(key=lambda method: method.name != REFERENCE)
     output = Path(benchmark.config.output)
     _check_same_settings(bench, benchmark, methods)
     flops: dict[tuple[str, int], int] = {}  # without a cache, they follow from the length of the prompt
-    for index in range(share[0], len(benchmark.prompts), share[1]):
-        prompt = benchmark.prompts[index]
+    repeats_of = repeats_of_prompts(benchmark.config, len(benchmark.prompts))
+    for index in part_of(repeats_of, *share):
+        prompt, repeats = benchmark.prompts[index], repeats_of[index]
         missing = [method for method in methods if not is_complete(cell_path(output, method.folder, index))]
         if not missing:
             continue
-        timed = benchmark.config.timed is None or index < benchmark.config.timed
-        repeats = benchmark.config.repeats if timed else 1
         reference = None if missing[0].name == REFERENCE else _read_reference(output, index)
         if reference is None:
             missing = [next(m for m in methods if m.name == REFERENCE), *(m for m in missing if m.name != REFERENCE)]
@@ -57,6 +56,20 @@ def run_benchmark(
                     _write_view(view_path(output, method.folder, index), measured.view)
             write_json(path, result)
             yield path, result
+
+
+def repeats_of_prompts(config: BenchConfig, prompts: int) -> list[int]:
+    """How often each of so many prompts is sampled."""
+    return [config.repeats if config.timed is None or i < config.timed else 1 for i in range(prompts)]
+
+
+def part_of(repeats: Sequence[int], part: int, parts: int) -> list[int]:
+    """The prompts that a process takes, so that all of them have about as much to sample."""
+    taken: list[list[int]] = [[] for _ in range(parts)]
+    for index in range(len(repeats)):
+        least = min(taken, key=lambda indices: sum(repeats[i] for i in indices))
+        least.append(index)
+    return taken[part]
 
 
 def _try(
