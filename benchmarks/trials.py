@@ -1,0 +1,226 @@
+"""What was tried beyond `forecast`, on the shipped SkyReels-V2: `python benchmarks/trials.py [--share I/N]`.
+
+Every variation makes the videos of the calibration's prompts from other noise, 57 frames at 30 steps, at shares of the
+FLOPs of `exact`; one JSON per video goes to `benchmarks/results/skyreels-v2/trials/`, and what is there is not made
+again. `--report` makes `trials.md` beside it. How variations are emulated: `trial.py`.
+"""
+
+import argparse
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from trial import SELECTORS, Cost, Trial, Variation, plan_variation
+
+from motioncache.config import ForecastConfig
+from motioncache.forecast import Array, Calibration, Forecast, VelocityProducts
+from motioncache.plan import Course
+from motioncache.policy.forecast import shipped_calibration
+from motioncache_eval.bench.config import Method
+from motioncache_eval.bench.model import BenchModel, find_loader
+from motioncache_eval.calibrate import GuidedVelocities
+from motioncache_eval.intervals import bootstrap_interval
+from motioncache_eval.metrics import moving_pixels, psnr, psnr_where
+from motioncache_eval.prompts import read_prompts
+from motioncache_eval.report import environment, write_json
+from motioncache_skyreels.course import course_of
+from motioncache_skyreels.flops import SkyReelsCost
+
+HERE = Path(__file__).resolve().parent
+OUTPUT = HERE / "results" / "skyreels-v2" / "trials"
+SETTINGS = ["num_frames=57", "base_num_frames=57", "num_inference_steps=30"]
+FIRST_SEED = 2000
+"""Added to the job's seed: neither the calibration nor the benchmark has the same noise."""
+
+
+@dataclass(frozen=True)
+class Repeat(Forecast):
+    """The last velocity as it is."""
+
+    def _solve(self, known: list[int]) -> Array:
+        return np.eye(len(known))[:1].T.repeat(len(self.levels), axis=1)
+
+
+@dataclass(frozen=True)
+class Damped(Forecast):
+    """A straight line through the last two velocities, followed for a part of the way."""
+
+    damping: float = 0.5
+
+    def _solve(self, known: list[int]) -> Array:
+        if len(known) < 2:
+            return np.ones((1, len(self.levels)))
+        last, before = self.levels[known[0]], self.levels[known[1]]
+        ahead = self.damping * (np.array(self.levels) - last) / (last - before)
+        return np.stack([1 + ahead, -ahead])
+
+
+@dataclass(frozen=True)
+class Flat(Forecast):
+    """Errors weigh by the length of the step alone."""
+
+    @property
+    def weight(self) -> Array:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return (np.array(self.levels) - np.array([*self.levels[1:], 0.0])) ** 2
+
+
+def of(kind: type[Forecast], **more: float) -> Any:
+    """Turns the calibrated forecast into one of a kind."""
+    return lambda forecast: kind(forecast.levels, forecast.products, forecast.order, **more)
+
+
+def variations() -> dict[str, Variation]:
+    """By name; the budget is added to it."""
+    tried: dict[str, dict[str, Any]] = {
+        "forecast": {},
+        "forecast, calibrated on the very video": {"own": True},
+        "order 0: the last velocity": {"forecast": of(Repeat)},
+        "order 1: the last velocity, scaled": {"forecast": lambda forecast: replace(forecast, order=1)},
+        "straight line, damped by 0.5": {"forecast": of(Damped)},
+        "straight line, undamped": {"forecast": of(Damped, damping=1.0)},
+        "order 3": {"forecast": lambda forecast: replace(forecast, order=3)},
+        "errors weighed by step length alone": {"forecast": of(Flat)},
+        "uncond at every 2nd planned iteration": {"uncond_every": 2},
+        "uncond at every 3rd planned iteration": {"uncond_every": 3},
+    }  # fmt: skip
+    chosen: list[tuple[float, str, str]] = [
+        (0.1, "predicted x0", "stale"),
+        (0.1, "predicted x0", "fresh"),
+        *((0.25, selector, "stale") for selector in SELECTORS),
+        (0.25, "predicted x0", "fresh"),
+        (0.25, "velocity change", "fresh"),
+        (0.25, "oracle", "fresh"),
+    ]
+    for share, selector, keys in chosen:
+        name = f"{share:.0%} of tokens in between, by {selector}, {keys} keys"
+        tried[name] = {"tokens": share, "selector": selector, "keys": keys, "age": selector != "oracle"}
+    return {name: Variation(budget=1.0, **given) for name, given in tried.items()}
+
+
+BUDGETS = (0.5, 0.35)
+
+
+class Known:
+    """What a video is compared with, and what its schedule is: from one run with everything computed."""
+
+    def __init__(self, bench: BenchModel, job: Any) -> None:
+        velocities = GuidedVelocities(bench.guidance(job))
+        course: list[Course] = []
+
+        def prepare(hook: Any) -> None:
+            velocities.attach(hook)
+            observe = hook.engine.observer
+
+            def observed(task: Any, state: Any) -> None:
+                observe(task, state)
+                if not course:
+                    course.append(course_of(hook._window._schedule, hook.engine.trace.windows[0], hook.cost()))
+                    self.grid = hook.engine.trace.windows[0].grid
+
+            hook.engine.observer = observed
+
+        taken = bench.take(job, Method(name="exact", policy=ForecastConfig(target_speedup=1.0)), prepare=prepare)
+        self.course, self.frames = course[0], bench.decode(job, taken.sample.latents)
+        products = VelocityProducts()
+        for chunk in velocities.chunks():
+            products.add(chunk.numpy())
+        layers, width = bench.size
+        self.own = Calibration(layers=layers, width=width, levels=self.course.levels, products=products.mean())
+
+
+def make(bench: BenchModel, job: Any, known: Known, variation: Variation, calibration: Calibration) -> dict[str, Any]:
+    """One video, compared with the one that has everything computed."""
+    course = known.course
+    chosen = known.own if variation.own else calibration
+    forecast = variation.forecast(chosen.at(course.levels, 2))
+    cost = Cost(variation, course, SkyReelsCost.of(bench.transformer), known.grid)
+    plan = plan_variation(variation, course, forecast, cost)
+    with Trial(bench.transformer, variation, course, forecast, plan, known.grid).attached():
+        latents = bench.call(bench.pipeline, job, lambda: None)
+    frames = bench.decode(job, latents)
+    return {
+        "prompt": job.prompt,
+        "seed": job.seed,
+        **environment(job.device),
+        "cost": cost.video(plan) / course.whole,
+        "planned": sum(plan),
+        "psnr_db": psnr(frames, known.frames),
+        "psnr_moving_db": psnr_where(frames, known.frames, moving_pixels(known.frames)),
+    }
+
+
+def path_of(name: str, budget: float, index: int) -> Path:
+    folder = "".join(c if c.isalnum() else "-" for c in name.lower())
+    return OUTPUT / f"{folder}-at-{budget:g}".replace("--", "-") / f"{index:02d}.json"
+
+
+def run(share: str) -> None:
+    """Make what is missing."""
+    part, parts = (int(number) for number in share.split("/"))
+    prompts = read_prompts(HERE / "calibration_prompts.txt")
+    bench = find_loader("skyreels-v2")(HERE.parent / "addconfig" / "config.yaml", [*SETTINGS, f"prompt={prompts[0]}"])
+    calibration = Calibration.load(shipped_calibration(bench.adapter.presets()))
+    for index in range(part, len(prompts), parts):
+        job = replace(bench.job, prompt=prompts[index], seed=bench.job.seed + FIRST_SEED + index)
+        known: Known | None = None
+        for budget in BUDGETS:
+            for name, variation in variations().items():
+                path = path_of(name, budget, index)
+                if path.exists():
+                    continue
+                known = known or Known(bench, job)
+                result = make(bench, job, known, replace(variation, budget=budget), calibration)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_json(path, result)
+                print(f"{index} {name} at {budget:g}: {result['psnr_db']:.1f} dB, {result['cost']:.3f}", flush=True)
+
+
+def report() -> None:
+    """The table."""
+    lines = [
+        "Videos of 57 frames at 30 steps. PSNR in dB against the video with everything computed (share of its FLOPs), "
+        "of what moves, and the difference to `forecast`, prompt by prompt, with its 95 % interval.",
+        "",
+        "| | " + " | ".join(f"{budget:g} of exact | moving | against forecast" for budget in BUDGETS) + " |",
+        "|---|" + "--:|--:|--:|" * len(BUDGETS),
+    ]
+    for name in variations():
+        cells = [_cell(name, budget) for budget in BUDGETS]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    (OUTPUT / "trials.md").write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
+
+
+def _cell(name: str, budget: float) -> str:
+    found = _results(name, budget)
+    if not found:
+        return "n/a | n/a | n/a"
+    plain = _results("forecast", budget)
+    gains = [found[i]["psnr_db"] - plain[i]["psnr_db"] for i in found if i in plain]
+    low, high = bootstrap_interval(gains)
+    mean = {key: statistics.mean(cell[key] for cell in found.values()) for key in ("psnr_db", "psnr_moving_db", "cost")}
+    against = "" if name == "forecast" else f"{statistics.mean(gains):+.1f} [{low:+.1f}, {high:+.1f}]"
+    return f"{mean['psnr_db']:.1f} ({mean['cost']:.2f}) | {mean['psnr_moving_db']:.1f} | {against}"
+
+
+def _results(name: str, budget: float) -> dict[str, Any]:
+    paths: Sequence[Path] = sorted(path_of(name, budget, 0).parent.glob("*.json"))
+    return {path.stem: json.loads(path.read_text()) for path in paths}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--share", default="0/1", help="I/N: the I-th of N processes")
+    parser.add_argument("--report", action="store_true", help="make the table from the results")
+    options = parser.parse_args()
+    torch.manual_seed(0)
+    report() if options.report else run(options.share)
+
+
+if __name__ == "__main__":
+    main()
