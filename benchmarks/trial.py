@@ -41,7 +41,7 @@ class Variation:
         age: multiply scores with the steps since a token was computed.
         uncond_every: at which of the planned iterations the uncond branch is computed; at others its difference to
             cond is the last one.
-        own: calibrate on the very video that is made.
+        own_plan, own_coefficients: calibrated on the very video that is made.
     """
 
     budget: float
@@ -51,7 +51,8 @@ class Variation:
     selector: str = "predicted x0"
     age: bool = True
     uncond_every: int = 1
-    own: bool = False
+    own_plan: bool = False
+    own_coefficients: bool = False
 
 
 def plan_variation(variation: Variation, course: Course, forecast: Forecast, cost: "Cost") -> tuple[bool, ...]:

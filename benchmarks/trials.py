@@ -10,6 +10,7 @@ import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,9 @@ def variations() -> dict[str, Variation]:
     """By name; the budget is added to it."""
     tried: dict[str, dict[str, Any]] = {
         "forecast": {},
-        "forecast, calibrated on the very video": {"own": True},
+        "plan and coefficients of the very video": {"own_plan": True, "own_coefficients": True},
+        "plan of the very video": {"own_plan": True},
+        "coefficients of the very video": {"own_coefficients": True},
         "order 0: the last velocity": {"forecast": of(Repeat)},
         "order 1: the last velocity, scaled": {"forecast": lambda forecast: replace(forecast, order=1)},
         "straight line, damped by 0.5": {"forecast": of(Damped)},
@@ -103,6 +106,9 @@ def variations() -> dict[str, Variation]:
 
 
 BUDGETS = (0.5, 0.35)
+
+COUNT = 4
+"""Of the calibration's prompts."""
 
 
 class Known:
@@ -136,10 +142,10 @@ class Known:
 def make(bench: BenchModel, job: Any, known: Known, variation: Variation, calibration: Calibration) -> dict[str, Any]:
     """One video, compared with the one that has everything computed."""
     course = known.course
-    chosen = known.own if variation.own else calibration
-    forecast = variation.forecast(chosen.at(course.levels, 2))
+    own, mean = (variation.forecast(measured.at(course.levels, 2)) for measured in (known.own, calibration))
+    forecast = own if variation.own_coefficients else mean
     cost = Cost(variation, course, SkyReelsCost.of(bench.transformer), known.grid)
-    plan = plan_variation(variation, course, forecast, cost)
+    plan = plan_variation(variation, course, own if variation.own_plan else mean, cost)
     with Trial(bench.transformer, variation, course, forecast, plan, known.grid).attached():
         latents = bench.call(bench.pipeline, job, lambda: None)
     frames = bench.decode(job, latents)
@@ -165,19 +171,18 @@ def run(share: str) -> None:
     prompts = read_prompts(HERE / "calibration_prompts.txt")
     bench = find_loader("skyreels-v2")(HERE.parent / "addconfig" / "config.yaml", [*SETTINGS, f"prompt={prompts[0]}"])
     calibration = Calibration.load(shipped_calibration(bench.adapter.presets()))
-    for index in range(part, len(prompts), parts):
-        job = replace(bench.job, prompt=prompts[index], seed=bench.job.seed + FIRST_SEED + index)
-        known: Known | None = None
-        for budget in BUDGETS:
-            for name, variation in variations().items():
-                path = path_of(name, budget, index)
-                if path.exists():
-                    continue
-                known = known or Known(bench, job)
-                result = make(bench, job, known, replace(variation, budget=budget), calibration)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                write_json(path, result)
-                print(f"{index} {name} at {budget:g}: {result['psnr_db']:.1f} dB, {result['cost']:.3f}", flush=True)
+    jobs = {i: replace(bench.job, prompt=prompts[i], seed=bench.job.seed + FIRST_SEED + i) for i in range(COUNT)}
+    known: dict[int, Known] = {}
+    for budget, (name, variation), index in product(BUDGETS, variations().items(), range(part, COUNT, parts)):
+        path = path_of(name, budget, index)
+        if path.exists():
+            continue
+        if index not in known:
+            known[index] = Known(bench, jobs[index])
+        result = make(bench, jobs[index], known[index], replace(variation, budget=budget), calibration)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, result)
+        print(f"{index} {name} at {budget:g}: {result['psnr_db']:.1f} dB, {result['cost']:.3f}", flush=True)
 
 
 def report() -> None:

@@ -14,16 +14,13 @@ finish() {
     workers=()
 }
 for model in skyreels magi; do
-    "$PYTHON" -m motioncache_eval.bench "benchmarks/$model.yaml" --tune "$@" &
-    workers+=($!)
-done
-finish
-for model in skyreels magi; do
-    for ((i = 0; i < JOBS; i++)); do
-        "$PYTHON" -m motioncache_eval.bench "benchmarks/$model.yaml" --share "$i/$JOBS" --quiet "$@" &
-        workers+=($!)
+    for phase in --tune --quiet; do
+        for ((i = 0; i < JOBS; i++)); do
+            "$PYTHON" -m motioncache_eval.bench "benchmarks/$model.yaml" "$phase" --share "$i/$JOBS" "$@" &
+            workers+=($!)
+        done
+        finish
     done
-    finish
     "$PYTHON" -m motioncache_eval.bench "benchmarks/$model.yaml" --report "$@" || status=$?
 done
 exit "$status"

@@ -174,7 +174,7 @@ def tuned_config(config: Path) -> Path:
     methods["peer"] = {"peer": "dbcache", "tune": {"knob": "knobs.residual_diff_threshold"}}
     changes = {
         "budgets": [0.6],
-        "tuned": "tuned.json",
+        "tuned": "tuned",
         "tuning_prompts": "tuning.txt",
         "compare": [],
         "methods": methods,
@@ -201,7 +201,7 @@ def test_methods_are_tuned_to_a_budget_and_then_measured_at_it(
         f"{name}/000" for name in ("vanilla", "exact", "teacache-at-0.6", "fewer-steps-at-0.6", "peer")
     }
     reached = found["teacache-at-0.6/000"]["flops"] / found["exact/000"]["flops"]
-    points = json.loads((tuned.parent / "tuned.json").read_text())["TeaCache"]["points"]
+    points = json.loads((tuned.parent / "tuned" / "teacache.json").read_text())["points"]
     assert abs(reached / 0.6 - 1) < 0.35  # as near as the steps of so short a schedule come
     assert found["teacache-at-0.6/000"]["policy"]["threshold"] in [point["value"] for point in points]
     assert found["fewer-steps-at-0.6/000"]["job"]["num_inference_steps"] in (4, 8)
@@ -218,9 +218,9 @@ def test_tuned_for_other_settings_is_not_tuned(config: Path, capsys: pytest.Capt
     values["settings"]["num_frames"] = 24
     assert main([str(write(tuned.parent, values))]) == 2
     assert "has not been tuned for these settings" in capsys.readouterr().err
-    (tuned.parent / "tuned.json").write_text("{")
+    (tuned.parent / "tuned" / "teacache.json").write_text("{")
     assert main([str(tuned), "--tune"]) == 2
-    assert "tuned.json cannot be read" in capsys.readouterr().err
+    assert "teacache.json cannot be read" in capsys.readouterr().err
 
 
 def test_a_method_that_is_known_to_raise_does_not_fail_the_run(config: Path) -> None:

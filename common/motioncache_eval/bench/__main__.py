@@ -50,7 +50,7 @@ def run(sweep: Sweep, options: argparse.Namespace) -> int:
     """Tune, or measure what is missing and report, for every value of the sweep."""
     if options.tune:
         for benchmark in sweep.benchmarks.values():
-            tune(benchmark)
+            tune(benchmark, options.share)
         return 0
     status = max(measure(benchmark, options) for benchmark in sweep.benchmarks.values())
     if sweep.key and not options.quiet:
@@ -74,11 +74,11 @@ def measure(benchmark: Benchmark, options: argparse.Namespace) -> int:
     return 1 if any(row.errors and not benchmark.may_fail(row.name) for row in rows) else 0
 
 
-def tune(benchmark: Benchmark) -> None:
+def tune(benchmark: Benchmark, share: tuple[int, int]) -> None:
     """Tune what has not been tuned for these settings."""
     if not benchmark.config.budgets:
         raise MotionCacheError("there is nothing to tune: the benchmark has no budgets")
-    for line in tune_benchmark(_load(benchmark), benchmark):
+    for line in tune_benchmark(_load(benchmark), benchmark, share):
         print(line, flush=True)
 
 

@@ -63,6 +63,7 @@ def measure(
     index: int,
     *,
     repeats: int,
+    timed: bool,
     noise: Path,
     reference: Reference | None,
     flops: int | None,
@@ -70,18 +71,20 @@ def measure(
     """Sample and compare.
 
     Args:
+        timed: whether its time is reported; else FLOPs are counted while it is sampled, which takes time.
         noise: file of the prompt's noise.
         reference: without one, the video is one itself.
         flops: of a video, if they are known; else they are counted.
     """
     job = job_of(bench, method, prompt, index)
     recorder = MotionRecorder(bench.branch)
-    if method.policy is None and flops is None:
-        flops = bench.take(job, method, count=True).flops
+    count = method.policy is None and flops is None
+    if count and timed:
+        flops, count = bench.take(job, method, count=True).flops, False
     taken: list[Taken] = []
     for _ in range(repeats):
         with noise_from(noise):
-            taken.append(bench.take(job, method, prepare=recorder.attach))
+            taken.append(bench.take(job, method, prepare=recorder.attach, count=count))
     first = taken[0].sample
     started = time.perf_counter()
     own = Reference(latents=first.latents, frames=bench.decode(job, first.latents))
@@ -98,7 +101,7 @@ def measure(
         **environment(job.device),
         **_times(taken),
         "decode_seconds": decoding,
-        **_counted(taken[0], flops),
+        **_counted(taken[0], flops if taken[0].flops is None else taken[0].flops),
         **_compared(own, compared, bench),
     }
     trace = taken[-1].sample.trace

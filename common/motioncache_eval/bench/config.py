@@ -90,7 +90,8 @@ class BenchConfig:
         compare: pairs of methods whose difference is reported, prompt by prompt.
         budgets: shares of the FLOPs of `budget_of` that methods with a `tune` are tuned to.
         budget_of: one of the methods.
-        tuned: the JSON that `--tune` writes; a relative path starts at the benchmark's own file.
+        tuned: a folder that gets a JSON of each method from `--tune`; a relative path starts at the benchmark's own
+            file.
         tuning_prompts: a text file of prompts to tune with, others than those that are measured.
     """
 
@@ -163,7 +164,7 @@ class Method:
     @property
     def folder(self) -> str:
         """Name of the folder of its results."""
-        return re.sub(r"[^a-z0-9.]+", "-", self.name.lower()).strip("-")
+        return folder_name(self.name)
 
     @property
     def settings(self) -> dict[str, Any] | None:
@@ -263,6 +264,11 @@ def _check(benchmark: Benchmark, where: str) -> None:
     for pair in config.compare:
         if len(pair) != 2 or not set(pair) <= set(measured):
             raise ConfigError(f"{where}: compare: {list(pair)} has to be two of the methods: {', '.join(measured)}")
+
+
+def folder_name(method: str) -> str:
+    """A method's name as that of a folder or file."""
+    return re.sub(r"[^a-z0-9.]+", "-", method.lower()).strip("-")
 
 
 def budget_name(name: str, share: float) -> str:

@@ -33,7 +33,7 @@ def run_benchmark(
     flops: dict[tuple[str, int], int] = {}  # without a cache, they follow from the length of the prompt
     repeats_of = repeats_of_prompts(benchmark.config, len(benchmark.prompts))
     for index in part_of(repeats_of, *share):
-        prompt, repeats = benchmark.prompts[index], repeats_of[index]
+        prompt, timed = benchmark.prompts[index], repeats_of[index] == benchmark.config.repeats
         missing = [method for method in methods if not is_complete(cell_path(output, method.folder, index))]
         if not missing:
             continue
@@ -44,8 +44,8 @@ def run_benchmark(
             path = cell_path(output, method.folder, index)
             path.parent.mkdir(parents=True, exist_ok=True)
             cost = (method.name, len(prompt.split()))
-            how = {"repeats": repeats, "noise": _noise_path(output, index), "flops": flops.get(cost)}
-            result, measured = _try(bench, method, prompt, index, reference=reference, **how)
+            how = {"repeats": repeats_of[index], "timed": timed, "noise": _noise_path(output, index)}
+            result, measured = _try(bench, method, prompt, index, reference=reference, flops=flops.get(cost), **how)
             if measured is not None:
                 if method.peer is None:
                     flops[cost] = result["flops"]

@@ -19,6 +19,7 @@ from motioncache_eval.bench.config import (
     budget_name,
     build_method,
     fingerprint,
+    folder_name,
     portable,
 )
 from motioncache_eval.bench.model import BenchModel
@@ -46,15 +47,14 @@ def expand_methods(bench: BenchModel, benchmark: Benchmark) -> list[Method]:
     Raises:
         MotionCacheError: for a method that has not been tuned for these settings.
     """
-    tuned = _read_tuned(Path(benchmark.config.tuned)) if benchmark.config.tuned else {}
     methods: list[Method] = []
     for name, given in benchmark.methods.items():
         tuning = benchmark.tuning_of(name)
         if tuning is None:
             methods.append(build_method(name, given, bench.adapter))
             continue
-        found = tuned.get(name, {})
-        if found.get("fingerprint") != _template(bench, benchmark, name):
+        found, base = (_read_tuned(benchmark, tuned) for tuned in (name, benchmark.config.budget_of))
+        if found.get("fingerprint") != _template(bench, benchmark, name) or not base:
             raise MotionCacheError(f"{name!r} has not been tuned for these settings: run with --tune first")
         if "error" in found:  # its row says what it raises
             low = set_knob(given, tuning, tuning.low)
@@ -62,7 +62,7 @@ def expand_methods(bench: BenchModel, benchmark: Benchmark) -> list[Method]:
             continue
         points, taken = [Point(**point) for point in found["points"]], set()
         for share in benchmark.config.budgets:
-            best = nearest(points, share * tuned[benchmark.config.budget_of]["flops"])
+            best = nearest(points, share * base["flops"])
             if best in taken:
                 continue
             taken.add(best)
@@ -71,39 +71,43 @@ def expand_methods(bench: BenchModel, benchmark: Benchmark) -> list[Method]:
     return methods
 
 
-def tune_benchmark(bench: BenchModel, benchmark: Benchmark) -> Iterator[str]:
-    """Tune what has not been tuned for these settings; yields a line for each method."""
-    path, config = Path(benchmark.config.tuned), benchmark.config
-    tuned = _read_tuned(path)
-    prompts = read_prompts(Path(config.tuning_prompts))
+def tune_benchmark(bench: BenchModel, benchmark: Benchmark, share: tuple[int, int] = (0, 1)) -> Iterator[str]:
+    """Tune what has not been tuned for these settings; yields a line for each method.
+
+    Args:
+        share: (i, n) takes every n-th of the methods, from the i-th on.
+    """
+    prompts = read_prompts(Path(benchmark.config.tuning_prompts))
 
     def cost(name: str, given: MethodConfig) -> float:
         return video_flops(bench, build_method(name, given, bench.adapter), prompts)
 
-    base = benchmark.methods[config.budget_of]
-    made_for = _template(bench, benchmark, config.budget_of)
-    if tuned.get(config.budget_of, {}).get("fingerprint") != made_for:
-        tuned[config.budget_of] = {"fingerprint": made_for, "flops": cost(config.budget_of, base)}
-    targets = [share * tuned[config.budget_of]["flops"] for share in config.budgets]
-    for name, given in benchmark.methods.items():
-        tuning = benchmark.tuning_of(name)
-        if tuning is None or tuned.get(name, {}).get("fingerprint") == _template(bench, benchmark, name):
+    base = benchmark.config.budget_of
+    made_for = _template(bench, benchmark, base)
+    if _read_tuned(benchmark, base).get("fingerprint") != made_for:
+        _write_tuned(benchmark, base, {"fingerprint": made_for, "flops": cost(base, benchmark.methods[base])})
+    whole = _read_tuned(benchmark, base)["flops"]
+    targets = [share * whole for share in benchmark.config.budgets]
+    tunings = {name: tuning for name in benchmark.methods if (tuning := benchmark.tuning_of(name)) is not None}
+    for name in list(tunings)[share[0] :: share[1]]:
+        made_for = _template(bench, benchmark, name)
+        if _read_tuned(benchmark, name).get("fingerprint") == made_for:
             continue
-        tuned[name] = {"fingerprint": _template(bench, benchmark, name)}
+        given, tuning = benchmark.methods[name], tunings[name]
         try:
             points = search(lambda value, n=name, g=given, t=tuning: cost(n, set_knob(g, t, value)), targets, tuning)
         except Exception as error:
-            tuned[name]["error"] = error_text(error)
-            yield f"{name}: {tuned[name]['error'].splitlines()[-1]}"
+            said = error_text(error)
+            _write_tuned(benchmark, name, {"fingerprint": made_for, "error": said})
+            yield f"{name}: {said.splitlines()[-1]}"
         else:
-            tuned[name]["points"] = [{"value": point.value, "flops": point.flops} for point in points]
+            held = [{"value": point.value, "flops": point.flops} for point in points]
+            _write_tuned(benchmark, name, {"fingerprint": made_for, "points": held})
             met = [nearest(points, target) for target in targets]
             yield f"{name}: " + ", ".join(
-                f"{point.value:.4g} costs {point.flops / target:.1%} of {share:g}"
-                for point, target, share in zip(met, targets, config.budgets, strict=True)
+                f"{point.value:.4g} costs {point.flops / target:.1%} of {budget:g}"
+                for point, target, budget in zip(met, targets, benchmark.config.budgets, strict=True)
             )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, tuned)
 
 
 def video_flops(bench: BenchModel, method: Method, prompts: list[str]) -> float:
@@ -173,8 +177,20 @@ def _template(bench: BenchModel, benchmark: Benchmark, name: str) -> str:
     )
 
 
-def _read_tuned(path: Path) -> dict[str, Any]:
+def _tuned_path(benchmark: Benchmark, name: str) -> Path:
+    return Path(benchmark.config.tuned) / f"{folder_name(name)}.json"
+
+
+def _read_tuned(benchmark: Benchmark, name: str) -> dict[str, Any]:
+    """What tuning a method has found; empty where it has not been tuned."""
+    path = _tuned_path(benchmark, name)
     try:
         return json.loads(path.read_text()) if path.is_file() else {}
     except (OSError, ValueError) as error:
         raise MotionCacheError(f"{path} cannot be read: {error}; delete it to tune again") from None
+
+
+def _write_tuned(benchmark: Benchmark, name: str, found: dict[str, Any]) -> None:
+    path = _tuned_path(benchmark, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, found)
