@@ -8,20 +8,22 @@ measured on clips that it was not trained on.
 `python benchmarks/model.py MODEL --report` makes the table and the contact sheet from them.
 """
 
+import argparse
 import json
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from models import Model
-from shared import HERE, contact_sheet, main, sheet_frames, unfinished
+from matplotlib.figure import Figure
+from models import MODELS, Model
 
 from motioncache_eval.bench.config import REFERENCE, Method, portable
 from motioncache_eval.bench.model import BenchModel
+from motioncache_eval.command import add_share
 from motioncache_eval.detector import DetectedShape, Detection, detect
 from motioncache_eval.judge import QUESTIONS, Verdict, count, judge
 from motioncache_eval.prompts import read_prompts
@@ -30,11 +32,28 @@ from motioncache_eval.scenes import parse_caption
 from motioncache_eval.video import to_uint8
 from motioncache_train.clips import Validation
 
+HERE = Path(__file__).resolve().parent
 CLIPS = 32
 PROMPTS = HERE / "model_prompts.txt"
 
 
-def run(model: Model, bench: BenchModel, results: Path, share: str) -> None:
+def main() -> None:
+    """Run or report, as the command line says; results lie in a folder of the model."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", choices=MODELS)
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    add_share(parser)
+    parser.add_argument("--report", action="store_true", help="make the tables and pictures from the results")
+    options = parser.parse_intermixed_args()
+    results = HERE / "results" / options.model
+    if options.report:
+        report(results)
+    else:
+        model = MODELS[options.model]
+        run(model, model.load(options.overrides), results, options.share)
+
+
+def run(model: Model, bench: BenchModel, results: Path, share: tuple[int, int]) -> None:
     """Sample this process's share of the videos that have no result yet."""
     folder = results / "model"
     folder.mkdir(parents=True, exist_ok=True)
@@ -63,6 +82,14 @@ def run(model: Model, bench: BenchModel, results: Path, share: str) -> None:
             np.savez_compressed(path.with_suffix(".npz"), frames=sheet_frames(frames))
         write_json(path, result)
         print(f"{steps} steps, {index:02d} {asked.prompt}", flush=True)
+
+
+def unfinished(paths: Sequence[Path], share: tuple[int, int]) -> Iterator[tuple[int, Path]]:
+    """The results of this process's share that do not exist yet."""
+    part, parts = share
+    for index, path in enumerate(paths):
+        if index % parts == part and not path.exists():
+            yield index, path
 
 
 def verdicts(results: Sequence[dict[str, Any]], chunk: int | None = None) -> list[Verdict]:
@@ -113,6 +140,24 @@ def report(folder: Path) -> None:
     contact_sheet(folder / "model.png", [r["prompt"] for r in shown], strips, columns=3)
 
 
+def sheet_frames(frames: np.ndarray) -> np.ndarray:
+    """Five frames of a video `[frames, height, width, 3]`, from the first to the last."""
+    return frames[np.linspace(0, len(frames) - 1, 5).astype(int)]
+
+
+def contact_sheet(path: Path, titles: Sequence[str], strips: Sequence[np.ndarray], *, columns: int) -> None:
+    """Draw strips `[frames, height, width, 3]`, one for each title."""
+    lines = -(-len(titles) // columns)
+    figure = Figure(figsize=(7.5 * columns, 1.25 * lines), layout="constrained")
+    axes = figure.subplots(lines, columns, squeeze=False).T.ravel()
+    for axis in axes:
+        axis.axis("off")
+    for axis, title, strip in zip(axes, titles, strips, strict=False):
+        axis.imshow(np.concatenate(list(np.pad(strip, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=255)), axis=1))
+        axis.set_title(title, fontsize=8)
+    figure.savefig(path, dpi=80)
+
+
 def autoencoder_line(path: Path) -> str:
     """What is lost before the transformer does anything."""
     measured = json.loads(path.read_text())
@@ -141,4 +186,4 @@ def unsteady(of: Sequence[Verdict]) -> str:
 
 
 if __name__ == "__main__":
-    main(__doc__, run, report)
+    main()

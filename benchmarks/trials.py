@@ -25,6 +25,7 @@ from motioncache.policy.forecast import shipped_calibration
 from motioncache_eval.bench.config import Method
 from motioncache_eval.bench.model import BenchModel, find_loader
 from motioncache_eval.calibrate import GuidedVelocities
+from motioncache_eval.command import add_share
 from motioncache_eval.intervals import bootstrap_interval
 from motioncache_eval.metrics import moving_pixels, psnr, psnr_where
 from motioncache_eval.prompts import read_prompts
@@ -165,9 +166,8 @@ def path_of(name: str, budget: float, index: int) -> Path:
     return OUTPUT / f"{folder}-at-{budget:g}".replace("--", "-") / f"{index:02d}.json"
 
 
-def run(share: str) -> None:
+def run(part: int, parts: int) -> None:
     """Make what is missing."""
-    part, parts = (int(number) for number in share.split("/"))
     prompts = read_prompts(HERE / "calibration_prompts.txt")
     bench = find_loader("skyreels-v2")(HERE.parent / "addconfig" / "config.yaml", [*SETTINGS, f"prompt={prompts[0]}"])
     calibration = Calibration.load(shipped_calibration(bench.adapter.presets()))
@@ -220,11 +220,11 @@ def _results(name: str, budget: float) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--share", default="0/1", help="I/N: the I-th of N processes")
+    add_share(parser)
     parser.add_argument("--report", action="store_true", help="make the table from the results")
     options = parser.parse_args()
     torch.manual_seed(0)
-    report() if options.report else run(options.share)
+    report() if options.report else run(*options.share)
 
 
 if __name__ == "__main__":

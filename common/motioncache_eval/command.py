@@ -1,5 +1,6 @@
-"""What all command lines share: an exit status, and errors of one line."""
+"""What all command lines share: an exit status, errors of one line, and work that several processes divide up."""
 
+import argparse
 import sys
 from collections.abc import Callable
 
@@ -22,3 +23,15 @@ def show_usage(text: str | None) -> int:
     """Print a command's docstring where it was called without what it needs."""
     print(text, file=sys.stderr)
     return 2
+
+
+def add_share(parser: argparse.ArgumentParser) -> None:
+    """The option `--share I/N`, read as (i, n)."""
+    parser.add_argument("--share", type=_share, default=(0, 1), metavar="I/N", help="the I-th of N processes, from 0")
+
+
+def _share(text: str) -> tuple[int, int]:
+    part, parts = (int(number) for number in text.split("/"))
+    if not 0 <= part < parts:
+        raise argparse.ArgumentTypeError(f"{text} has to be I/N with 0 <= I < N")
+    return part, parts

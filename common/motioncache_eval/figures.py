@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
@@ -36,12 +38,12 @@ class MotionMap:
 
 def draw_decisions(path: Path, trace: Trace, motion: MotionMap | None, *, title: str, branch: str = "cond") -> None:
     """Chunk by denoise step: computed, partly computed, reused; below it motion weights and reuse mask on a frame."""
-    figure = Figure(figsize=(11, 6.4), layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=(1.15, 1), squeeze=False)[:, 0]
-    _draw_map(top.subplots(), trace, branch, title)
+    figure = Figure(figsize=(11, 3.4 if motion is None else 6.4), layout="constrained")
     if motion is None:
-        bottom.text(0.5, 0.5, "no motion weights: the token phase was not reached", ha="center", va="center")
+        _draw_map(figure.subplots(), trace, branch, title)
     else:
+        top, bottom = figure.subfigures(2, 1, height_ratios=(1.15, 1), squeeze=False)[:, 0]
+        _draw_map(top.subplots(), trace, branch, title)
         _draw_motion(bottom.subplots(1, 3), motion)
     figure.savefig(path, dpi=110)
 
@@ -57,10 +59,17 @@ def _draw_map(axes: Axes, trace: Trace, branch: str, title: str) -> None:
     axes.imshow(kinds, cmap=ListedColormap([COMPUTED, PARTIAL, REUSED]), vmin=0, vmax=2, aspect="auto")
     for row, step in zip(*np.nonzero(kinds == 1), strict=True):
         axes.text(step, row, f"{share[row, step]:.0%}"[:-1], ha="center", va="center", fontsize=6)
-    for row, key in enumerate(rows):
-        begin = _token_phase_begin([record for record in records if (record.window, record.chunk) == key])
+    legend: list[Artist] = [Patch(color=COMPUTED, label="computed"), Patch(color=REUSED, label="reused")]
+    if (kinds == 1).any():
+        legend.insert(1, Patch(color=PARTIAL, label="partly computed (%)"))
+    begins = [_token_phase_begin([record for record in records if (record.window, record.chunk) == k]) for k in rows]
+    for row, begin in enumerate(begins):
         if begin is not None:
             axes.plot([begin - 0.5] * 2, [row - 0.5, row + 0.5], color="black", linewidth=1.6)
+    if any(begin is not None for begin in begins):
+        legend.append(Line2D([], [], color="black", label="token phase begins"))
+    elif any(record.phase is Phase.chunk for record in records):
+        legend.append(Patch(alpha=0, label="the token phase was not reached"))
     several = len(trace.windows) > 1
     labels = [f"window {w}, chunk {c}" if several else f"chunk {c}" for w, c in rows]
     axes.set(yticks=range(len(rows)), yticklabels=labels, xlabel="denoise step of the chunk", title=title)
@@ -69,13 +78,8 @@ def _draw_map(axes: Axes, trace: Trace, branch: str, title: str) -> None:
     axes.set_yticks(np.arange(-0.5, len(rows)), minor=True)
     axes.grid(which="minor", color="white", linewidth=0.8)
     axes.tick_params(which="minor", length=0)
-    legend: Sequence[object] = [
-        Patch(color=COMPUTED, label="computed"),
-        Patch(color=PARTIAL, label="partly computed (%)"),
-        Patch(color=REUSED, label="reused"),
-        Line2D([], [], color="black", label="token phase begins"),
-    ]
-    axes.legend(handles=legend, ncols=4, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False)
+    below: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16), "frameon": False}
+    axes.legend(handles=legend, ncols=len(legend), fontsize=8, **below)
 
 
 def _token_phase_begin(records: Sequence[Record]) -> int | None:

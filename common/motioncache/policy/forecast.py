@@ -39,12 +39,13 @@ class ForecastCache(Policy):
     ) -> None:
         self.plan = plan
         self.levels = levels
-        self._forecast = forecast
+        self._order = 1 if forecast is None else forecast.order
+        self._coefficients = None if forecast is None else cache(forecast.coefficients)  # alike in all branches
         self._unit = unit
 
     @property
     def kept(self) -> int:
-        return self._forecast.order if self._forecast is not None else 1
+        return self._order
 
     def propose(self, requests: Sequence[Request]) -> list[Proposal]:
         return [self._propose(request) for request in requests]
@@ -52,11 +53,9 @@ class ForecastCache(Policy):
     def _propose(self, request: Request) -> Proposal:
         computed = _memory(request.memory).computed
         place = request.iteration if self._unit is Unit.window else request.step
-        if self.plan[place] or not computed or self._forecast is None:
+        if self.plan[place] or not computed or self._coefficients is None:
             return Proposal(phase=Phase.forecast, due=True)
-        return Proposal(
-            phase=Phase.forecast, due=False, coefficients=self._forecast.coefficients(request.step, computed)
-        )
+        return Proposal(phase=Phase.forecast, due=False, coefficients=self._coefficients(request.step, computed))
 
     def remember(
         self, request: Request, proposal: Proposal, decision: Decision, hidden: torch.Tensor, predecessor: Memory

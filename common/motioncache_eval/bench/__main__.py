@@ -19,7 +19,7 @@ from motioncache_eval.bench.rows import read_rows
 from motioncache_eval.bench.run import run_benchmark
 from motioncache_eval.bench.sweep import write_sweep
 from motioncache_eval.bench.tune import tune_benchmark
-from motioncache_eval.command import run_command
+from motioncache_eval.command import add_share, run_command
 from motioncache_eval.main_job import check_output
 
 
@@ -31,19 +31,12 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("config", type=Path)
     parser.add_argument("overrides", nargs="*", metavar="key=value")
-    parser.add_argument("--share", type=_share, default=(0, 1), metavar="I/N", help="the I-th of N processes, from 0")
+    add_share(parser)
     parser.add_argument("--quiet", action="store_true", help="make no report after measuring: other processes still do")
     parser.add_argument("--report", action="store_true", help="only make the table and the plot from the results")
     parser.add_argument("--tune", action="store_true", help="only tune the methods, and write their knobs")
     options = parser.parse_intermixed_args(arguments)
     return run_command(lambda: run(load_sweep(options.config, options.overrides), options))
-
-
-def _share(text: str) -> tuple[int, int]:
-    part, parts = (int(number) for number in text.split("/"))
-    if not 0 <= part < parts:
-        raise argparse.ArgumentTypeError(f"{text} has to be I/N with 0 <= I < N")
-    return part, parts
 
 
 def run(sweep: Sweep, options: argparse.Namespace) -> int:
