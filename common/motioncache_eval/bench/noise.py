@@ -31,7 +31,7 @@ def noise_from(path: Path) -> Iterator[None]:
             nonlocal drawn
             fresh, key = draw(*args, **kwargs), f"{drawn:03d}"
             drawn += 1
-            held = noise.setdefault(key, fresh.detach().cpu())
+            held = noise.setdefault(key, fresh.detach().cpu().clone())  # pipelines change theirs in place
             if held.shape != fresh.shape:
                 raise MotionCacheError(
                     f"{path} holds noise of the shape {tuple(held.shape)}, and {tuple(fresh.shape)} is drawn: it was "
