@@ -1,7 +1,8 @@
 """The picture of docs/method.md: `python benchmarks/draw_plan.py`.
 
 Above: how far a forecast is from the velocity, relative to it, from the last two computed steps and from the last one
-alone. Below: the plans for three budgets, for a window of three chunks.
+alone. In the middle: what an error of a step becomes in the video. Below: the plans for three budgets, for a window of
+three chunks.
 """
 
 from pathlib import Path
@@ -36,14 +37,14 @@ def course(levels: tuple[float, ...]) -> Course:
 
 
 def main() -> None:
-    figure = Figure(figsize=(11, 6), layout="constrained")
-    panels = figure.subplots(2, 2)
+    figure = Figure(figsize=(11, 8), layout="constrained")
+    panels = figure.subplots(3, 2, height_ratios=(1, 0.6, 1))
     for column, (name, folder) in enumerate(MODELS.items()):
         calibration = Calibration.load(ROOT / folder / "addconfig" / "calibration.json")
         levels = tuple(
             np.interp(np.linspace(0, 1, STEPS), np.linspace(0, 1, len(calibration.levels)), calibration.levels)
         )
-        above, below = panels[:, column]
+        above, middle, below = panels[:, column]
         for i, gap in enumerate(GAPS):
             above.semilogy(
                 *relative_error(calibration.at(levels, 2), gap),
@@ -55,6 +56,10 @@ def main() -> None:
         above.set_xlabel("denoise step")
         above.legend(fontsize=8)
         above.grid(alpha=0.3)
+        middle.semilogy(calibration.at(levels, 2).sensitivity, color="black")
+        middle.set_title("sensitivity: squared error of the final latents over that of the step", fontsize=9)
+        middle.set_xlabel("denoise step")
+        middle.grid(alpha=0.3)
         given = course(levels)
         for row, share in enumerate(SHARES):
             plan = solve_plan(given, calibration.at(levels, 2), share * given.whole)

@@ -62,18 +62,19 @@ class Damped(Forecast):
         return np.stack([1 + ahead, -ahead])
 
 
-@dataclass(frozen=True)
-class Flat(Forecast):
-    """Errors weigh by the length of the step alone."""
-
-    @property
-    def weight(self) -> Array:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return (np.array(self.levels) - np.array([*self.levels[1:], 0.0])) ** 2
-
-
 def of(kind: type[Forecast], **more: float) -> Any:
     """Turns the calibrated forecast into one of a kind."""
-    return lambda forecast: kind(forecast.levels, forecast.products, forecast.order, **more)
+    return lambda forecast: kind(forecast.levels, forecast.products, forecast.sensitivity, forecast.order, **more)
+
+
+def by_signal(power: int) -> Any:
+    """Turns the calibrated forecast into one whose errors weigh by the share of signal after a step."""
+
+    def turned(forecast: Forecast) -> Forecast:
+        signal = 1 - np.array([*forecast.levels[1:], 0.0])
+        return replace(forecast, sensitivity=signal**-power)
+
+    return turned
 
 
 def variations() -> dict[str, Variation]:
@@ -88,7 +89,9 @@ def variations() -> dict[str, Variation]:
         "straight line, damped by 0.5": {"forecast": of(Damped)},
         "straight line, undamped": {"forecast": of(Damped, damping=1.0)},
         "order 3": {"forecast": lambda forecast: replace(forecast, order=3)},
-        "errors weighed by step length alone": {"forecast": of(Flat)},
+        "errors weighed by step length alone": {"forecast": by_signal(0)},
+        "errors weighed by 1 / signal": {"forecast": by_signal(1)},
+        "errors weighed by 1 / signal squared": {"forecast": by_signal(2)},
         "uncond at every 2nd planned iteration": {"uncond_every": 2},
         "uncond at every 3rd planned iteration": {"uncond_every": 3},
     }  # fmt: skip
@@ -136,14 +139,14 @@ class Known:
         products = VelocityProducts()
         for chunk in velocities.chunks():
             products.add(chunk.numpy())
-        layers, width = bench.size
-        self.own = Calibration(layers=layers, width=width, levels=self.course.levels, products=products.mean())
+        self.products = products.mean()
 
 
 def make(bench: BenchModel, job: Any, known: Known, variation: Variation, calibration: Calibration) -> dict[str, Any]:
     """One video, compared with the one that has everything computed."""
     course = known.course
-    own, mean = (variation.forecast(measured.at(course.levels, 2)) for measured in (known.own, calibration))
+    mean = variation.forecast(calibration.at(course.levels, 2))
+    own = replace(mean, products=known.products)
     forecast = own if variation.own_coefficients else mean
     cost = Cost(variation, course, SkyReelsCost.of(bench.transformer), known.grid)
     plan = plan_variation(variation, course, own if variation.own_plan else mean, cost)

@@ -2,7 +2,7 @@
 
 A calibration holds the mean products of a chunk's velocities at any two noise levels, taken from videos that were
 sampled without a cache. From these alone follow the best linear forecast of a velocity from earlier ones, and its mean
-error.
+error. Beside it stands what such an error does to the video in the end.
 """
 
 import json
@@ -32,12 +32,14 @@ class Calibration:
         layers, width: size of the transformer that it was measured on.
         levels: noise levels, falling from 1 (noise) towards 0 (clean), `[n]`.
         products: mean over values, chunks and videos of the product of the guided velocities at two levels, `[n, n]`.
+        sensitivity: squared error of the final latents over the one that a step at each level brings in, `[n]`.
     """
 
     layers: int
     width: int
     levels: tuple[float, ...]
     products: Array
+    sensitivity: Array
 
     @classmethod
     def load(cls, path: Path) -> "Calibration":
@@ -48,7 +50,8 @@ class Calibration:
         """
         try:
             held: dict[str, Any] = json.loads(path.read_text())
-            levels, products = tuple(map(float, held["levels"])), np.array(held["products"], np.float64)
+            levels = tuple(map(float, held["levels"]))
+            products, sensitivity = (np.array(held[key], np.float64) for key in ("products", "sensitivity"))
             layers, width = int(held["layers"]), int(held["width"])
         except FileNotFoundError:
             raise ConfigError(
@@ -59,18 +62,25 @@ class Calibration:
         falling = all(a > b for a, b in pairwise(levels))
         if products.shape != (len(levels), len(levels)) or not falling or not np.isfinite(products).all():
             raise ConfigError(f"{path} is damaged: it needs n falling levels and n x n finite products")
-        return cls(layers=layers, width=width, levels=levels, products=products)
+        if sensitivity.shape != (len(levels),) or not (sensitivity > 0).all() or not np.isfinite(sensitivity).all():
+            raise ConfigError(f"{path} is damaged: it needs a positive sensitivity for each level")
+        return cls(layers=layers, width=width, levels=levels, products=products, sensitivity=sensitivity)
 
     def save(self, path: Path) -> None:
         """Write as JSON."""
         rows = ",\n  ".join(json.dumps([float(f"{value:.7g}") for value in row]) for row in self.products)
         levels = json.dumps([round(level, 6) for level in self.levels])
+        sensitivity = json.dumps([float(f"{value:.4g}") for value in self.sensitivity])
         path.write_text(
-            f'{{"layers": {self.layers}, "width": {self.width},\n "levels": {levels},\n "products": [\n  {rows}]}}\n'
+            f'{{"layers": {self.layers}, "width": {self.width},\n "levels": {levels},\n "sensitivity": {sensitivity},\n'
+            f' "products": [\n  {rows}]}}\n'
         )
 
     def at(self, levels: Sequence[float], order: int) -> "Forecast":
-        """The forecast for a schedule with other noise levels: velocities are taken to be linear between levels."""
+        """The forecast for a schedule with other noise levels.
+
+        Velocities, and the logarithm of the sensitivity, are taken to be linear between levels.
+        """
         known = np.array(self.levels)[::-1]
         place = np.interp(levels, known, np.arange(len(known))[::-1])  # where among the measured ones
         lower = np.minimum(place.astype(int), len(known) - 2)
@@ -78,7 +88,8 @@ class Calibration:
         mix = np.zeros((len(levels), len(known)))
         rows = np.arange(len(levels))
         mix[rows, lower], mix[rows, lower + 1] = 1 - share, share
-        return Forecast(tuple(levels), mix @ self.products @ mix.T, order)
+        sensitivity = np.exp(mix @ np.log(self.sensitivity))
+        return Forecast(tuple(levels), mix @ self.products @ mix.T, sensitivity, order)
 
 
 @dataclass(frozen=True)
@@ -87,12 +98,13 @@ class Forecast:
 
     Attributes:
         levels: noise level of each step, `[n]`; the last one ends at 0.
-        products: see `Calibration`, `[n, n]`.
+        products, sensitivity: see `Calibration`, `[n, n]` and `[n]`.
         order: velocities that a forecast is made from.
     """
 
     levels: tuple[float, ...]
     products: Array
+    sensitivity: Array
     order: int
 
     def coefficients(self, step: int, computed: Sequence[int]) -> tuple[float, ...]:
@@ -109,11 +121,10 @@ class Forecast:
     def weight(self) -> Array:
         """What a squared error of the velocity at each step weighs, `[n]`.
 
-        It moves the latents by the length of the step; and while they are mostly noise, a small error in the little
-        signal that they carry decides about more of the video: it is divided by the share of signal after the step.
+        It moves the latents by the length of the step, and what follows carries it on.
         """
         ends = np.array([*self.levels[1:], 0.0])
-        return (np.array(self.levels) - ends) ** 2 / (1 - ends)
+        return (np.array(self.levels) - ends) ** 2 * self.sensitivity
 
     def errors(self, computed: Sequence[int]) -> Array:
         """Weighted mean squared error of every step's forecast from the `computed` ones, `[n]`."""

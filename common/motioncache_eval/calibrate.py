@@ -1,7 +1,8 @@
 """Measure a model for `forecast`: `python -m motioncache_eval.calibrate MODEL JOB --prompts FILE --output FILE`.
 
 Samples some prompts with every step computed, and writes the mean products of a chunk's velocities at any two denoise
-steps. One calibration serves any number of steps, the model's guidance scale and all lengths of videos.
+steps; then videos of one chunk in which a single step is forecast, and writes how far that leads the video away. One
+calibration serves any number of steps, the model's guidance scale and all lengths of videos.
 """
 
 import argparse
@@ -12,17 +13,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from motioncache.config import ForecastConfig
+from motioncache.config import ForecastAblationConfig, ForecastConfig
 from motioncache.engine import Task
 from motioncache.errors import MotionCacheError
-from motioncache.forecast import Calibration, VelocityProducts
+from motioncache.forecast import Array, Calibration, Forecast, VelocityProducts
 from motioncache.state import ChunkState
 from motioncache_eval.bench.config import Method
 from motioncache_eval.bench.model import BenchModel, find_loader
 from motioncache_eval.command import run_command
 from motioncache_eval.prompts import read_prompts
+from motioncache_eval.sampling import Sample
+
+MEASURED_STEPS = 16
+"""Steps whose sensitivity is measured."""
 
 FIRST_SEED = 1000
 """Added to the job's seed, so that no benchmark has the same noise."""
@@ -55,22 +61,63 @@ class GuidedVelocities:
             yield torch.stack([steps[step] for step in sorted(steps)])
 
 
-def calibrate(model: BenchModel, prompts: Sequence[str]) -> Calibration:
-    """Sample the prompts, each with a seed of its own."""
+def measure_products(model: BenchModel, prompts: Sequence[str]) -> Calibration:
+    """Sample the prompts, each with a seed of its own; the sensitivity is that of a model that carries no error on."""
     products, levels = VelocityProducts(), ()
-    method = Method(name="calibration", policy=ForecastConfig(target_speedup=1.0))
     for index, prompt in enumerate(prompts):
         job = replace(model.job, prompt=prompt, seed=model.job.seed + FIRST_SEED + index)
-        velocities = GuidedVelocities(model.guidance(job))
-        taken = model.take(job, method, prepare=velocities.attach)
-        if len(taken.sample.trace.windows if taken.sample.trace else ()) != 1:
+        sample, velocities = _sample_exact(model, job)
+        if len(sample.trace.windows if sample.trace else ()) != 1:
             raise MotionCacheError("a calibration needs videos of one window: pass a smaller num_frames")
         for chunk in velocities.chunks():
             products.add(chunk.numpy())
         levels = tuple(velocities.levels)
-        print(f"{prompt}: {taken.sample.seconds:.1f} s", flush=True)
+        print(f"{prompt}: {sample.seconds:.1f} s", flush=True)
     layers, width = model.size
-    return Calibration(layers=layers, width=width, levels=levels, products=products.mean())
+    neutral = np.ones(len(levels))
+    return Calibration(layers=layers, width=width, levels=levels, products=products.mean(), sensitivity=neutral)
+
+
+def measure_sensitivity(model: BenchModel, prompts: Sequence[str], calibration: Path) -> Calibration:
+    """The calibration of a file, with the sensitivity of videos of one chunk: the geometric mean over the prompts.
+
+    Some steps are measured, at equal distances; the others lie between them.
+    """
+    made = Calibration.load(calibration)
+    forecast = made.at(made.levels, 2)
+    steps = np.unique(np.linspace(1, len(made.levels) - 1, MEASURED_STEPS).round().astype(int)).tolist()
+    ratios: list[list[float]] = []
+    for index, prompt in enumerate(prompts):
+        seed = model.job.seed + FIRST_SEED + index
+        job = replace(model.job, prompt=prompt, seed=seed, num_frames=model.chunks[0])
+        exact, velocities = _sample_exact(model, job)
+        own = VelocityProducts()
+        for chunk in velocities.chunks():
+            own.add(chunk.numpy())
+        ratios.append([])
+        for step in steps:
+            config = ForecastAblationConfig(calibration=str(calibration.absolute()), skipped=(step,))
+            latents = model.take(job, Method(name="one step", policy=config)).sample.latents
+            final = float((latents - exact.latents).double().square().mean())
+            ratios[-1].append(final / _brought_in(forecast, own.mean(), step))
+        print(f"{prompt}: {' '.join(f'{ratio:.3g}' for ratio in ratios[-1])}", flush=True)
+    measured = np.log(ratios).mean(axis=0)
+    return replace(made, sensitivity=np.exp(np.interp(np.arange(len(made.levels)), steps, measured)))
+
+
+def _sample_exact(model: BenchModel, job: Any) -> tuple[Sample, GuidedVelocities]:
+    velocities = GuidedVelocities(model.guidance(job))
+    method = Method(name="every step", policy=ForecastConfig(target_speedup=1.0))
+    return model.take(job, method, prepare=velocities.attach).sample, velocities
+
+
+def _brought_in(forecast: Forecast, own: Array, step: int) -> float:
+    """Squared error that a forecast step brings into the latents of the video whose products are `own`."""
+    known = list(range(step - 1, max(step - 3, -1), -1))
+    shares = np.array([1.0, *(-share for share in forecast.coefficients(step, known))])
+    taken = [step, *known]
+    end = (*forecast.levels, 0.0)[step + 1]
+    return float(shares @ own[np.ix_(taken, taken)] @ shares) * (forecast.levels[step] - end) ** 2
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -94,7 +141,8 @@ def run(options: argparse.Namespace) -> int:
         raise MotionCacheError(f"--output {options.output}: there is no folder {options.output.parent}; make it first")
     prompts = read_prompts(options.prompts)
     model = find_loader(options.model)(options.job, [*options.overrides, f"prompt={prompts[0]}"])
-    calibrate(model, prompts).save(options.output)
+    measure_products(model, prompts).save(options.output)
+    measure_sensitivity(model, prompts, options.output).save(options.output)
     print(options.output)
     return 0
 

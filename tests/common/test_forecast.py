@@ -1,6 +1,8 @@
 """Forecasts of velocities by numbers that can be checked, and the file that they come from."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,11 +14,13 @@ LEVELS = (1.0, 0.75, 0.5, 0.25)
 STRAIGHT = np.array([[1.0, 2.0], [0.75, 2.5], [0.5, 3.0], [0.25, 3.5]])
 """Velocities of two values that change by the same amount from level to level."""
 
+SENSITIVITY = np.array([8.0, 4.0, 2.0, 1.0])
+
 
 def calibration(velocities: np.ndarray = STRAIGHT) -> Calibration:
     products = VelocityProducts()
     products.add(velocities)
-    return Calibration(layers=2, width=8, levels=LEVELS, products=products.mean())
+    return Calibration(layers=2, width=8, levels=LEVELS, products=products.mean(), sensitivity=SENSITIVITY)
 
 
 def test_a_straight_line_is_forecast_from_two_velocities() -> None:
@@ -31,8 +35,8 @@ def test_order_1_scales_the_last_velocity() -> None:
     best = float(STRAIGHT[1] @ STRAIGHT[2] / (STRAIGHT[1] @ STRAIGHT[1]))
     assert forecast.coefficients(2, (1, 0)) == pytest.approx((best,), rel=1e-4)
     left = STRAIGHT[2] - best * STRAIGHT[1]
-    # The step is 0.25 long, and ends where 3 quarters are signal.
-    assert forecast.errors((1, 0))[2] == pytest.approx(float(left @ left) / 2 * 0.25**2 / 0.75, rel=1e-3)
+    # The step is 0.25 long, and what it brings in doubles.
+    assert forecast.errors((1, 0))[2] == pytest.approx(float(left @ left) / 2 * 0.25**2 * 2.0, rel=1e-3)
 
 
 def test_levels_in_between_are_those_of_velocities_in_between() -> None:
@@ -40,6 +44,11 @@ def test_levels_in_between_are_those_of_velocities_in_between() -> None:
     mixed = np.stack([np.interp(levels, LEVELS[::-1], STRAIGHT[::-1, i]) for i in range(2)], axis=1)
     assert calibration().at(levels, 2).products == pytest.approx(mixed @ mixed.T / 2)
     assert calibration().at(LEVELS, 2).products == pytest.approx(calibration().products)
+
+
+def test_the_sensitivity_in_between_is_a_geometric_mean() -> None:
+    sensitivity = calibration().at((1.0, 0.875, 0.3), 2).sensitivity
+    assert sensitivity == pytest.approx([8.0, 2.0**2.5, 2.0**0.2])
 
 
 def test_levels_outside_take_the_nearest() -> None:
@@ -60,6 +69,13 @@ def test_a_calibration_survives_its_file(tmp_path: Path) -> None:
     read = Calibration.load(path)
     assert (read.layers, read.width, read.levels) == (2, 8, LEVELS)
     assert read.products == pytest.approx(calibration().products, rel=1e-6)
+    assert read.sensitivity == pytest.approx(SENSITIVITY)
+
+
+def broken(**changes: Any) -> str:
+    """The text of a file that is right but for some keys."""
+    right = {"layers": 1, "width": 2, "levels": [1.0, 0.5], "products": [[1.0, 0.5], [0.5, 1.0]]}
+    return json.dumps(right | {"sensitivity": [2.0, 1.0]} | changes)
 
 
 @pytest.mark.parametrize(
@@ -67,9 +83,11 @@ def test_a_calibration_survives_its_file(tmp_path: Path) -> None:
     [
         ("{", "is not a calibration"),
         ('{"layers": 1, "width": 2, "levels": [1.0, 0.5]}', "is not a calibration: KeyError"),
-        ('{"layers": 1, "width": 2, "levels": [1.0, 0.5], "products": [[1.0]]}', "is damaged"),
-        ('{"layers": 1, "width": 2, "levels": [0.5, 1.0], "products": [[1, 1], [1, 1]]}', "is damaged"),
-        ('{"layers": 1, "width": 2, "levels": [1.0, 0.5], "products": [[1, NaN], [1, 1]]}', "is damaged"),
+        (broken(products=[[1.0]]), "is damaged: it needs n falling levels"),
+        (broken(levels=[0.5, 1.0]), "is damaged: it needs n falling levels"),
+        (broken(products=[[1.0, float("nan")], [1.0, 1.0]]), "is damaged: it needs n falling levels"),
+        (broken(sensitivity=[1.0]), "is damaged: it needs a positive sensitivity"),
+        (broken(sensitivity=[1.0, 0.0]), "is damaged: it needs a positive sensitivity"),
     ],
 )
 def test_a_broken_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -85,5 +103,5 @@ def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
 
 
 def test_the_last_step_ends_clean() -> None:
-    forecast = Forecast((1.0, 0.5), np.eye(2), 1)
-    assert forecast.weight.tolist() == [0.5**2 / 0.5, 0.5**2 / 1.0]
+    forecast = Forecast((1.0, 0.25), np.eye(2), np.array([4.0, 1.0]), 1)
+    assert forecast.weight.tolist() == [0.75**2 * 4.0, 0.25**2]

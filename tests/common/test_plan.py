@@ -1,5 +1,6 @@
 """Plans against all plans there are, on courses that are small enough to try them."""
 
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,13 @@ def forecast(order: int = 2, seed: int = 0) -> Forecast:
     """Of velocities that turn, quickly at first."""
     rng = np.random.default_rng(seed)
     velocities = np.cumsum(rng.normal(size=(STEPS, 20)) * np.linspace(2, 0.3, STEPS)[:, None], axis=0)
-    return Forecast(LEVELS, velocities @ velocities.T / 20, order)
+    return Forecast(LEVELS, velocities @ velocities.T / 20, np.linspace(3, 1, STEPS), order)
+
+
+def calibration() -> Calibration:
+    """Of a model of 6 layers of width 128."""
+    given = forecast()
+    return Calibration(layers=6, width=128, levels=LEVELS, products=given.products, sensitivity=given.sensitivity)
 
 
 def course(starts: tuple[int, ...] = (0, 2, 4)) -> Course:
@@ -86,7 +93,7 @@ def test_no_gap_is_longer_than_the_limit() -> None:
     steps = 3 * LONGEST
     levels = tuple(1 - i / steps for i in range(steps))
     given = Course(iterations=steps, starts=(0,), cost=(1,) * steps, base=0, levels=levels, vanilla=steps)
-    plan = solve_plan(given, Forecast(levels, np.ones((steps, steps)), 2), 0.2 * steps)
+    plan = solve_plan(given, Forecast(levels, np.ones((steps, steps)), np.ones(steps), 2), 0.2 * steps)
     computed = np.flatnonzero(plan)
     assert np.diff([*computed, steps]).max() <= LONGEST
 
@@ -115,7 +122,7 @@ def test_a_chunk_that_decides_for_itself_costs_what_the_window_does() -> None:
 
 
 def test_left_out_ingredients_change_the_plan(tmp_path: Path) -> None:
-    Calibration(layers=6, width=128, levels=LEVELS, products=forecast().products).save(tmp_path / "calibration.json")
+    calibration().save(tmp_path / "calibration.json")
 
     def plan(**left_out: Any) -> tuple[bool, ...]:
         config = ForecastAblationConfig(target_speedup=4, **left_out)
@@ -125,11 +132,12 @@ def test_left_out_ingredients_change_the_plan(tmp_path: Path) -> None:
     assert plan() == tuple(plan_forecast(plain, course(), presets=tmp_path / "config.yaml", size=(6, 128)).plan)
     assert plan(schedule=Schedule.even) == even_plan(course(), 0.5 * course().whole)
     assert len(plan(unit=Unit.chunk)) == STEPS
+    assert plan(skipped=(2, 3)) == (True, True, False, False, *(True,) * (course().iterations - 4))
 
 
 def test_a_calibration_of_another_size_warns_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     given, presets = course(), tmp_path / "config.yaml"
-    Calibration(layers=1, width=1, levels=LEVELS, products=forecast().products).save(tmp_path / "calibration.json")
+    replace(calibration(), layers=1, width=1).save(tmp_path / "calibration.json")
     for _ in range(2):
         policy = plan_forecast(ForecastConfig(target_speedup=3), given, presets=presets, size=(6, 128))
         assert 0 < sum(policy.plan) < given.iterations
@@ -139,8 +147,9 @@ def test_a_calibration_of_another_size_warns_once(tmp_path: Path, caplog: pytest
 
 
 def test_more_steps_than_were_measured_warn(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    few = forecast().products[::2, ::2]
-    Calibration(layers=6, width=128, levels=LEVELS[::2], products=few).save(tmp_path / "few.json")
+    all_ = calibration()
+    few = {"levels": LEVELS[::2], "products": all_.products[::2, ::2], "sensitivity": all_.sensitivity[::2]}
+    replace(all_, **few).save(tmp_path / "few.json")
     config = ForecastConfig(target_speedup=3, calibration=str(tmp_path / "few.json"))
     plan_forecast(config, course(), presets=tmp_path / "none.yaml", size=(6, 128))
     assert "few.json was measured with 3 steps, not 6" in caplog.text

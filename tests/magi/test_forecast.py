@@ -10,10 +10,10 @@ import torch
 
 import motioncache
 from motioncache import ForecastConfig
-from motioncache.forecast import Calibration
 from motioncache_eval.calibrate import main
 from motioncache_magi.pipeline import MagiPipeline
 
+from ..calibration import write_calibration
 from .test_bench import JOB
 from .test_pipeline import generator, load
 
@@ -25,13 +25,7 @@ def pipe(request: pytest.FixtureRequest) -> MagiPipeline:
 
 @pytest.fixture
 def measured(tmp_path: Path) -> str:
-    """A calibration whose velocities turn by a right angle from noise to clean."""
-    levels = np.linspace(1.0, 0.02, 30)
-    angle = levels * np.pi / 2
-    path = tmp_path / "calibration.json"
-    products = np.cos(angle[:, None] - angle[None])
-    Calibration(layers=2, width=64, levels=tuple(levels.tolist()), products=products).save(path)
-    return str(path)
+    return write_calibration(tmp_path, layers=2, width=64)
 
 
 def latents(pipe: MagiPipeline, **call: Any) -> torch.Tensor:
@@ -74,6 +68,9 @@ def test_a_model_is_measured_and_the_file_serves_it(distilled: Path, tmp_path: P
     products = np.array(held["products"])
     assert np.allclose(products, products.T)
     assert np.linalg.eigvalsh(products).min() > -1e-5 * products.max()
+    assert len(held["sensitivity"]) == 32
+    assert min(held["sensitivity"]) > 0
+    assert len(set(held["sensitivity"])) > 10
     pipe = load(distilled)
     vanilla = latents(pipe, num_inference_steps=16)
     errors = {}

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from diffusers import (
@@ -15,9 +14,10 @@ from diffusers import (
 )
 
 from motioncache import MotionCacheConfig
-from motioncache.forecast import Calibration
 from motioncache_skyreels.train.text import create_text_encoder
 from motioncache_train.captions import TEXT_DIM, create_tokenizer
+
+from ..calibration import write_calibration
 
 COEFFICIENTS = (1.0, 0.0)
 """Distance = relative change itself, 0.12 to 0.2 a step, so that thresholds are easy to choose."""
@@ -112,13 +112,7 @@ def config() -> Callable[..., MotionCacheConfig]:
 
 @pytest.fixture
 def measured(tmp_path: Path) -> str:
-    """A calibration whose velocities turn by a right angle from noise to clean."""
-    levels = np.linspace(1.0, 0.02, 30)
-    angle = levels * np.pi / 2
-    products = np.cos(angle[:, None] - angle[None])
-    path = tmp_path / "calibration.json"
-    Calibration(layers=2, width=48, levels=tuple(levels.tolist()), products=products).save(path)
-    return str(path)
+    return write_calibration(tmp_path, layers=2, width=48)
 
 
 @pytest.fixture(scope="session")

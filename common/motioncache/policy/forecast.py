@@ -86,7 +86,8 @@ def plan_forecast(config: ForecastConfig, course: Course, *, presets: Path, size
         ConfigError: for a calibration that cannot be read, or a speed-up that cannot be reached.
     """
     budget = course.vanilla / config.target_speedup
-    if budget >= course.whole:
+    varied = config if isinstance(config, ForecastAblationConfig) else ForecastAblationConfig()
+    if budget >= course.whole and not varied.skipped:
         return ForecastCache((True,) * course.iterations, course.levels, None)
     path = shipped_calibration(presets) if config.calibration is None else Path(config.calibration)
     calibration = Calibration.load(path)
@@ -95,10 +96,16 @@ def plan_forecast(config: ForecastConfig, course: Course, *, presets: Path, size
     if len(course.levels) > len(calibration.levels):
         _warn_once(f"{path.name} was measured with {len(calibration.levels)} steps, not {len(course.levels)}")
     forecast = calibration.at(course.levels, config.order)
-    left_out = config if isinstance(config, ForecastAblationConfig) else ForecastAblationConfig()
-    decided = course if left_out.unit is Unit.window else course.of_one_chunk()
-    plan = even_plan(decided, budget) if left_out.schedule is Schedule.even else solve_plan(decided, forecast, budget)
-    return ForecastCache(plan, course.levels, forecast, unit=left_out.unit)
+    return ForecastCache(_plan(varied, course, forecast, budget), course.levels, forecast, unit=varied.unit)
+
+
+def _plan(config: ForecastAblationConfig, course: Course, forecast: Forecast, budget: float) -> tuple[bool, ...]:
+    if config.skipped:
+        return tuple(iteration not in config.skipped for iteration in range(course.iterations))
+    decided = course if config.unit is Unit.window else course.of_one_chunk()
+    if config.schedule is Schedule.even:
+        return even_plan(decided, budget)
+    return solve_plan(decided, forecast, budget)
 
 
 @cache
