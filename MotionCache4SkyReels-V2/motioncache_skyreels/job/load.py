@@ -12,6 +12,7 @@ from motioncache.errors import MotionCacheError
 from motioncache_eval.settings import check_device
 from motioncache_skyreels.checks import VideoSize, check_chunks
 from motioncache_skyreels.job.config import JobConfig
+from motioncache_skyreels.job.convolution import flatten_convolutions
 
 PIPELINE = "SkyReelsV2DiffusionForcingPipeline"
 PARTS: dict[str, Any] = {
@@ -42,6 +43,8 @@ def load_pipeline(job: JobConfig) -> SkyReelsV2DiffusionForcingPipeline:
         pipeline.enable_model_cpu_offload(device=job.device)
     else:
         pipeline.to(job.device)
+    if job.device == "cpu":
+        flatten_convolutions(pipeline.vae)
     return pipeline
 
 
