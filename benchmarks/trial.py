@@ -118,6 +118,28 @@ class Chunk:
     hidden: torch.Tensor | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What a selector may look at to score a chunk's tokens; velocities are those of cond.
+
+    Attributes:
+        frames: of the chunk, within the window.
+        state, before: of the chunk and of the one before it.
+        clean, latents: predicted clean latents and the latents of the window, `[frames, tokens_per_frame, values]`.
+        forecast: velocity of the chunk's tokens, `[tokens, values]`.
+        truth: the same as computed, for the oracle alone.
+    """
+
+    grid: TokenGrid
+    frames: slice
+    state: Chunk
+    before: Chunk | None
+    clean: torch.Tensor
+    latents: torch.Tensor
+    forecast: torch.Tensor
+    truth: torch.Tensor | None
+
+
 class Trial:
     """Takes the place of a transformer's forward for one window."""
 
@@ -138,7 +160,6 @@ class Trial:
         self._layers: dict[tuple[Any, ...], torch.Tensor] = {}
         self._embedded = torch.empty(0)
         self._hidden = torch.empty(0)
-        self._random = torch.Generator().manual_seed(0)
 
     @contextmanager
     def attached(self) -> Iterator[None]:
@@ -182,12 +203,24 @@ class Trial:
         self._due = torch.ones(self._grid.tokens, dtype=torch.bool)
         if self._plan[iteration] or not self._variation.tokens:
             return
-        clean, kept, truth = self._predicted(iteration, latents), dict(self._layers), None
+        kept, truth = dict(self._layers), None
         if self._variation.selector == "oracle":
             truth, self._layers = call(), kept
+        forecast = self._forecast_all(iteration, 0)
+        clean = self._predicted(iteration, latents, forecast)
         for chunk in active(self._course, iteration):
             where, state = self._grid.chunk_of_tokens(chunk), self._chunks[chunk]
-            score = SELECTORS[self._variation.selector](self, iteration, chunk, clean, latents, truth)
+            seen = Seen(
+                grid=self._grid,
+                frames=self._grid.chunk_of_frames(chunk),
+                state=state,
+                before=self._chunks.get(chunk - 1),
+                clean=clean,
+                latents=self.tokens(latents).unflatten(0, (self._grid.frames, -1)),
+                forecast=forecast[where],
+                truth=None if truth is None else truth[where],
+            )
+            score = SELECTORS[self._variation.selector](seen)
             if self._variation.age:
                 score = score * (iteration - self._course.starts[chunk] - state.computed[0])
             chosen = score.topk(round(self._variation.tokens * len(score))).indices
@@ -273,13 +306,12 @@ class Trial:
             result = torch.where((computed == steps).all(1)[:, None], guess, result)
         return result
 
-    def _predicted(self, iteration: int, latents: torch.Tensor) -> torch.Tensor:
+    def _predicted(self, iteration: int, latents: torch.Tensor, forecast: torch.Tensor) -> torch.Tensor:
         """Clean latents that the cond branch would arrive at, `[frames, tokens_per_frame, values]`."""
         level = torch.zeros(self._grid.tokens, 1)
         for chunk in active(self._course, iteration):
             level[self._grid.chunk_of_tokens(chunk)] = self._course.levels[iteration - self._course.starts[chunk]]
-        clean = self.tokens(latents) - level * self._forecast_all(iteration, 0)
-        return clean.unflatten(0, (self._grid.frames, -1))
+        return (self.tokens(latents) - level * forecast).unflatten(0, (self._grid.frames, -1))
 
     def tokens(self, latents: torch.Tensor) -> torch.Tensor:
         """`[1, channels, frames, height, width]` to `[tokens, values]`."""
@@ -293,19 +325,6 @@ class Trial:
         cut = tokens.unflatten(0, (grid.frames, grid.height, grid.width)).unflatten(3, (-1, rows, columns))
         return cut.permute(3, 0, 1, 4, 2, 5).flatten(4).flatten(2, 3)[None]
 
-    def pictures(self, frames: torch.Tensor) -> torch.Tensor:
-        """`[frames, tokens_per_frame, values]` to `[frames, values, rows, columns]`."""
-        return frames.unflatten(1, (self._grid.height, self._grid.width)).permute(0, 3, 1, 2)
-
-    def frames(self, chunk: int) -> slice:
-        return self._grid.chunk_of_frames(chunk)
-
-    def state(self, chunk: int) -> Chunk:
-        return self._chunks[chunk]
-
-    def noise(self, count: int) -> torch.Tensor:
-        return torch.rand(count, generator=self._random)
-
 
 def _moved(frames: torch.Tensor, where: slice) -> torch.Tensor:
     """Difference of each frame of a chunk to the one before, `[tokens]`; the first of a video copies the second's."""
@@ -316,49 +335,36 @@ def _moved(frames: torch.Tensor, where: slice) -> torch.Tensor:
     return moved.flatten()
 
 
-def _hidden(trial: Trial, iteration: int, chunk: int, clean: Any, latents: Any, truth: Any) -> torch.Tensor:
-    hidden = trial.state(chunk).hidden
+def _hidden(seen: Seen) -> torch.Tensor:
+    hidden, before = seen.state.hidden, None if seen.before is None else seen.before.hidden
     assert hidden is not None
-    before = trial.state(chunk - 1).hidden if chunk else None
-    score = motion_score(hidden[None], None if before is None else before[None, -1], missing=torch.nan)
-    return score.flatten()
+    return motion_score(hidden[None], None if before is None else before[None, -1], missing=torch.nan).flatten()
 
 
-def _latent(trial: Trial, iteration: int, chunk: int, clean: Any, latents: Any, truth: Any) -> torch.Tensor:
-    return _moved(trial.tokens(latents).unflatten(0, (clean.shape[0], -1)), trial.frames(chunk))
-
-
-def _x0(trial: Trial, iteration: int, chunk: int, clean: Any, latents: Any, truth: Any) -> torch.Tensor:
-    return _moved(clean, trial.frames(chunk))
-
-
-def _change(trial: Trial, iteration: int, chunk: int, clean: Any, latents: Any, truth: Any) -> torch.Tensor:
-    now, before = trial.state(chunk).velocities[0][:2]
+def _change(seen: Seen) -> torch.Tensor:
+    now, before = seen.state.velocities[0][:2]
     return (now - before).abs().mean(1)
 
 
-def _detail(trial: Trial, iteration: int, chunk: int, clean: Any, latents: Any, truth: Any) -> torch.Tensor:
-    frames = trial.pictures(clean[trial.frames(chunk)])
+def _detail(seen: Seen) -> torch.Tensor:
+    """Variance of the predicted clean latents over 3x3 tokens."""
+    frames = seen.clean[seen.frames].unflatten(1, (seen.grid.height, seen.grid.width)).permute(0, 3, 1, 2)
     near = partial(avg_pool2d, kernel_size=3, stride=1, padding=1, count_include_pad=False)
     return (near(frames**2) - near(frames) ** 2).mean(1).flatten()
 
 
-def _random(trial: Trial, iteration: int, chunk: int, clean: Any, latents: Any, truth: Any) -> torch.Tensor:
-    return trial.noise(clean[trial.frames(chunk)].shape[:2].numel())
+def _oracle(seen: Seen) -> torch.Tensor:
+    assert seen.truth is not None
+    return (seen.truth - seen.forecast).abs().mean(1)
 
 
-def _oracle(trial: Trial, iteration: int, chunk: int, clean: Any, latents: Any, truth: Any) -> torch.Tensor:
-    where = slice(trial.frames(chunk).start * clean.shape[1], trial.frames(chunk).stop * clean.shape[1])
-    return (truth[where] - trial._forecast_all(iteration, 0)[where]).abs().mean(1)
-
-
-SELECTORS = {
+SELECTORS: dict[str, Callable[[Seen], torch.Tensor]] = {
     "hidden difference": _hidden,
-    "latent difference": _latent,
-    "predicted x0": _x0,
+    "latent difference": lambda seen: _moved(seen.latents, seen.frames),
+    "predicted x0": lambda seen: _moved(seen.clean, seen.frames),
     "velocity change": _change,
     "detail": _detail,
-    "random": _random,
+    "random": lambda seen: torch.rand(len(seen.forecast)),
     "oracle": _oracle,
 }
 """What a chunk's tokens are scored by, `[tokens]`; `oracle` knows how far each forecast is off."""
