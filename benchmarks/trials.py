@@ -19,12 +19,12 @@ import torch
 from trial import SELECTORS, Cost, Trial, Variation, plan_variation
 
 from motioncache.config import ForecastConfig
-from motioncache.forecast import Array, Calibration, Forecast, VelocityProducts
+from motioncache.forecast import Array, Calibration, Forecast
 from motioncache.plan import Course
 from motioncache.policy.forecast import shipped_calibration
 from motioncache_eval.bench.config import Method
 from motioncache_eval.bench.model import BenchModel, find_loader
-from motioncache_eval.calibrate import GuidedVelocities
+from motioncache_eval.calibrate import GuidedVelocities, products_of
 from motioncache_eval.command import add_share
 from motioncache_eval.intervals import bootstrap_interval
 from motioncache_eval.metrics import moving_pixels, psnr, psnr_where
@@ -136,10 +136,7 @@ class Known:
 
         taken = bench.take(job, Method(name="exact", policy=ForecastConfig(target_speedup=1.0)), prepare=prepare)
         self.course, self.frames = course[0], bench.decode(job, taken.sample.latents)
-        products = VelocityProducts()
-        for chunk in velocities.chunks():
-            products.add(chunk.numpy())
-        self.products = products.mean()
+        self.products = products_of(*velocities.chunks())
 
 
 def make(bench: BenchModel, job: Any, known: Known, variation: Variation, calibration: Calibration) -> dict[str, Any]:

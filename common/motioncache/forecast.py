@@ -32,7 +32,8 @@ class Calibration:
         layers, width: size of the transformer that it was measured on.
         levels: noise levels, falling from 1 (noise) towards 0 (clean), `[n]`.
         products: mean over values, chunks and videos of the product of the guided velocities at two levels, `[n, n]`.
-        sensitivity: squared error of the final latents over the one that a step at each level brings in, `[n]`.
+        sensitivity: squared error of the final latents, added up over all chunks, over the one that the step from each
+            level to the next brings into one of them, `[n]`.
     """
 
     layers: int
@@ -79,7 +80,7 @@ class Calibration:
     def at(self, levels: Sequence[float], order: int) -> "Forecast":
         """The forecast for a schedule with other noise levels.
 
-        Velocities, and the logarithm of the sensitivity, are taken to be linear between levels.
+        Velocities are taken to be linear between levels; for the sensitivity see `sensitivity_between`.
         """
         known = np.array(self.levels)[::-1]
         place = np.interp(levels, known, np.arange(len(known))[::-1])  # where among the measured ones
@@ -88,7 +89,7 @@ class Calibration:
         mix = np.zeros((len(levels), len(known)))
         rows = np.arange(len(levels))
         mix[rows, lower], mix[rows, lower + 1] = 1 - share, share
-        sensitivity = np.exp(mix @ np.log(self.sensitivity))
+        sensitivity = sensitivity_between(self.levels, self.sensitivity, levels)
         return Forecast(tuple(levels), mix @ self.products @ mix.T, sensitivity, order)
 
 
@@ -118,21 +119,55 @@ class Forecast:
         return np.asarray(np.linalg.solve(among + ridge, self.products[known]), np.float64)
 
     @cached_property
+    def lengths(self) -> Array:
+        """How far the noise level falls at each step, `[n]`."""
+        return np.array(self.levels) - _ends(self.levels)
+
+    @cached_property
     def weight(self) -> Array:
         """What a squared error of the velocity at each step weighs, `[n]`.
 
         It moves the latents by the length of the step, and what follows carries it on.
         """
-        ends = np.array([*self.levels[1:], 0.0])
-        return (np.array(self.levels) - ends) ** 2 * self.sensitivity
+        return self.lengths**2 * self.sensitivity
 
     def errors(self, computed: Sequence[int]) -> Array:
         """Weighted mean squared error of every step's forecast from the `computed` ones, `[n]`."""
+        return self._square(self._off(computed))
+
+    def harm(self, computed: Sequence[int]) -> Array:
+        """Weighted mean squared error of the latents after every step, all since the last computed one forecast, `[n]`.
+
+        Forecasts from the same velocities are off in the same direction, so they add up as vectors, not as squares.
+        """
+        off = self._off(computed)
+        off[: computed[0] + 1] = 0.0
+        return self._square(np.cumsum(off, axis=0))
+
+    def _off(self, computed: Sequence[int]) -> Array:
+        """How far every step's forecast is off, weighted, as a sum of velocities, `[n, n]`."""
         known = list(computed[: self.order])
-        c = self._solve(known)
-        among, with_step = self.products[np.ix_(known, known)], self.products[known]  # [k, k], [k, n]
-        error = self.products.diagonal() - 2 * (c * with_step).sum(0) + (c * (among @ c)).sum(0)
-        return np.maximum(error, 0.0) * self.weight
+        off = np.eye(len(self.levels))
+        off[:, known] -= self._solve(known).T
+        return off * np.sqrt(self.weight)[:, None]
+
+    def _square(self, sums: Array) -> Array:
+        """Mean square of sums of velocities, `[n]`."""
+        return np.maximum(((sums @ self.products) * sums).sum(axis=1), 0.0)
+
+
+def sensitivity_between(known: Sequence[float], sensitivity: Array, levels: Sequence[float]) -> Array:
+    """The sensitivity of the steps of one schedule from that of another, both given by their noise levels.
+
+    It depends on the level that an error is brought in at, the one where a step ends; in between its logarithm is
+    taken to be linear.
+    """
+    return np.asarray(np.exp(np.interp(_ends(levels), _ends(known)[::-1], np.log(sensitivity[::-1]))), np.float64)
+
+
+def _ends(levels: Sequence[float]) -> Array:
+    """Noise level where each step ends."""
+    return np.array([*levels[1:], 0.0])
 
 
 class VelocityProducts:

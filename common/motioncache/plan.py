@@ -130,19 +130,20 @@ class _Errors:
                     error[start - last :] = np.inf
                 elif start <= last:
                     self._add(error, last, before, start)
-            self._after[key] = np.cumsum(error)
+            self._after[key] = error
         return self._after[key]
 
     def _add(self, error: NDArray[np.float64], last: int, before: int, start: int) -> None:
-        """Add those of one chunk: `error[i]` is that of iteration `last + i`."""
+        """Add those of one chunk: `error[i]` is that of iterations up to `last + i`."""
         step = last - start
-        count = min(len(error), self._steps - step) - 1
-        if step >= self._steps or count < 1:
+        if step >= self._steps:
             return
         computed = (step, before - start) if before >= start and self._forecast.order > 1 else (step,)
         if computed not in self._by_steps:
-            self._by_steps[computed] = self._forecast.errors(computed)
-        error[1 : 1 + count] += self._by_steps[computed][step + 1 : step + 1 + count]
+            self._by_steps[computed] = self._forecast.harm(computed)
+        harm = self._by_steps[computed][step : step + len(error)]
+        error[: len(harm)] += harm
+        error[len(harm) :] += harm[-1]
 
     def total(self, plan: Sequence[int]) -> float:
         """Error of a whole plan; infinite where it is not one."""

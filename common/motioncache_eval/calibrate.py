@@ -1,7 +1,7 @@
-"""Measure a model for `forecast`: `python -m motioncache_eval.calibrate MODEL JOB --prompts FILE --output FILE`.
+"""Measure a model for `forecast`: `python -m motioncache_eval.calibrate MODEL JOB --output FILE [--prompts FILE]`.
 
 Samples some prompts with every step computed, and writes the mean products of a chunk's velocities at any two denoise
-steps; then videos of one chunk in which a single step is forecast, and writes how far that leads the video away. One
+steps; then videos in which one step of one chunk is forecast, and writes how far that leads the video away. One
 calibration serves any number of steps, the model's guidance scale and all lengths of videos.
 """
 
@@ -9,26 +9,31 @@ import argparse
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from motioncache.config import ForecastAblationConfig, ForecastConfig
+from motioncache.config import ForecastConfig
 from motioncache.engine import Task
 from motioncache.errors import MotionCacheError
-from motioncache.forecast import Array, Calibration, Forecast, VelocityProducts
+from motioncache.forecast import Array, Calibration, Forecast, VelocityProducts, sensitivity_between
 from motioncache.state import ChunkState
 from motioncache_eval.bench.config import Method
 from motioncache_eval.bench.model import BenchModel, find_loader
 from motioncache_eval.command import run_command
 from motioncache_eval.prompts import read_prompts
-from motioncache_eval.sampling import Sample
 
-MEASURED_STEPS = 16
+OWN = 4
+"""Videos of the job's own prompt, where no others are given."""
+
+MEASURED_STEPS = 12
 """Steps whose sensitivity is measured."""
+
+LEAST_STEPS = 8
+"""The sensitivity is measured with half as many."""
 
 FIRST_SEED = 1000
 """Added to the job's seed, so that no benchmark has the same noise."""
@@ -61,63 +66,111 @@ class GuidedVelocities:
             yield torch.stack([steps[step] for step in sorted(steps)])
 
 
-def measure_products(model: BenchModel, prompts: Sequence[str]) -> Calibration:
-    """Sample the prompts, each with a seed of its own; the sensitivity is that of a model that carries no error on."""
-    products, levels = VelocityProducts(), ()
-    for index, prompt in enumerate(prompts):
-        job = replace(model.job, prompt=prompt, seed=model.job.seed + FIRST_SEED + index)
-        sample, velocities = _sample_exact(model, job)
-        if len(sample.trace.windows if sample.trace else ()) != 1:
-            raise MotionCacheError("a calibration needs videos of one window: pass a smaller num_frames")
-        for chunk in velocities.chunks():
-            products.add(chunk.numpy())
-        levels = tuple(velocities.levels)
-        print(f"{prompt}: {sample.seconds:.1f} s", flush=True)
-    layers, width = model.size
-    neutral = np.ones(len(levels))
-    return Calibration(layers=layers, width=width, levels=levels, products=products.mean(), sensitivity=neutral)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exact:
+    """A video with every step computed: its final latents, and the velocities of its chunks, `[steps, values]` each."""
+
+    job: Any
+    latents: torch.Tensor
+    chunks: list[torch.Tensor]
+    levels: tuple[float, ...]
 
 
-def measure_sensitivity(model: BenchModel, prompts: Sequence[str], calibration: Path) -> Calibration:
-    """The calibration of a file, with the sensitivity of videos of one chunk: the geometric mean over the prompts.
+class OneForecast:
+    """Puts a forecast in place of one chunk's velocity at one step of a video that is computed in full."""
 
-    Some steps are measured, at equal distances; the others lie between them.
-    """
-    made = Calibration.load(calibration)
-    forecast = made.at(made.levels, 2)
-    steps = np.unique(np.linspace(1, len(made.levels) - 1, MEASURED_STEPS).round().astype(int)).tolist()
-    ratios: list[list[float]] = []
-    for index, prompt in enumerate(prompts):
-        seed = model.job.seed + FIRST_SEED + index
-        job = replace(model.job, prompt=prompt, seed=seed, num_frames=model.chunks[0])
-        exact, velocities = _sample_exact(model, job)
-        own = VelocityProducts()
-        for chunk in velocities.chunks():
-            own.add(chunk.numpy())
-        ratios.append([])
-        for step in steps:
-            config = ForecastAblationConfig(calibration=str(calibration.absolute()), skipped=(step,))
-            latents = model.take(job, Method(name="one step", policy=config)).sample.latents
-            final = float((latents - exact.latents).double().square().mean())
-            ratios[-1].append(final / _brought_in(forecast, own.mean(), step))
-        print(f"{prompt}: {' '.join(f'{ratio:.3g}' for ratio in ratios[-1])}", flush=True)
-    measured = np.log(ratios).mean(axis=0)
-    return replace(made, sensitivity=np.exp(np.interp(np.arange(len(made.levels)), steps, measured)))
+    def __init__(self, chunk: int, step: int, known: Sequence[int], coefficients: Sequence[float]) -> None:
+        self._chunk, self._step, self._known, self._coefficients = chunk, step, known, coefficients
+        self._velocities: dict[tuple[str, int], torch.Tensor] = {}
+        self._commit: Any = None
+
+    def attach(self, hook: Any) -> None:
+        self._commit = hook.engine.commit
+        hook.engine.commit = self._replaced
+
+    def _replaced(self, task: Task, embedded: torch.Tensor, computed: torch.Tensor, **more: Any) -> torch.Tensor:
+        step, branch = task.request.step, task.work.branch
+        if task.work.kv_only is None and task.work.chunk == self._chunk:
+            self._velocities[branch, step] = computed - embedded
+            if step == self._step:
+                kept = [self._velocities[branch, known] for known in self._known]
+                computed = embedded + sum(c * v for c, v in zip(self._coefficients, kept, strict=True))
+        return self._commit(task, embedded, computed, **more)
 
 
-def _sample_exact(model: BenchModel, job: Any) -> tuple[Sample, GuidedVelocities]:
+def sample_exact(model: BenchModel, job: Any) -> Exact:
+    """One window, in which every step is computed."""
     velocities = GuidedVelocities(model.guidance(job))
     method = Method(name="every step", policy=ForecastConfig(target_speedup=1.0))
-    return model.take(job, method, prepare=velocities.attach).sample, velocities
+    sample = model.take(job, method, prepare=velocities.attach).sample
+    if len(sample.trace.windows if sample.trace else ()) != 1:
+        raise MotionCacheError("a calibration needs videos of one window: pass a smaller num_frames")
+    print(f"{job.prompt}: {sample.seconds:.1f} s", flush=True)
+    return Exact(job=job, latents=sample.latents, chunks=list(velocities.chunks()), levels=tuple(velocities.levels))
 
 
-def _brought_in(forecast: Forecast, own: Array, step: int) -> float:
-    """Squared error that a forecast step brings into the latents of the video whose products are `own`."""
-    known = list(range(step - 1, max(step - 3, -1), -1))
-    shares = np.array([1.0, *(-share for share in forecast.coefficients(step, known))])
-    taken = [step, *known]
-    end = (*forecast.levels, 0.0)[step + 1]
-    return float(shares @ own[np.ix_(taken, taken)] @ shares) * (forecast.levels[step] - end) ** 2
+def products_of(*chunks: torch.Tensor) -> Array:
+    """Mean products of the velocities of some chunks, `[steps, steps]`."""
+    products = VelocityProducts()
+    for chunk in chunks:
+        products.add(chunk.numpy())
+    return products.mean()
+
+
+def sensitivity_of(model: BenchModel, exact: Exact, chunk: int, steps: Sequence[int], forecast: Forecast) -> Array:
+    """What the error that a forecast of a single step brings into a chunk becomes in the whole video, `[steps]`."""
+    method = Method(name="one forecast", policy=ForecastConfig(target_speedup=1.0))
+    own, ratios = products_of(exact.chunks[chunk]), []
+    for step in steps:
+        known = list(range(step - 1, max(step - 3, -1), -1))
+        coefficients = forecast.coefficients(step, known)
+        replaced = OneForecast(chunk, step, known, coefficients)
+        latents = model.take(exact.job, method, prepare=replaced.attach).sample.latents
+        final = float((latents - exact.latents).double().square().mean()) * len(exact.chunks)
+        shares, taken = np.array([1.0, *(-c for c in coefficients)]), [step, *known]
+        brought_in = float(shares @ own[np.ix_(taken, taken)] @ shares) * forecast.lengths[step] ** 2
+        ratios.append(final / brought_in)
+    print(f"{exact.job.prompt}, chunk {chunk}: {' '.join(f'{ratio:.3g}' for ratio in ratios)}", flush=True)
+    return np.array(ratios)
+
+
+def calibrate(model: BenchModel, prompts: Sequence[str]) -> Calibration:
+    """Sample the prompts, each with a seed of its own, and measure."""
+    jobs = [
+        replace(model.job, prompt=prompt, seed=model.job.seed + FIRST_SEED + index)
+        for index, prompt in enumerate(prompts)
+    ]
+    products, levels = VelocityProducts(), ()
+    for job in jobs:
+        exact = sample_exact(model, job)
+        levels = exact.levels
+        for chunk in exact.chunks:
+            products.add(chunk.numpy())
+    layers, width = model.size
+    if len(levels) < LEAST_STEPS:
+        raise MotionCacheError(
+            f"a calibration needs {LEAST_STEPS} steps at least, not {len(levels)}: raise num_inference_steps"
+        )
+    neutral = np.ones(len(levels))
+    made = Calibration(layers=layers, width=width, levels=levels, products=products.mean(), sensitivity=neutral)
+    return replace(made, sensitivity=measure_sensitivity(model, jobs, made))
+
+
+def measure_sensitivity(model: BenchModel, jobs: Sequence[Any], made: Calibration) -> Array:
+    """In videos of half as many steps: the geometric mean over the jobs.
+
+    Each job forecasts steps of another chunk. Some steps are measured, at equal distances; the others lie between them.
+    """
+    count = len(made.levels) // 2
+    steps = np.unique(np.linspace(1, count - 1, MEASURED_STEPS).round().astype(int)).tolist()
+    ratios: list[Array] = []
+    levels: tuple[float, ...] = ()
+    for index, job in enumerate(jobs):
+        exact = sample_exact(model, replace(job, num_inference_steps=count))
+        levels = exact.levels
+        ratios.append(sensitivity_of(model, exact, index % len(exact.chunks), steps, made.at(levels, 2)))
+    measured = np.exp(np.interp(np.arange(count), steps, np.log(ratios).mean(axis=0)))
+    return sensitivity_between(levels, measured, made.levels)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -129,7 +182,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("model", help="skyreels-v2, magi-1, or another one that is installed")
     parser.add_argument("job", type=Path, help="the main job's YAML file")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings of the main job")
-    parser.add_argument("--prompts", type=Path, required=True, help="text file, a prompt a line")
+    parser.add_argument("--prompts", type=Path, help=f"text file, a prompt a line; the job's own {OWN} times without")
     parser.add_argument("--output", type=Path, required=True, help="the JSON to write")
     options = parser.parse_intermixed_args(arguments)
     return run_command(lambda: run(options))
@@ -139,10 +192,10 @@ def run(options: argparse.Namespace) -> int:
     """Load, sample, write."""
     if not options.output.absolute().parent.is_dir():
         raise MotionCacheError(f"--output {options.output}: there is no folder {options.output.parent}; make it first")
-    prompts = read_prompts(options.prompts)
-    model = find_loader(options.model)(options.job, [*options.overrides, f"prompt={prompts[0]}"])
-    measure_products(model, prompts).save(options.output)
-    measure_sensitivity(model, prompts, options.output).save(options.output)
+    prompts = None if options.prompts is None else read_prompts(options.prompts)
+    own = [] if prompts is None else [f"prompt={prompts[0]}"]
+    model = find_loader(options.model)(options.job, [*options.overrides, *own])
+    calibrate(model, prompts or [model.job.prompt] * OWN).save(options.output)
     print(options.output)
     return 0
 

@@ -39,6 +39,17 @@ def test_order_1_scales_the_last_velocity() -> None:
     assert forecast.errors((1, 0))[2] == pytest.approx(float(left @ left) / 2 * 0.25**2 * 2.0, rel=1e-3)
 
 
+def test_errors_of_forecasts_from_the_same_velocities_add_up_as_vectors() -> None:
+    """The last velocity is kept for two steps, which are off by `one` and by `two`."""
+    forecast = Forecast(LEVELS, STRAIGHT @ STRAIGHT.T / 2, SENSITIVITY, 1)
+    known = STRAIGHT[1]
+    one, two = (STRAIGHT[s] - forecast.coefficients(s, (1,))[0] * known for s in (2, 3))
+    moved = 0.25 * np.sqrt(2.0) * one, 0.25 * two
+    expected = [0.0, 0.0, float(moved[0] @ moved[0]) / 2, float((moved[0] + moved[1]) @ (moved[0] + moved[1])) / 2]
+    assert forecast.harm((1,)) == pytest.approx(expected)
+    assert forecast.harm((1,))[3] > 1.5 * (forecast.errors((1,))[2:]).sum()
+
+
 def test_levels_in_between_are_those_of_velocities_in_between() -> None:
     levels = (1.0, 0.625, 0.3)
     mixed = np.stack([np.interp(levels, LEVELS[::-1], STRAIGHT[::-1, i]) for i in range(2)], axis=1)
@@ -46,9 +57,11 @@ def test_levels_in_between_are_those_of_velocities_in_between() -> None:
     assert calibration().at(LEVELS, 2).products == pytest.approx(calibration().products)
 
 
-def test_the_sensitivity_in_between_is_a_geometric_mean() -> None:
-    sensitivity = calibration().at((1.0, 0.875, 0.3), 2).sensitivity
-    assert sensitivity == pytest.approx([8.0, 2.0**2.5, 2.0**0.2])
+def test_the_sensitivity_is_that_of_the_level_where_a_step_ends() -> None:
+    """In between it is a geometric mean: those of the calibration end at 0.75, 0.5, 0.25, and 0."""
+    sensitivity = calibration().at((1.0, 0.625, 0.3), 2).sensitivity
+    assert sensitivity == pytest.approx([2.0**2.5, 2.0**1.2, 1.0])
+    assert calibration().at(LEVELS, 2).sensitivity == pytest.approx(SENSITIVITY)
 
 
 def test_levels_outside_take_the_nearest() -> None:

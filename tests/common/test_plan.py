@@ -48,8 +48,8 @@ def harm(given: Course, plan: tuple[bool, ...], of: Forecast) -> float:
                 computed.insert(0, step)
             elif not computed:
                 return np.inf
-            else:
-                total += of.errors(computed)[step]
+            elif step + 1 == STEPS or plan[start + step + 1]:
+                total += of.harm(computed)[step]
     return total
 
 

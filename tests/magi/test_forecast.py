@@ -10,7 +10,7 @@ import torch
 
 import motioncache
 from motioncache import ForecastConfig
-from motioncache_eval.calibrate import main
+from motioncache_eval.calibrate import OWN, main
 from motioncache_magi.pipeline import MagiPipeline
 
 from ..calibration import write_calibration
@@ -80,6 +80,24 @@ def test_a_model_is_measured_and_the_file_serves_it(distilled: Path, tmp_path: P
             errors[order] = float((latents(pipe, num_inference_steps=16) - vanilla).square().mean())
     # Fewer steps and more frames than in the measurement.
     assert errors[2] < errors[1]
+
+
+def test_without_prompts_the_jobs_own_is_measured(
+    distilled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "mine.json"
+    options = [f"model={distilled}", "variant=null", "num_frames=24", "prompt=a red circle"]
+    assert main(["magi-1", str(JOB), *options, "num_inference_steps=16", "--output", str(output)]) == 0
+    assert capsys.readouterr().out.count("a red circle, chunk 0: ") == OWN
+    assert len(json.loads(output.read_text())["levels"]) == 16
+
+
+def test_too_few_steps_are_refused(distilled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "mine.json"
+    options = [f"model={distilled}", "variant=null", "num_frames=24", "prompt=a red circle", "num_inference_steps=4"]
+    assert main(["magi-1", str(JOB), *options, "--output", str(output)]) == 2
+    assert "needs 8 steps at least, not 4" in capsys.readouterr().err
+    assert not output.exists()
 
 
 def test_bad_paths_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
