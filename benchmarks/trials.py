@@ -1,8 +1,8 @@
 """What was tried beyond `forecast`, on the shipped SkyReels-V2: `python benchmarks/trials.py [--share I/N]`.
 
 Every variation makes the videos of the calibration's prompts from other noise, 57 frames at 30 steps, at shares of the
-FLOPs of `exact`; one JSON per video goes to `benchmarks/results/skyreels-v2/trials/`, and what is there is not made
-again. `--report` makes `trials.md` beside it. How variations are emulated: `trial.py`.
+FLOPs of `exact`; one JSON per video goes to `benchmarks/results/skyreels-v2/trials/`, and what is there, with the
+shipped calibration, is not made again. `--report` makes `trials.md` beside it. How variations are emulated: `trial.py`.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from motioncache.config import ForecastConfig
 from motioncache.forecast import Array, Calibration, Forecast
 from motioncache.plan import Course
 from motioncache.policy.forecast import shipped_calibration
-from motioncache_eval.bench.config import Method
+from motioncache_eval.bench.config import Method, fingerprint
 from motioncache_eval.bench.model import BenchModel, find_loader
 from motioncache_eval.calibrate import GuidedVelocities, products_of
 from motioncache_eval.command import add_share
@@ -170,16 +170,18 @@ def run(part: int, parts: int) -> None:
     """Make what is missing."""
     prompts = read_prompts(HERE / "calibration_prompts.txt")
     bench = find_loader("skyreels-v2")(HERE.parent / "addconfig" / "config.yaml", [*SETTINGS, f"prompt={prompts[0]}"])
-    calibration = Calibration.load(shipped_calibration(bench.adapter.presets()))
+    shipped = shipped_calibration(bench.adapter.presets())
+    calibration, made_with = Calibration.load(shipped), fingerprint(json.loads(shipped.read_text()))
     jobs = {i: replace(bench.job, prompt=prompts[i], seed=bench.job.seed + FIRST_SEED + i) for i in range(COUNT)}
     known: dict[int, Known] = {}
     for budget, (name, variation), index in product(BUDGETS, variations().items(), range(part, COUNT, parts)):
         path = path_of(name, budget, index)
-        if path.exists():
+        if path.exists() and json.loads(path.read_text())["calibration"] == made_with:
             continue
         if index not in known:
             known[index] = Known(bench, jobs[index])
         result = make(bench, jobs[index], known[index], replace(variation, budget=budget), calibration)
+        result["calibration"] = made_with
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, result)
         print(f"{index} {name} at {budget:g}: {result['psnr_db']:.1f} dB, {result['cost']:.3f}", flush=True)
