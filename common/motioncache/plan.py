@@ -64,11 +64,7 @@ def solve_plan(course: Course, forecast: Forecast, budget: float) -> tuple[bool,
     low, high = _PRICES
     best = _path(course, errors, high)
     if _cost(course, best) > budget:
-        least = _cost(course, best) / course.whole
-        raise ConfigError(
-            f"target_speedup asks for {budget / course.whole:.1%} of the FLOPs of all steps; every chunk's first step "
-            f"has to be computed, and at least one iteration in {LONGEST}, which takes {least:.1%}: lower it"
-        )
+        raise _too_fast(course, budget, f"every chunk's first step and at least one iteration in {LONGEST}", best)
     for _ in range(60):
         middle = (low * high) ** 0.5
         plan = _path(course, errors, middle)
@@ -91,10 +87,7 @@ def even_plan(course: Course, budget: float) -> tuple[bool, ...]:
         plan = sorted(spread | set(course.starts))
         if _cost(course, plan) <= budget:
             return tuple(i in plan for i in range(course.iterations))
-    raise ConfigError(
-        f"target_speedup asks for {budget / course.whole:.1%} of the FLOPs of all steps, and every chunk's first step "
-        "alone takes more: lower it"
-    )
+    raise _too_fast(course, budget, "every chunk's first step", sorted(set(course.starts)))
 
 
 class _Errors:
@@ -190,3 +183,10 @@ def _fill(course: Course, errors: _Errors, plan: list[int], budget: float) -> li
 
 def _cost(course: Course, plan: Sequence[int]) -> int:
     return course.base + sum(course.cost[i] for i in plan)
+
+
+def _too_fast(course: Course, budget: float, needed: str, plan: Sequence[int]) -> ConfigError:
+    return ConfigError(
+        f"target_speedup asks for {budget / course.whole:.1%} of the FLOPs of all steps; {needed} "
+        f"cannot be left out and take {_cost(course, plan) / course.whole:.1%}: lower it"
+    )

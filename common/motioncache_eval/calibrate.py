@@ -91,8 +91,9 @@ class OneForecast:
     def _replaced(self, task: Task, embedded: torch.Tensor, computed: torch.Tensor, **more: Any) -> torch.Tensor:
         step, branch = task.request.step, task.work.branch
         if task.work.kv_only is None and task.work.chunk == self._chunk:
-            self._velocities[branch, step] = computed - embedded
-            if step == self._step:
+            if step in self._known:
+                self._velocities[branch, step] = computed - embedded
+            elif step == self._step:
                 kept = [self._velocities[branch, known] for known in self._known]
                 computed = embedded + sum(c * v for c, v in zip(self._coefficients, kept, strict=True))
         return self._commit(task, embedded, computed, **more)

@@ -115,6 +115,23 @@ def test_processes_share_the_prompts_by_how_often_they_are_sampled() -> None:
     assert part_of(repeats, 0, 1) == list(range(8))
 
 
+def test_some_prompts_are_timed_and_a_method_may_be_measured_on_a_few(config: Path) -> None:
+    methods = {"vanilla": {}, "vanilla again": {"count": 1}, "exact": {"preset": "exact"}}
+    write(config.parent, yaml.safe_load(config.read_text()) | {"methods": methods, "compare": [], "timed": 1})
+    assert main([str(config)]) == 0
+    found = cells(config)
+    assert set(found) == {"vanilla/000", "vanilla/001", "vanilla-again/000", "exact/000", "exact/001"}
+    for name in ("vanilla", "exact"):
+        timed, sampled = found[f"{name}/000"], found[f"{name}/001"]
+        assert timed["median_seconds"] > 0
+        assert sampled["median_seconds"] is None
+        assert sampled["flops"] == pytest.approx(timed["flops"], rel=0.05)  # captions of other lengths
+    assert found["vanilla-again/000"]["flops"] == found["vanilla/000"]["flops"]
+    table = (config.parent / "results" / "table.md").read_text()
+    assert "2 prompts; speed-ups are medians over 1 of them, sampled 1 time each" in table
+    assert f"| {found['vanilla/000']['median_seconds']:.2f} | 1.00x |" in table
+
+
 def test_a_video_that_is_missing_or_broken_says_so(config: Path) -> None:
     assert main([str(config), "count=1"]) == 0
     views = config.parent / "results" / "views"
@@ -173,7 +190,7 @@ def tuned_config(config: Path) -> Path:
     methods = {"vanilla": {}, "exact": {"preset": "exact"}, "TeaCache": TUNED, "fewer steps": STEPS}
     methods["peer"] = {"peer": "dbcache", "tune": {"knob": "knobs.residual_diff_threshold"}}
     changes = {
-        "budgets": [0.6],
+        "budgets": [0.6, 0.001],
         "tuned": "tuned",
         "tuning_prompts": "tuning.txt",
         "compare": [],
@@ -207,7 +224,8 @@ def test_methods_are_tuned_to_a_budget_and_then_measured_at_it(
     assert found["fewer-steps-at-0.6/000"]["job"]["num_inference_steps"] in (4, 8)
     assert "error" in found["peer/000"]
     table = (tuned.parent / "results" / "table.md").read_text()
-    assert "| 0.6 of exact |" in table
+    assert "| 0.6 of exact | 0.001 of exact |" in table
+    assert re.search(r"\| fewer steps \| .* \| not reached \|", table)
     assert "`peer`, prompt 000: " in table
 
 
@@ -275,6 +293,10 @@ def test_a_sweep_measures_every_value_in_a_folder_of_its_own(config: Path, capsy
         ),
         ({"sweep": {"key": "seed", "over": [1]}}, "sweep.over: [1] is not allowed; allowed: two values or more"),
         ({"sweep": {"key": "nope", "over": [1, 2]}}, "unknown key 'nope'"),
+        (
+            {"methods": {"vanilla": {}, "x": {"preset": "exact", "count": 0}}},
+            "count: 0 is not allowed; allowed: null, or",
+        ),
         ({"timed": 0}, "timed: 0 is not allowed; allowed: null, or 1 or more"),
         ({"methods": {"vanilla": {}, "x": {"preset": "slow", "policy": TEACACHE}}}, "one of preset, policy and peer"),
     ],

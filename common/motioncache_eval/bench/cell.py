@@ -3,6 +3,7 @@
 import statistics
 import time
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ def measure(
     """Sample and compare.
 
     Args:
-        timed: whether its time is reported; else FLOPs are counted while it is sampled, which takes time.
+        timed: whether its times are reported; else FLOPs are counted while it is sampled, which takes time.
         noise: file of the prompt's noise.
         reference: without one, the video is one itself.
         flops: of a video, if they are known; else they are counted.
@@ -99,8 +100,9 @@ def measure(
         **settings,
         "noise": noise_hash(noise),
         **environment(job.device),
-        **_times(taken),
-        "decode_seconds": decoding,
+        **_times(taken if timed else []),
+        "decode_seconds": decoding if timed else None,
+        "peak_bytes": max((one.peak_bytes for one in taken if one.peak_bytes is not None), default=None),
         **_counted(taken[0], flops if taken[0].flops is None else taken[0].flops),
         **_compared(own, compared, bench),
     }
@@ -123,14 +125,17 @@ def error_text(error: Exception) -> str:
 def _times(taken: list[Taken]) -> dict[str, Any]:
     """Of all repeats, and their medians: the sampling, the model alone, until the first chunk is clean."""
     seconds = [one.sample.seconds for one in taken]
-    first = [one.first_chunk_seconds for one in taken if one.first_chunk_seconds is not None]
     return {
         "seconds": seconds,
-        "median_seconds": statistics.median(seconds),
-        "median_model_seconds": statistics.median(one.model_seconds for one in taken),
-        "median_first_chunk_seconds": statistics.median(first) if first else None,
-        "peak_bytes": max((one.peak_bytes for one in taken if one.peak_bytes is not None), default=None),
+        "median_seconds": _median(seconds),
+        "median_model_seconds": _median([one.model_seconds for one in taken]),
+        "median_first_chunk_seconds": _median([one.first_chunk_seconds for one in taken]),
     }
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else None
 
 
 def _counted(taken: Taken, flops: int | None) -> dict[str, Any]:

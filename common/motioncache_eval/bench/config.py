@@ -19,6 +19,9 @@ from motioncache_eval.settings import require
 REFERENCE = "vanilla"
 """The method that all others are compared with: the pipeline as it comes."""
 
+WITHIN = 0.1
+"""A method that comes this near to a budget, as a share of it, is compared at it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MethodConfig:
@@ -32,6 +35,7 @@ class MethodConfig:
         knobs: settings of the peer.
         job: settings of the main job that the method changes, such as `num_inference_steps`.
         tune: a `TuneConfig`; the method is measured at every budget, with the knob that meets it.
+        count: of how many prompts, the first ones, it is measured; null takes all.
         may_fail: it is known to raise on this model; its row says so, and the exit status does not.
         family: methods that one line of the curve joins; null takes the name in front of a comma or a budget.
     """
@@ -42,6 +46,7 @@ class MethodConfig:
     knobs: dict[str, Any] = field(default_factory=dict)
     job: dict[str, Any] = field(default_factory=dict)
     tune: dict[str, Any] | None = None
+    count: int | None = None
     may_fail: bool = False
     family: str | None = None
 
@@ -49,6 +54,7 @@ class MethodConfig:
         given = [name for name in ("preset", "policy", "peer") if getattr(self, name) is not None]
         require("policy", given, len(given) <= 1, "one of preset, policy and peer")
         require("knobs", self.knobs, self.peer is not None or not self.knobs, "settings of a peer")
+        require("count", self.count, self.count is None or self.count >= 1, "null, or 1 or more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +89,9 @@ class BenchConfig:
         settings: settings of the main job for all methods.
         prompts: a text file, one prompt a line; a relative path starts at the benchmark's own file.
         count: how many of the prompts; null takes all.
-        repeats: how often each method is timed; the times are medians.
-        timed: how many of the prompts, the first ones, are timed so often; the others are sampled once. null: all.
+        repeats: how often a prompt that is timed is sampled; its times are medians.
+        timed: how many of the prompts, the first ones, are timed; null: all. Of the others FLOPs are counted while they
+            are sampled, where the cache does not know them, which takes time.
         output: gets the results; a relative path starts at the benchmark's own file.
         shown: how many of the prompts the page shows with their videos.
         compare: pairs of methods whose difference is reported, prompt by prompt.
@@ -152,6 +159,7 @@ class Method:
         peer: see `MethodConfig`; its knobs are `knobs`.
         job: settings of the main job that it changes.
         family: methods that one line of the curve joins.
+        count: of how many prompts it is measured; None for all.
     """
 
     name: str
@@ -160,6 +168,7 @@ class Method:
     knobs: Mapping[str, Any] = field(default_factory=dict)
     job: Mapping[str, Any] = field(default_factory=dict)
     family: str = ""
+    count: int | None = None
 
     @property
     def folder(self) -> str:
@@ -276,6 +285,11 @@ def budget_name(name: str, share: float) -> str:
     return f"{name} at {share:g}"
 
 
+def meets_budget(flops: float, budget: float) -> bool:
+    """Whether a method costs about as much as a budget, so that it may be compared at it."""
+    return abs(flops / budget - 1) <= WITHIN
+
+
 def build_method(name: str, given: MethodConfig, adapter: Adapter, family: str | None = None) -> Method:
     """A method with its policy.
 
@@ -294,6 +308,7 @@ def build_method(name: str, given: MethodConfig, adapter: Adapter, family: str |
         knobs=given.knobs,
         job=given.job,
         family=given.family or family or name.partition(",")[0],
+        count=given.count,
     )
 
 

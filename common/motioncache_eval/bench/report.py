@@ -14,8 +14,9 @@ from motioncache_eval.page.build import Page, write_page
 def write_report(output: Path, benchmark: Benchmark, rows: list[Row]) -> list[str]:
     """`table.md`, `curve.png`, `chunks.png` and `report.html` beside the cells; returns the lines of the tables."""
     config = benchmark.config
-    timed = "" if config.timed is None else f" over {config.timed} of them"
-    lead = f"{len(benchmark.prompts)} prompts; times are medians of {config.repeats}{timed}; means with 95 % intervals."
+    timed = len(benchmark.prompts) if config.timed is None else config.timed
+    how = f"speed-ups are medians over {timed} of them, sampled {config.repeats} time{'s' * (config.repeats > 1)} each"
+    lead = f"{len(benchmark.prompts)} prompts; {how}; means with 95 % intervals."
     tables = [table for table in (budget_table(rows, config), fidelity_table(rows), cost_table(rows)) if table]
     lines = [f"{config.model}: {lead}"]
     for table in tables:

@@ -36,9 +36,8 @@ class Row:
 
     @property
     def timed(self) -> list[Cell]:
-        """The cells whose times are medians of the most repeats."""
-        most = max((len(cell["seconds"]) for cell in self.cells), default=0)
-        return [cell for cell in self.cells if len(cell["seconds"]) == most]
+        """The cells that have times."""
+        return [cell for cell in self.cells if cell["median_seconds"] is not None]
 
     def values(self, key: str) -> list[float]:
         """Of all prompts that have one."""

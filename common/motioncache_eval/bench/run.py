@@ -30,11 +30,17 @@ def run_benchmark(
     methods.sort(key=lambda method: method.name != REFERENCE)
     output = Path(benchmark.config.output)
     _check_same_settings(bench, benchmark, methods)
-    flops: dict[tuple[str, int], int] = {}  # without a cache, they follow from the length of the prompt
+    flops: dict[tuple[str, int], int] = {}  # without any cache, they follow from the job and the length of the prompt
     repeats_of = repeats_of_prompts(benchmark.config, len(benchmark.prompts))
     for index in part_of(repeats_of, *share):
-        prompt, timed = benchmark.prompts[index], repeats_of[index] == benchmark.config.repeats
-        missing = [method for method in methods if not is_complete(cell_path(output, method.folder, index))]
+        prompt = benchmark.prompts[index]
+        how = {
+            "repeats": repeats_of[index],
+            "timed": benchmark.config.timed is None or index < benchmark.config.timed,
+            "noise": _noise_path(output, index),
+        }
+        measured_here = [method for method in methods if method.count is None or index < method.count]
+        missing = [method for method in measured_here if not is_complete(cell_path(output, method.folder, index))]
         if not missing:
             continue
         reference = None if missing[0].name == REFERENCE else _read_reference(output, index)
@@ -43,11 +49,11 @@ def run_benchmark(
         for method in missing:
             path = cell_path(output, method.folder, index)
             path.parent.mkdir(parents=True, exist_ok=True)
-            cost = (method.name, len(prompt.split()))
-            how = {"repeats": repeats_of[index], "timed": timed, "noise": _noise_path(output, index)}
-            result, measured = _try(bench, method, prompt, index, reference=reference, flops=flops.get(cost), **how)
+            plain, cost = method.settings is None, (fingerprint(method.job), len(prompt.split()))
+            known = flops.get(cost) if plain else None
+            result, measured = _try(bench, method, prompt, index, reference=reference, flops=known, **how)
             if measured is not None:
-                if method.peer is None:
+                if plain:
                     flops[cost] = result["flops"]
                 if method.name == REFERENCE:
                     reference = measured.video

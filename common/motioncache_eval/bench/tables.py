@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Iterator, Sequence
 
-from motioncache_eval.bench.config import REFERENCE, BenchConfig, budget_name
+from motioncache_eval.bench.config import REFERENCE, BenchConfig, budget_name, meets_budget
 from motioncache_eval.bench.rows import Row, find_row
 from motioncache_eval.intervals import bootstrap_interval
 from motioncache_eval.table import Table
@@ -36,7 +36,7 @@ def fidelity_table(rows: list[Row]) -> Table:
 def budget_table(rows: list[Row], config: BenchConfig) -> Table | None:
     """Methods at equal cost: at every budget PSNR and the share that was reached, the best first; None without budgets.
 
-    A method that cannot be brought within a tenth of a budget says what it costs instead.
+    A method that does not meet a budget says so, and what it costs where it was measured nevertheless.
     """
     base = find_row(rows, config.budget_of)
     base_flops = None if base is None else base.mean("flops")
@@ -60,7 +60,7 @@ def _at_budget(row: Row | None, share: float, base_flops: float) -> str:
     if flops is None:
         return "n/a"
     reached = flops / base_flops
-    if abs(reached / share - 1) > 0.1:
+    if not meets_budget(flops, share * base_flops):
         return f"not reached ({reached:.2f})"
     return f"{interval(row.values('psnr_db'), 1)} ({reached:.2f})"
 

@@ -20,6 +20,7 @@ from motioncache_eval.bench.config import (
     build_method,
     fingerprint,
     folder_name,
+    meets_budget,
     portable,
 )
 from motioncache_eval.bench.model import BenchModel
@@ -28,6 +29,9 @@ from motioncache_eval.report import write_json
 
 CLOSE = 0.02
 """A budget that is met to this relative distance is met."""
+
+FINE = 1.01
+"""Two values of the knob that are so near to each other have none between them: costs have steps."""
 
 TRIES = 6
 """Values that are tried for each budget, besides both ends."""
@@ -42,7 +46,7 @@ class Point:
 
 
 def expand_methods(bench: BenchModel, benchmark: Benchmark) -> list[Method]:
-    """All methods that are measured: a tuned one once for each budget, but not twice where two are out of its reach.
+    """All methods that are measured: a tuned one at each budget that it meets, and at the first one in any case.
 
     Raises:
         MotionCacheError: for a method that has not been tuned for these settings.
@@ -60,12 +64,12 @@ def expand_methods(bench: BenchModel, benchmark: Benchmark) -> list[Method]:
             low = set_knob(given, tuning, tuning.low)
             methods.append(build_method(name, low, bench.adapter))
             continue
-        points, taken = [Point(**point) for point in found["points"]], set()
+        points = [Point(**point) for point in found["points"]]
         for share in benchmark.config.budgets:
-            best = nearest(points, share * base["flops"])
-            if best in taken:
+            budget = share * base["flops"]
+            best = nearest(points, budget)
+            if share != benchmark.config.budgets[0] and not meets_budget(best.flops, budget):
                 continue
-            taken.add(best)
             at_budget = set_knob(given, tuning, best.value)
             methods.append(build_method(budget_name(name, share), at_budget, bench.adapter, family=name))
     return methods
@@ -149,7 +153,7 @@ def _next_value(points: list[Point], target: float, tuning: TuneConfig) -> float
     share = min(max(share, 0.2), 0.8)  # a cost with steps would hold a straight line at one end
     value = math.exp(math.log(a.value) + share * (math.log(b.value) - math.log(a.value)))
     if step is None:
-        return value if b.value / a.value > 1 + 1e-3 else None
+        return value if b.value / a.value > FINE else None
     value = min(max(round(value / step) * step, a.value + step), b.value - step)
     return int(value) if a.value < value < b.value else None
 
