@@ -1,11 +1,16 @@
 """Time, FLOPs and memory of a model's methods."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 from torch.nn.functional import scaled_dot_product_attention
+from torch.utils.flop_counter import FlopCounterMode
 
-from motioncache_eval.meter import Meter, PeakMemory
+from motioncache.errors import MotionCacheError
+from motioncache_eval.meter import FlopCount, Meter, PeakMemory
 
 
 class Model(nn.Module):
@@ -19,12 +24,37 @@ class Model(nn.Module):
 
 def test_flops_are_those_of_products_and_of_attention() -> None:
     model = Model()
-    with torch.inference_mode(), Meter(model, ["forward"], device="cpu", count=True) as meter:
+    with torch.inference_mode(), Meter(model, ["forward"], device="cpu") as meter:
         model(torch.zeros(4, 8))
         model(torch.zeros(4, 8))
     linear, attention = 3 * 2 * 4 * 8 * 16, 2 * 2 * 4 * 4 * 16
     assert meter.flops == 2 * (linear + attention)
     assert meter.seconds > 0
+
+
+@pytest.mark.parametrize(
+    ("call", "shapes", "flops"),
+    [
+        (lambda a, b: a @ b, [(2, 3, 4), (4, 5)], 2 * 2 * 3 * 4 * 5),
+        (torch.bmm, [(2, 3, 4), (2, 4, 5)], 2 * 2 * 3 * 4 * 5),
+        (torch.addmm, [(3, 5), (3, 4), (4, 5)], 2 * 3 * 4 * 5),
+        (functional.conv3d, [(1, 2, 4, 4, 4), (6, 2, 3, 3, 3)], 2 * 6 * 8 * 2 * 27),
+        (lambda x, weight: functional.conv2d(x, weight, groups=2), [(1, 4, 4, 4), (6, 2, 3, 3)], 2 * 6 * 4 * 2 * 9),
+        (lambda a, b: a + b, [(3, 4), (3, 4)], 0),
+    ],
+)
+def test_each_product_is_counted_as_torch_counts_it(call: Any, shapes: list[tuple[int, ...]], flops: int) -> None:
+    inputs = [torch.zeros(shape) for shape in shapes]
+    with FlopCount() as ours:
+        call(*inputs)
+    with FlopCounterMode(display=False) as theirs:
+        call(*inputs)
+    assert ours.flops == theirs.get_total_flops() == flops
+
+
+def test_what_cannot_be_counted_is_refused() -> None:
+    with FlopCount(), pytest.raises(MotionCacheError, match="FLOPs of einsum"):
+        torch.einsum("ij,jk", torch.zeros(2, 3), torch.zeros(3, 4))
 
 
 def test_the_model_is_as_it_was() -> None:

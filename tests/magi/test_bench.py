@@ -11,8 +11,6 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from motioncache_eval.bench.__main__ import main
-from motioncache_eval.bench.config import BenchConfig
-from motioncache_eval.bench.run import part_of, repeats_of_prompts
 from motioncache_magi import bench as magi_bench
 
 JOB = Path(__file__).parents[2] / "MotionCache4MAGI-1" / "addconfig" / "job.yaml"
@@ -39,7 +37,6 @@ def config(distilled: Path, tmp_path: Path) -> Path:
             "job": str(JOB),
             "prompts": "prompts.txt",
             "output": "results",
-            "repeats": 1,
             "settings": {"model": str(distilled), "variant": None, "num_frames": 48},
             "methods": METHODS,
             "compare": [["4 steps", "exact"]],
@@ -106,30 +103,16 @@ def test_every_method_is_measured_and_reported(config: Path, capsys: pytest.Capt
     assert len(videos["a red circle"]["TeaCache 0.1"]["decisions"]) == 2
 
 
-def test_processes_share_the_prompts_by_how_often_they_are_sampled() -> None:
-    repeats = repeats_of_prompts(BenchConfig(model="m", job="j", prompts="p", output="o", repeats=3, timed=1), 8)
-    assert repeats == [3, 1, 1, 1, 1, 1, 1, 1]
-    parts = [part_of(repeats, part, 2) for part in (0, 1)]
-    assert sorted(parts[0] + parts[1]) == list(range(8))
-    assert [sum(repeats[i] for i in indices) for indices in parts] == [5, 5]
-    assert part_of(repeats, 0, 1) == list(range(8))
-
-
-def test_some_prompts_are_timed_and_a_method_may_be_measured_on_a_few(config: Path) -> None:
-    methods = {"vanilla": {}, "vanilla again": {"count": 1}, "exact": {"preset": "exact"}}
-    write(config.parent, yaml.safe_load(config.read_text()) | {"methods": methods, "compare": [], "timed": 1})
+def test_a_method_may_be_measured_on_a_few_prompts(config: Path) -> None:
+    methods = {"vanilla": {}, "vanilla again": {"count": 1}}
+    changes = {"methods": methods, "compare": [], "repeats": 3}
+    write(config.parent, yaml.safe_load(config.read_text()) | changes)
     assert main([str(config)]) == 0
     found = cells(config)
-    assert set(found) == {"vanilla/000", "vanilla/001", "vanilla-again/000", "exact/000", "exact/001"}
-    for name in ("vanilla", "exact"):
-        timed, sampled = found[f"{name}/000"], found[f"{name}/001"]
-        assert timed["median_seconds"] > 0
-        assert sampled["median_seconds"] is None
-        assert sampled["flops"] == pytest.approx(timed["flops"], rel=0.05)  # captions of other lengths
-    assert found["vanilla-again/000"]["flops"] == found["vanilla/000"]["flops"]
+    assert set(found) == {"vanilla/000", "vanilla/001", "vanilla-again/000"}
+    assert len(found["vanilla/001"]["seconds"]) == 3
     table = (config.parent / "results" / "table.md").read_text()
-    assert "2 prompts; speed-ups are medians over 1 of them, sampled 1 time each" in table
-    assert f"| {found['vanilla/000']['median_seconds']:.2f} | 1.00x |" in table
+    assert "2 prompts; speed-ups are medians over 2 of them, timed 3 x each" in table
 
 
 def test_a_video_that_is_missing_or_broken_says_so(config: Path) -> None:
@@ -297,7 +280,6 @@ def test_a_sweep_measures_every_value_in_a_folder_of_its_own(config: Path, capsy
             {"methods": {"vanilla": {}, "x": {"preset": "exact", "count": 0}}},
             "count: 0 is not allowed; allowed: null, or",
         ),
-        ({"timed": 0}, "timed: 0 is not allowed; allowed: null, or 1 or more"),
         ({"methods": {"vanilla": {}, "x": {"preset": "slow", "policy": TEACACHE}}}, "one of preset, policy and peer"),
     ],
 )

@@ -3,7 +3,6 @@
 import statistics
 import time
 import traceback
-from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -64,28 +63,22 @@ def measure(
     index: int,
     *,
     repeats: int,
-    timed: bool,
     noise: Path,
     reference: Reference | None,
-    flops: int | None,
 ) -> Measured:
     """Sample and compare.
 
     Args:
-        timed: whether its times are reported; else FLOPs are counted while it is sampled, which takes time.
+        repeats: how often it is sampled; times are medians.
         noise: file of the prompt's noise.
         reference: without one, the video is one itself.
-        flops: of a video, if they are known; else they are counted.
     """
     job = job_of(bench, method, prompt, index)
     recorder = MotionRecorder(bench.branch)
-    count = method.policy is None and flops is None
-    if count and timed:
-        flops, count = bench.take(job, method, count=True).flops, False
     taken: list[Taken] = []
     for _ in range(repeats):
         with noise_from(noise):
-            taken.append(bench.take(job, method, prepare=recorder.attach, count=count))
+            taken.append(bench.take(job, method, prepare=recorder.attach))
     first = taken[0].sample
     started = time.perf_counter()
     own = Reference(latents=first.latents, frames=bench.decode(job, first.latents))
@@ -100,10 +93,9 @@ def measure(
         **settings,
         "noise": noise_hash(noise),
         **environment(job.device),
-        **_times(taken if timed else []),
-        "decode_seconds": decoding if timed else None,
-        "peak_bytes": max((one.peak_bytes for one in taken if one.peak_bytes is not None), default=None),
-        **_counted(taken[0], flops if taken[0].flops is None else taken[0].flops),
+        **_times(taken),
+        "decode_seconds": decoding,
+        **_counted(taken[0]),
         **_compared(own, compared, bench),
     }
     trace = taken[-1].sample.trace
@@ -125,24 +117,21 @@ def error_text(error: Exception) -> str:
 def _times(taken: list[Taken]) -> dict[str, Any]:
     """Of all repeats, and their medians: the sampling, the model alone, until the first chunk is clean."""
     seconds = [one.sample.seconds for one in taken]
+    first = [one.first_chunk_seconds for one in taken if one.first_chunk_seconds is not None]
     return {
         "seconds": seconds,
-        "median_seconds": _median(seconds),
-        "median_model_seconds": _median([one.model_seconds for one in taken]),
-        "median_first_chunk_seconds": _median([one.first_chunk_seconds for one in taken]),
+        "median_seconds": statistics.median(seconds),
+        "median_model_seconds": statistics.median(one.model_seconds for one in taken),
+        "median_first_chunk_seconds": statistics.median(first) if first else None,
+        "peak_bytes": max((one.peak_bytes for one in taken if one.peak_bytes is not None), default=None),
     }
 
 
-def _median(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return statistics.median(known) if known else None
-
-
-def _counted(taken: Taken, flops: int | None) -> dict[str, Any]:
-    """FLOPs as the cache counts them itself, or else as torch counted."""
+def _counted(taken: Taken) -> dict[str, Any]:
+    """FLOPs as the cache counts them itself, or else as the meter does."""
     summary = taken.sample.summary
     if summary is None:
-        return {"flops": flops, "vanilla_flops": None, "computed_share": None}
+        return {"flops": taken.flops, "vanilla_flops": None, "computed_share": None}
     return {
         "flops": summary.flops,
         "vanilla_flops": summary.vanilla_flops,

@@ -89,9 +89,7 @@ class BenchConfig:
         settings: settings of the main job for all methods.
         prompts: a text file, one prompt a line; a relative path starts at the benchmark's own file.
         count: how many of the prompts; null takes all.
-        repeats: how often a prompt that is timed is sampled; its times are medians.
-        timed: how many of the prompts, the first ones, are timed; null: all. Of the others FLOPs are counted while they
-            are sampled, where the cache does not know them, which takes time.
+        repeats: how often each prompt is sampled; its times are medians.
         output: gets the results; a relative path starts at the benchmark's own file.
         shown: how many of the prompts the page shows with their videos.
         compare: pairs of methods whose difference is reported, prompt by prompt.
@@ -107,8 +105,7 @@ class BenchConfig:
     settings: dict[str, Any] = field(default_factory=dict)
     prompts: str = ""
     count: int | None = None
-    repeats: int = 3
-    timed: int | None = None
+    repeats: int = 1
     output: str = ""
     shown: int = 4
     compare: tuple[tuple[str, ...], ...] = ()
@@ -122,7 +119,6 @@ class BenchConfig:
             require(name, getattr(self, name), bool(getattr(self, name)), "a name or a path")
         require("count", self.count, self.count is None or self.count >= 1, "null, or 1 or more")
         require("repeats", self.repeats, self.repeats >= 1, "1 or more")
-        require("timed", self.timed, self.timed is None or self.timed >= 1, "null, or 1 or more")
         require("shown", self.shown, self.shown >= 0, "0 or more")
         require("budgets", list(self.budgets), all(share > 0 for share in self.budgets), "numbers above 0")
         for name in ("tuned", "tuning_prompts") if self.budgets else ():

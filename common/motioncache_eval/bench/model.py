@@ -36,14 +36,14 @@ class Taken:
         model_seconds: time within the model itself.
         first_chunk_seconds: until the first chunk was clean.
         peak_bytes: see `PeakMemory`.
-        flops: of the model, counted if that was asked for.
+        flops: of the model.
     """
 
     sample: Sample
     model_seconds: float
     first_chunk_seconds: float | None
     peak_bytes: int | None
-    flops: int | None
+    flops: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,16 +88,13 @@ class BenchModel:
             measured["calibration"] = fingerprint(json.loads(shipped_calibration(self.adapter.presets()).read_text()))
         return {"job": portable(job), "policy": method.settings, "weights": self.weights, **measured}
 
-    def take(
-        self, job: Any, method: Method, *, prepare: Callable[[Any], None] | None = None, count: bool = False
-    ) -> Taken:
+    def take(self, job: Any, method: Method, *, prepare: Callable[[Any], None] | None = None) -> Taken:
         """One video of a job under a method.
 
         Args:
             prepare: see `take_sample`.
-            count: count FLOPs, which takes time.
         """
-        meter = Meter(self.transformer, self.model_methods, device=job.device, count=count)
+        meter = Meter(self.transformer, self.model_methods, device=job.device)
         first_chunk: list[float] = []
 
         def sample() -> torch.Tensor:
@@ -112,7 +109,7 @@ class BenchModel:
             model_seconds=meter.seconds,
             first_chunk_seconds=first_chunk[0] if first_chunk else None,
             peak_bytes=memory.bytes,
-            flops=meter.flops if count else None,
+            flops=meter.flops,
         )
 
     def _peer(self, method: Method, job: Any) -> AbstractContextManager[None]:

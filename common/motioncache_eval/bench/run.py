@@ -1,7 +1,7 @@
 """Runs a benchmark: prompt by prompt, the reference first, then every method that has no result yet."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from motioncache.errors import MotionCacheError
 from motioncache_eval.bench.cell import Measured, Reference, error_text, job_of, measure
-from motioncache_eval.bench.config import REFERENCE, BenchConfig, Benchmark, Method, fingerprint
+from motioncache_eval.bench.config import REFERENCE, Benchmark, Method, fingerprint
 from motioncache_eval.bench.model import BenchModel
 from motioncache_eval.bench.tune import expand_methods
 from motioncache_eval.report import write_json
@@ -24,21 +24,15 @@ def run_benchmark(
     A method that raises leaves `{"error": ...}` in its cell, which counts as missing at the next run.
 
     Args:
-        share: (i, n) takes the i-th of n parts of the prompts.
+        share: (i, n) takes every n-th of the prompts, from the i-th on.
     """
     methods = expand_methods(bench, benchmark)
     methods.sort(key=lambda method: method.name != REFERENCE)
     output = Path(benchmark.config.output)
     _check_same_settings(bench, benchmark, methods)
-    flops: dict[tuple[str, int], int] = {}  # without any cache, they follow from the job and the length of the prompt
-    repeats_of = repeats_of_prompts(benchmark.config, len(benchmark.prompts))
-    for index in part_of(repeats_of, *share):
+    for index in range(len(benchmark.prompts))[share[0] :: share[1]]:
         prompt = benchmark.prompts[index]
-        how = {
-            "repeats": repeats_of[index],
-            "timed": benchmark.config.timed is None or index < benchmark.config.timed,
-            "noise": _noise_path(output, index),
-        }
+        how = {"repeats": benchmark.config.repeats, "noise": _noise_path(output, index)}
         measured_here = [method for method in methods if method.count is None or index < method.count]
         missing = [method for method in measured_here if not is_complete(cell_path(output, method.folder, index))]
         if not missing:
@@ -49,12 +43,8 @@ def run_benchmark(
         for method in missing:
             path = cell_path(output, method.folder, index)
             path.parent.mkdir(parents=True, exist_ok=True)
-            plain, cost = method.settings is None, (fingerprint(method.job), len(prompt.split()))
-            known = flops.get(cost) if plain else None
-            result, measured = _try(bench, method, prompt, index, reference=reference, flops=known, **how)
+            result, measured = _try(bench, method, prompt, index, reference=reference, **how)
             if measured is not None:
-                if plain:
-                    flops[cost] = result["flops"]
                 if method.name == REFERENCE:
                     reference = measured.video
                     _write_reference(output, index, measured.video)
@@ -62,20 +52,6 @@ def run_benchmark(
                     _write_view(view_path(output, method.folder, index), measured.view)
             write_json(path, result)
             yield path, result
-
-
-def repeats_of_prompts(config: BenchConfig, prompts: int) -> list[int]:
-    """How often each of so many prompts is sampled."""
-    return [config.repeats if config.timed is None or i < config.timed else 1 for i in range(prompts)]
-
-
-def part_of(repeats: Sequence[int], part: int, parts: int) -> list[int]:
-    """The prompts that a process takes, so that all of them have about as much to sample."""
-    taken: list[list[int]] = [[] for _ in range(parts)]
-    for index in range(len(repeats)):
-        least = min(taken, key=lambda indices: sum(repeats[i] for i in indices))
-        least.append(index)
-    return taken[part]
 
 
 def _try(

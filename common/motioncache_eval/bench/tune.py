@@ -115,10 +115,10 @@ def tune_benchmark(bench: BenchModel, benchmark: Benchmark, share: tuple[int, in
 
 
 def video_flops(bench: BenchModel, method: Method, prompts: list[str]) -> float:
-    """Mean over prompts of the model's FLOPs for a video, as the cache counts them, or torch without one of ours."""
+    """Mean over prompts of the model's FLOPs for a video, counted by the cache, or by the meter without one of ours."""
     costs = []
     for index, prompt in enumerate(prompts):
-        taken = bench.take(job_of(bench, method, prompt, index), method, count=method.policy is None)
+        taken = bench.take(job_of(bench, method, prompt, index), method)
         summary = taken.sample.summary
         costs.append(taken.flops if summary is None else summary.flops)
     return statistics.mean(costs)
