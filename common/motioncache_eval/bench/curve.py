@@ -39,6 +39,8 @@ def draw_curve(path: Path, points: Sequence[Mapping[str, Any]]) -> None:
         above = [point["high"] - point["quality"] for point in own]
         costs, qualities = [point["cost"] for point in own], [point["quality"] for point in own]
         look = {"marker": "osD^vPX*"[i % 8], "markersize": 4, "linewidth": 1.2, "capsize": 2, "color": f"C{i % 10}"}
+        if i >= 10:  # colours come again
+            look |= {"linestyle": "--", "markerfacecolor": "none"}
         axes.errorbar(costs, qualities, yerr=[below, above], label=family, **look)
     axes.set_xlabel("TFLOPs per video, counted")
     axes.set_ylabel("PSNR against the uncached video, dB")
