@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from motioncache_eval.bench.rows import Row
 from motioncache_eval.intervals import bootstrap_interval
@@ -52,7 +53,7 @@ def draw_curve(path: Path, points: Sequence[Mapping[str, Any]]) -> None:
 
 def draw_drift(path: Path, rows: Sequence[Row]) -> None:
     """PSNR of every chunk, mean over the prompts, of the methods that change the video."""
-    figure = Figure(figsize=(7.5, 5), layout="constrained")
+    figure = Figure(figsize=(9.5, 5), layout="constrained")
     axes = figure.subplots()
     for i, row in enumerate(rows):
         chunks = [cell["psnr_of_chunks_db"] for cell in row.cells if len(cell["psnr_of_chunks_db"]) > 1]
@@ -62,8 +63,9 @@ def draw_drift(path: Path, rows: Sequence[Row]) -> None:
         style = ("-", "--", ":", "-.")[i // 10 % 4]
         axes.plot(range(1, len(means) + 1), means, style, color=f"C{i % 10}", linewidth=1.2, label=row.name)
     axes.set_xlabel("chunk")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel("PSNR against the uncached video, dB")
     axes.grid(alpha=0.3)
     if axes.lines:
-        axes.legend(fontsize=6, ncols=2)
+        axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.savefig(path, dpi=110)

@@ -28,7 +28,8 @@ def write_report(output: Path, benchmark: Benchmark, rows: list[Row]) -> list[st
     (output / "table.md").write_text("\n".join(lines) + "\n")
     points = curve(rows)
     draw_curve(output / "curve.png", points)
-    draw_drift(output / "chunks.png", rows)
+    chosen = _chosen(benchmark, rows)
+    draw_drift(output / "chunks.png", [row for row in rows if row.name in chosen])
     videos = {
         prompt: {row.name: _shown(output, row, prompt, index) for row in rows}
         for index, prompt in enumerate(benchmark.prompts[: config.shown])
@@ -39,7 +40,7 @@ def write_report(output: Path, benchmark: Benchmark, rows: list[Row]) -> list[st
         tables=tables,
         points=points,
         videos=videos,
-        chosen=_chosen(benchmark, rows),
+        chosen=chosen,
     )
     write_page(output / "report.html", page)
     return lines
