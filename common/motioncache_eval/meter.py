@@ -95,15 +95,15 @@ class FlopCount(TorchFunctionMode):
         return out
 
 
-def _product(out: torch.Tensor, left: torch.Tensor, *_: Any, **__: Any) -> int:
-    return 2 * out.numel() * left.shape[-1]
+def _product(out: torch.Tensor, input: torch.Tensor, *_: Any, **__: Any) -> int:
+    return 2 * out.numel() * input.shape[-1]
 
 
-def _sum_and_product(out: torch.Tensor, added: torch.Tensor, left: torch.Tensor, *_: Any, **__: Any) -> int:
-    return _product(out, left)
+def _sum_and_product(out: torch.Tensor, input: torch.Tensor, mat1: torch.Tensor, *_: Any, **__: Any) -> int:
+    return _product(out, mat1)
 
 
-def _convolution(out: torch.Tensor, signal: torch.Tensor, weight: torch.Tensor, *_: Any, **__: Any) -> int:
+def _convolution(out: torch.Tensor, input: torch.Tensor, weight: torch.Tensor, *_: Any, **__: Any) -> int:
     return 2 * out.numel() * weight[0].numel()
 
 
@@ -114,7 +114,7 @@ def _attention(
 
 
 def _unknown(*_: Any, **__: Any) -> int:
-    raise MotionCacheError("FLOPs of einsum and of multi_head_attention_forward are not counted")
+    raise MotionCacheError("FLOPs of einsum and of multi_head_attention_forward cannot be counted")
 
 
 _FORMULAS: dict[Any, Callable[..., int]] = {
@@ -126,7 +126,7 @@ _FORMULAS: dict[Any, Callable[..., int]] = {
     functional.scaled_dot_product_attention: _attention,
     **dict.fromkeys((torch.einsum, functional.multi_head_attention_forward), _unknown),
 }
-"""1 multiply-add = 2."""
+"""By function; their arguments have torch's names, as they may be passed by name."""
 
 
 class PeakMemory:

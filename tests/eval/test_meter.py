@@ -37,6 +37,7 @@ def test_flops_are_those_of_products_and_of_attention() -> None:
     [
         (lambda a, b: a @ b, [(2, 3, 4), (4, 5)], 2 * 2 * 3 * 4 * 5),
         (torch.bmm, [(2, 3, 4), (2, 4, 5)], 2 * 2 * 3 * 4 * 5),
+        (lambda x, w: functional.linear(input=x, weight=w), [(3, 4), (5, 4)], 2 * 3 * 4 * 5),
         (torch.addmm, [(3, 5), (3, 4), (4, 5)], 2 * 3 * 4 * 5),
         (functional.conv3d, [(1, 2, 4, 4, 4), (6, 2, 3, 3, 3)], 2 * 6 * 8 * 2 * 27),
         (lambda x, weight: functional.conv2d(x, weight, groups=2), [(1, 4, 4, 4), (6, 2, 3, 3)], 2 * 6 * 4 * 2 * 9),
