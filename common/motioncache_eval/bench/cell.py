@@ -49,11 +49,11 @@ def job_of(bench: BenchModel, method: Method, prompt: str, index: int) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """Figures of a cell, its video, and what the page shows of it."""
+    """Figures of a cell, its video, and what the page shows of it, if it is shown."""
 
     result: dict[str, Any]
     video: Reference
-    view: dict[str, Any]
+    view: dict[str, Any] | None
 
 
 def measure(
@@ -65,6 +65,7 @@ def measure(
     repeats: int,
     noise: Path,
     reference: Reference | None,
+    shown: bool,
 ) -> Measured:
     """Sample and compare.
 
@@ -72,13 +73,14 @@ def measure(
         repeats: how often it is sampled; times are medians.
         noise: file of the prompt's noise.
         reference: without one, the video is one itself.
+        shown: on the page.
     """
     job = job_of(bench, method, prompt, index)
     recorder = MotionRecorder(bench.branch)
     taken: list[Taken] = []
     for _ in range(repeats):
         with noise_from(noise):
-            taken.append(bench.take(job, method, prepare=recorder.attach))
+            taken.append(bench.take(job, method, prepare=recorder.attach if shown else None))
     first = taken[0].sample
     started = time.perf_counter()
     own = Reference(latents=first.latents, frames=bench.decode(job, first.latents))
@@ -98,6 +100,8 @@ def measure(
         **_counted(taken[0]),
         **_compared(own, compared, bench),
     }
+    if not shown:
+        return Measured(result=result, video=own, view=None)
     trace = taken[-1].sample.trace
     overlay = None if trace is None else make_overlay(trace, recorder.weights())
     view = make_view(to_uint8(own.frames), fps=job.fps, trace=trace, overlay=overlay)

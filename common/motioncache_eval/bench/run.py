@@ -32,7 +32,11 @@ def run_benchmark(
     _check_same_settings(bench, benchmark, methods)
     for index in range(len(benchmark.prompts))[share[0] :: share[1]]:
         prompt = benchmark.prompts[index]
-        how = {"repeats": benchmark.config.repeats, "noise": _noise_path(output, index)}
+        how = {
+            "repeats": benchmark.config.repeats,
+            "noise": _noise_path(output, index),
+            "shown": index < benchmark.config.shown,
+        }
         measured_here = [method for method in methods if method.count is None or index < method.count]
         missing = [method for method in measured_here if not is_complete(cell_path(output, method.folder, index))]
         if not missing:
@@ -48,7 +52,7 @@ def run_benchmark(
                 if method.name == REFERENCE:
                     reference = measured.video
                     _write_reference(output, index, measured.video)
-                if index < benchmark.config.shown:
+                if measured.view is not None:
                     _write_view(view_path(output, method.folder, index), measured.view)
             write_json(path, result)
             yield path, result
