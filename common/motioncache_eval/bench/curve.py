@@ -16,11 +16,12 @@ IDENTICAL = 120.0
 
 
 def curve(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Points of PSNR over counted FLOPs, of the methods that change the video."""
+    """Points of PSNR over counted FLOPs, of the methods that change the video and were measured on all prompts."""
     points = []
+    prompts = max((len(row.cells) for row in rows), default=0)
     for row in rows:
         flops, values = row.mean("flops"), row.values("psnr_db")
-        if flops is None or len(values) < 2 or statistics.mean(values) >= IDENTICAL:
+        if flops is None or len(row.cells) < prompts or len(values) < 2 or statistics.mean(values) >= IDENTICAL:
             continue
         low, high = bootstrap_interval(values)
         quality = statistics.mean(values)

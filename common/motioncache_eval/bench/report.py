@@ -5,21 +5,21 @@ from typing import Any
 
 from motioncache_eval.bench.config import REFERENCE, Benchmark, budget_name
 from motioncache_eval.bench.curve import curve, draw_curve, draw_drift
-from motioncache_eval.bench.rows import Row, find_row
+from motioncache_eval.bench.rows import Row
 from motioncache_eval.bench.run import read_cell, view_path
-from motioncache_eval.bench.tables import budget_table, comparisons, cost_table, errors, fidelity_table
+from motioncache_eval.bench.tables import budget_table, comparisons, cost_table, errors, fidelity_tables
 from motioncache_eval.page.build import Page, write_page
 
 
 def write_report(output: Path, benchmark: Benchmark, rows: list[Row]) -> list[str]:
     """`table.md`, `curve.png`, `chunks.png` and `report.html` beside the cells; returns the lines of the tables."""
     config = benchmark.config
-    reference = find_row(rows, REFERENCE)
-    how = (
-        f"speed-ups are medians over {len(reference.timed) if reference else 0} of them, timed {config.repeats} x each"
+    lead = (
+        f"up to {len(benchmark.prompts)} prompts, each timed {config.repeats} x: means with 95 % intervals, medians of "
+        "times, and for speed-ups of the ratios to the uncached video of the same prompt."
     )
-    lead = f"{len(benchmark.prompts)} prompts; {how}; means with 95 % intervals."
-    tables = [table for table in (budget_table(rows, config), fidelity_table(rows), cost_table(rows)) if table]
+    budgets = budget_table(rows, config)
+    tables = [*([budgets] if budgets else []), *fidelity_tables(rows), cost_table(rows)]
     lines = [f"{config.model}: {lead}"]
     for table in tables:
         lines += ["", f"{table.title}:", "", *table.markdown()]

@@ -34,11 +34,6 @@ class Row:
         values = self.values(key)
         return statistics.mean(values) if values else None
 
-    @property
-    def timed(self) -> list[Cell]:
-        """The cells that have times."""
-        return [cell for cell in self.cells if cell["median_seconds"] is not None]
-
     def values(self, key: str) -> list[float]:
         """Of all prompts that have one."""
         return [cell[key] for cell in self.cells if cell.get(key) is not None]

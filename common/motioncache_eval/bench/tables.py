@@ -27,10 +27,17 @@ def cost_table(rows: list[Row]) -> Table:
     return Table(title="Cost", header=("", *COST), rows=[_cost(row, find_row(rows, REFERENCE)) for row in rows])
 
 
-def fidelity_table(rows: list[Row]) -> Table:
-    """How near every method comes to the reference."""
+def fidelity_tables(rows: list[Row]) -> list[Table]:
+    """How near every method comes to the reference, one table for each number of prompts: means of others differ."""
     header = ("", *(name for name, _ in FIDELITY.values()), "PSNR, mean of frames", "last chunk", "latent MSE")
-    return Table(title="Fidelity", header=header, rows=[_fidelity(row) for row in rows])
+    return [
+        Table(
+            title=f"Fidelity over {count} prompt{'s' if count != 1 else ''}",
+            header=header,
+            rows=[_fidelity(row) for row in rows if len(row.cells) == count],
+        )
+        for count in sorted({len(row.cells) for row in rows} - {0}, reverse=True)
+    ]
 
 
 def budget_table(rows: list[Row], config: BenchConfig) -> Table | None:
@@ -79,31 +86,31 @@ def interval(values: Sequence[float], digits: int) -> str:
 def _cost(row: Row, vanilla: Row | None) -> list[str]:
     flops, vanilla_flops = row.mean("flops"), None if vanilla is None else vanilla.mean("flops")
     share, peak = row.mean("computed_share"), row.mean("peak_bytes")
-    whole = [cell["median_seconds"] + cell["decode_seconds"] for cell in row.timed]
-    first = [cell["median_first_chunk_seconds"] for cell in row.timed if cell["median_first_chunk_seconds"] is not None]
+    whole = [cell["median_seconds"] + cell["decode_seconds"] for cell in row.cells]
     return [
         row.name,
         str(len(row.cells)),
         "n/a" if flops is None else f"{flops / 1e12:.3f}",
         "n/a" if flops is None or vanilla_flops is None else f"{vanilla_flops / flops:.2f}x",
         "n/a" if share is None else f"{share:.1%}",
-        _seconds([cell["median_seconds"] for cell in row.timed]),
+        _seconds(row.values("median_seconds")),
         _speedup(row, vanilla),
-        _seconds([cell["median_model_seconds"] for cell in row.timed]),
+        _seconds(row.values("median_model_seconds")),
         _seconds(whole),
-        _seconds(first),
+        _seconds(row.values("median_first_chunk_seconds")),
         "n/a" if peak is None else f"{peak / 1e9:.2f}",
     ]
 
 
 def _seconds(values: Sequence[float]) -> str:
-    return f"{statistics.mean(values):.2f}" if values else "n/a"
+    """Median over the prompts."""
+    return f"{statistics.median(values):.2f}" if values else "n/a"
 
 
 def _speedup(row: Row, vanilla: Row | None) -> str:
     """Median over prompts of the ratio to the reference's time for the same prompt."""
-    times = {cell["prompt"]: cell["median_seconds"] for cell in vanilla.timed} if vanilla else {}
-    ratios = [times[cell["prompt"]] / cell["median_seconds"] for cell in row.timed if cell["prompt"] in times]
+    times = {cell["prompt"]: cell["median_seconds"] for cell in vanilla.cells} if vanilla else {}
+    ratios = [times[cell["prompt"]] / cell["median_seconds"] for cell in row.cells if cell["prompt"] in times]
     return f"{statistics.median(ratios):.2f}x" if ratios else "n/a"
 
 
