@@ -98,6 +98,7 @@ def test_every_method_is_measured_and_reported(config: Path, capsys: pytest.Capt
     assert (config.parent / "results" / "curve.png").stat().st_size > 5000
     videos = page_data(config)["videos"]
     assert list(videos) == ["a red circle", "a blue square"]
+    assert set(page_data(config)["chosen"]) == set(METHODS)  # all, without budgets
     assert set(videos["a red circle"]) == set(METHODS)
     assert videos["a red circle"]["TeaCache 0.1"]["frames"] == 48
     assert len(videos["a red circle"]["TeaCache 0.1"]["decisions"]) == 2

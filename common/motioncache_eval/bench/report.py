@@ -48,9 +48,11 @@ def write_report(output: Path, benchmark: Benchmark, rows: list[Row]) -> list[st
 
 def _chosen(benchmark: Benchmark, rows: list[Row]) -> list[str]:
     """With budgets, the reference and the methods at the first of them; else all."""
-    budgets = benchmark.config.budgets
-    wanted = [REFERENCE, *(budget_name(name, budgets[0]) for name in benchmark.methods)] if budgets else []
-    return [row.name for row in rows if row.name in wanted]
+    budgets, names = benchmark.config.budgets, [row.name for row in rows]
+    if not budgets:
+        return names
+    wanted = [REFERENCE, *(budget_name(name, budgets[0]) for name in benchmark.methods)]
+    return [name for name in names if name in wanted]
 
 
 def _shown(output: Path, row: Row, prompt: str, index: int) -> dict[str, Any]:
