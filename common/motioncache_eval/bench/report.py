@@ -15,8 +15,8 @@ def write_report(output: Path, benchmark: Benchmark, rows: list[Row]) -> list[st
     """`table.md`, `curve.png`, `chunks.png` and `report.html` beside the cells; returns the lines of the tables."""
     config = benchmark.config
     lead = (
-        f"up to {len(benchmark.prompts)} prompts, each timed {config.repeats} x: means with 95 % intervals, medians of "
-        "times, and for speed-ups of the ratios to the uncached video of the same prompt."
+        f"{len(benchmark.prompts)} prompts or fewer, each timed {config.repeats} x: means with 95 % intervals, medians "
+        "of times, and for speed-ups of the ratios to the uncached video of the same prompt."
     )
     budgets = budget_table(rows, config)
     tables = [*([budgets] if budgets else []), *fidelity_tables(rows), cost_table(rows)]
