@@ -22,14 +22,15 @@ from motioncache.config import ForecastConfig
 from motioncache.forecast import Array, Calibration, Forecast
 from motioncache.plan import Course
 from motioncache.policy.forecast import shipped_calibration
-from motioncache_eval.bench.config import Method, fingerprint
-from motioncache_eval.bench.model import BenchModel, find_loader
-from motioncache_eval.calibrate import GuidedVelocities, products_of
+from motioncache_eval.bench.config import Method
+from motioncache_eval.bench.model import BenchModel, calibration_hash, find_loader
+from motioncache_eval.calibrate import GuidedVelocities
 from motioncache_eval.command import add_share
 from motioncache_eval.intervals import bootstrap_interval
 from motioncache_eval.metrics import moving_pixels, psnr, psnr_where
 from motioncache_eval.prompts import read_prompts
 from motioncache_eval.report import environment, write_json
+from motioncache_skyreels.adapter import SkyReelsAdapter
 from motioncache_skyreels.course import course_of
 from motioncache_skyreels.flops import SkyReelsCost
 
@@ -136,7 +137,7 @@ class Known:
 
         taken = bench.take(job, Method(name="exact", policy=ForecastConfig(target_speedup=1.0)), prepare=prepare)
         self.course, self.frames = course[0], bench.decode(job, taken.sample.latents)
-        self.products = products_of(*velocities.chunks())
+        self.products = np.mean(list(velocities.products().values()), axis=0)
 
 
 def make(bench: BenchModel, job: Any, known: Known, variation: Variation, calibration: Calibration) -> dict[str, Any]:
@@ -166,12 +167,16 @@ def path_of(name: str, budget: float, index: int) -> Path:
     return OUTPUT / f"{folder}-at-{budget:g}".replace("--", "-") / f"{index:02d}.json"
 
 
+def shipped() -> Calibration:
+    return Calibration.load(shipped_calibration(SkyReelsAdapter.presets()))
+
+
 def run(part: int, parts: int) -> None:
     """Make what is missing."""
     prompts = read_prompts(HERE / "calibration_prompts.txt")
     bench = find_loader("skyreels-v2")(HERE.parent / "addconfig" / "config.yaml", [*SETTINGS, f"prompt={prompts[0]}"])
-    shipped = shipped_calibration(bench.adapter.presets())
-    calibration, made_with = Calibration.load(shipped), fingerprint(json.loads(shipped.read_text()))
+    calibration = shipped()
+    made_with = calibration_hash(calibration)
     jobs = {i: replace(bench.job, prompt=prompts[i], seed=bench.job.seed + FIRST_SEED + i) for i in range(COUNT)}
     known: dict[int, Known] = {}
     for budget, (name, variation), index in product(BUDGETS, variations().items(), range(part, COUNT, parts)):
@@ -216,8 +221,11 @@ def _cell(name: str, budget: float) -> str:
 
 
 def _results(name: str, budget: float) -> dict[str, Any]:
+    """Those made with the shipped calibration, by file."""
+    made_with = calibration_hash(shipped())
     paths: Sequence[Path] = sorted(path_of(name, budget, 0).parent.glob("*.json"))
-    return {path.stem: json.loads(path.read_text()) for path in paths}
+    found = {path.stem: json.loads(path.read_text()) for path in paths}
+    return {stem: result for stem, result in found.items() if result["calibration"] == made_with}
 
 
 def main() -> None:

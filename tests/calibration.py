@@ -1,10 +1,30 @@
-"""A calibration by hand, for the tests of both models."""
+"""A calibration by hand, and a look at plans, for the tests of both models."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 
-from motioncache.forecast import Calibration
+from motioncache.forecast import Calibration, ModelIdentity
+from motioncache.plan import Course
+from motioncache.policy.forecast import ForecastCache, ForecastPlanner
+
+
+@contextmanager
+def courses() -> Iterator[list[tuple[Course, ForecastCache]]]:
+    """What plans are made of, and the plans, window by window."""
+    seen: list[tuple[Course, ForecastCache]] = []
+    plan = ForecastPlanner.plan
+
+    def noted(self: ForecastPlanner, course: Course, model: ModelIdentity) -> ForecastCache:
+        made = plan(self, course, model)
+        seen.append((course, made))
+        return made
+
+    with patch.object(ForecastPlanner, "plan", noted):
+        yield seen
 
 
 def write_calibration(folder: Path, *, layers: int, width: int) -> str:
@@ -13,7 +33,6 @@ def write_calibration(folder: Path, *, layers: int, width: int) -> str:
     angle = levels * np.pi / 2
     products = np.cos(angle[:, None] - angle[None])
     path = folder / "calibration.json"
-    Calibration(
-        layers=layers, width=width, levels=tuple(levels.tolist()), products=products, sensitivity=1 / (1.03 - levels)
-    ).save(path)
+    model = ModelIdentity(layers, width, weights=())
+    Calibration(model, tuple(levels.tolist()), products=products, sensitivity=1 / (1.03 - levels)).save(path)
     return str(path)

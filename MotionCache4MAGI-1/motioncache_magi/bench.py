@@ -6,6 +6,7 @@ from pathlib import Path
 
 from motioncache_eval.bench.model import BenchModel, weights_hash
 from motioncache_magi.adapter import MagiAdapter
+from motioncache_magi.hook import identity_of
 from motioncache_magi.job.config import load_magi_job
 from motioncache_magi.job.sample import decode, load_pipeline, quiet_libraries, run_pipeline, warm_up
 from motioncache_magi.peers import PEERS
@@ -30,6 +31,6 @@ def load(config: Path, overrides: Sequence[str]) -> BenchModel:
         peers=PEERS,
         branch=pipeline.branch,
         guidance=lambda _: {pipeline.branch: 1.0},  # the engine sees guided velocities
-        size=(pipeline.config.model.num_layers, pipeline.config.model.hidden_size),
+        identity=identity_of(pipeline.transformer),
         chunks=(frames, frames),
     )

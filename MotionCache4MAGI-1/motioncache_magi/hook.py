@@ -6,15 +6,23 @@ from typing import Any
 from motioncache.api import presets_file
 from motioncache.config import ForecastConfig, PolicyConfig
 from motioncache.engine import Engine
+from motioncache.forecast import ModelIdentity, sample_weights
 from motioncache.policy import Policy
-from motioncache.policy.forecast import plan_forecast
+from motioncache.policy.forecast import ForecastPlanner
 from motioncache.policy.none import NoCache
 from motioncache_magi.config import MagiConfig
+from motioncache_magi.dit import VideoDiT
 from motioncache_magi.flops import MagiCost
 from motioncache_magi.policy import MagiReuseConfig, Residual
 from motioncache_magi.published import sampler_of
 from motioncache_magi.sampler import Sampler
 from motioncache_magi.schedule import WindowSchedule
+
+
+def identity_of(transformer: VideoDiT) -> ModelIdentity:
+    """What a calibration says that it was measured on."""
+    config = transformer.config
+    return ModelIdentity(config.num_layers, config.hidden_size, sample_weights(transformer.final_linear.linear.weight))
 
 
 class MagiHook:
@@ -25,6 +33,8 @@ class MagiHook:
         self.config = config
         self.engine = Engine(NoCache())
         self._cost: MagiCost | None = None
+        presets = presets_file(Path(__file__).parent)
+        self._planner = ForecastPlanner(config, presets) if isinstance(config, ForecastConfig) else None
         pipeline.cache = self
 
     @property
@@ -46,14 +56,8 @@ class MagiHook:
     def _policy(self, schedule: WindowSchedule, cost: MagiCost, tokens_per_chunk: int) -> Policy:
         if isinstance(self.config, MagiReuseConfig):
             return self.config.policy(schedule)
-        if isinstance(self.config, ForecastConfig):
-            model = cost.config.model
-            return plan_forecast(
-                self.config,
-                cost.course(tokens_per_chunk),
-                presets=presets_file(Path(__file__).parent),
-                size=(model.num_layers, model.hidden_size),
-            )
+        if self._planner is not None:
+            return self._planner.plan(cost.course(tokens_per_chunk), identity_of(self._pipeline.transformer))
         return NoCache()
 
     def cost(self) -> MagiCost:

@@ -3,6 +3,7 @@
 import sys
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import ClassVar
 
 import torch
 
@@ -40,6 +41,9 @@ class MagiReuseConfig(PolicyConfig):
     nearly_clean: bool = True
     reference_quirks: bool = False
 
+    measures: ClassVar[bool] = False
+    """Whether it decides by step distances."""
+
     def measures_tokens(self, step: int) -> bool:
         """Whether the distance of a chunk's step is wanted for each token, and not for the chunk."""
         return False
@@ -60,6 +64,8 @@ class MagiTeaCacheConfig(MagiReuseConfig):
 
     warmup: int = 4
     threshold: float = 0.01
+
+    measures = True
 
     def __post_init__(self) -> None:
         require_range("warmup", self.warmup, self.warmup >= 0, "0 or more")
@@ -100,6 +106,8 @@ class MagiMotionCacheConfig(MagiReuseConfig):
     weights_once: bool = False
     reuse_ratio: tuple[float, ...] = (1.0, 1.0)
     temporal_vote: float | None = None
+
+    measures = True
 
     def __post_init__(self) -> None:
         ratio, vote, chunk_steps = self.reuse_ratio, self.temporal_vote, self.chunk_phase_steps

@@ -156,7 +156,7 @@ class Sampler:
             for work in works
             if work.branch == self._deciding
         ]
-        if self._reuse is not None:
+        if self._reuse is not None and self._reuse.measures:
             self._features = {chunk: embedded[chunk] for chunk in step.window}
         return self._engine.plan(decided)
 

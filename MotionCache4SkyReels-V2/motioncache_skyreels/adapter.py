@@ -29,8 +29,9 @@ from motioncache.config import (
     TeaCacheConfig,
 )
 from motioncache.engine import Engine
+from motioncache.forecast import ModelIdentity, sample_weights
 from motioncache.policy import Policy
-from motioncache.policy.forecast import plan_forecast
+from motioncache.policy.forecast import ForecastPlanner
 from motioncache.policy.motioncache import MotionCache
 from motioncache.policy.none import NoCache
 from motioncache.policy.teacache import TeaCache
@@ -85,6 +86,8 @@ class SkyReelsHook:
         self._transformer = transformer
         self.config = _complete(config, transformer)
         self.engine = Engine(_policy(self.config))
+        forecasts = isinstance(config, ForecastConfig)
+        self._planner = ForecastPlanner(config, SkyReelsAdapter.presets()) if forecasts else None
         self._window: Window | None = None
         self._pending: Matrices | None = None
         self._texts: dict[str, TextContext] = {}
@@ -232,17 +235,18 @@ class SkyReelsHook:
             causal=causal,
             chunk_reuse=not isinstance(self.config, TeaCacheConfig) or self.config.chunk_reuse,
             stale_modulation=quirks,
-            keeps_velocity=isinstance(self.config, ForecastConfig),
+            keeps_velocity=self._planner is not None,
         )
-        if isinstance(self.config, ForecastConfig):
-            cost = self.cost()
-            self.engine.policy = plan_forecast(
-                self.config,
-                course_of(schedule, window.shape(hidden_states), cost),
-                presets=SkyReelsAdapter.presets(),
-                size=(cost.layers, cost.width),
-            )
+        if self._planner is not None:
+            course = course_of(schedule, window.shape(hidden_states), self.cost())
+            self.engine.policy = self._planner.plan(course, identity_of(self._transformer))
         return window
+
+
+def identity_of(transformer: SkyReelsV2Transformer3DModel) -> ModelIdentity:
+    """What a calibration says that it was measured on."""
+    cost = SkyReelsCost.of(transformer)
+    return ModelIdentity(cost.layers, cost.width, sample_weights(transformer.proj_out.weight))
 
 
 def patch_blocks(patch: Patch, transformer: SkyReelsV2Transformer3DModel) -> None:

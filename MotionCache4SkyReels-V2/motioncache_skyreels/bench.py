@@ -5,9 +5,8 @@ from functools import partial
 from pathlib import Path
 
 from motioncache_eval.bench.model import BenchModel, weights_hash
-from motioncache_skyreels.adapter import SkyReelsAdapter
+from motioncache_skyreels.adapter import SkyReelsAdapter, identity_of
 from motioncache_skyreels.cli import quiet_libraries
-from motioncache_skyreels.flops import SkyReelsCost
 from motioncache_skyreels.job.config import JobConfig, load_job
 from motioncache_skyreels.job.load import check_size, load_pipeline
 from motioncache_skyreels.job.sample import decode, run_pipeline, warm_up
@@ -22,7 +21,6 @@ def load(config: Path, overrides: Sequence[str]) -> BenchModel:
     pipeline = load_pipeline(job)
     check_size(pipeline, job)
     pipeline.set_progress_bar_config(disable=True)
-    cost = SkyReelsCost.of(pipeline.transformer)
     return BenchModel(
         adapter=SkyReelsAdapter(),
         job=job,
@@ -35,7 +33,7 @@ def load(config: Path, overrides: Sequence[str]) -> BenchModel:
         model_methods=("forward",),
         branch=BRANCHES[0],
         guidance=guidance,
-        size=(cost.layers, cost.width),
+        identity=identity_of(pipeline.transformer),
         peers=create_peers(),
         chunks=(4 * job.causal_block_size - 3, 4 * job.causal_block_size),
     )

@@ -105,9 +105,9 @@ class SkyReelsCost:
         for record in trace.records:
             if _touched(record) and (record.iteration == 0 or record.branch == first_branch[record.window]):
                 shared += self.embedding(record.tokens)
-        for index in {window for window, _ in calls}:  # the branches of iteration 0 run in calls of their own
-            window = trace.windows[index]
-            shared += (len(window.branches) - 1) * self.time(window.grid.frames)
+        for index, window in enumerate(trace.windows):
+            if (index, 0) in calls:  # its branches run in calls of their own
+                shared += (len(window.branches) - 1) * self.time(window.grid.frames)
         return shared
 
 

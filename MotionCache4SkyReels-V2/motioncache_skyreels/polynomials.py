@@ -44,5 +44,5 @@ def model_polynomial(transformer: SkyReelsV2Transformer3DModel, table: Path) -> 
             return polynomial
     raise MotionCacheError(
         f"no distance polynomial is known for a transformer of {layers} layers and width {width}: fit one with "
-        "`python -m motioncache_skyreels.calibrate MODEL` and add it under `polynomials:` or pass `coefficients`"
+        "`python -m motioncache_skyreels.fit_polynomial MODEL` and add it under `polynomials:` or pass `coefficients`"
     )

@@ -159,12 +159,10 @@ class ForecastAblationConfig(ForecastConfig):
     Args:
         schedule: `planned` as in `forecast`, or `even`.
         unit: `window` as in `forecast`, or `chunk`.
-        skipped: compute all iterations but these, whatever `target_speedup` says; empty makes a plan.
     """
 
     schedule: Schedule = Schedule.planned
     unit: Unit = Unit.window
-    skipped: tuple[int, ...] = ()
 
 
 Policies = Mapping[str, type[PolicyConfig]]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from motioncache.errors import ConfigError
@@ -25,22 +26,64 @@ _RIDGE = 1e-6
 
 
 @dataclass(frozen=True)
+class ModelIdentity:
+    """Tells one transformer from another.
+
+    Attributes:
+        layers, width: its size.
+        weights: some values of its last projection, see `sample_weights`; empty where they are not in memory.
+    """
+
+    layers: int
+    width: int
+    weights: tuple[float, ...]
+
+    def differs(self, other: "ModelIdentity") -> str | None:
+        """What the other one is that this is not; None where they are the same, up to the rounding of weights."""
+        if (self.layers, self.width) != (other.layers, other.width):
+            return f"{self.layers} layers of width {self.width}, not {other.layers} of width {other.width}"
+        own, others = np.array(self.weights), np.array(other.weights)
+        if not len(own) or not len(others):
+            return None
+        same = len(own) == len(others) and np.linalg.norm(own - others) <= _SAME_WEIGHTS * np.linalg.norm(own)
+        return None if same else "other weights"
+
+
+_SAME_WEIGHTS = 0.01
+"""Relative distance of two samples of weights that rounding to 16 bits may be the cause of."""
+
+
+def sample_weights(projection: torch.Tensor) -> tuple[float, ...]:
+    """The first 16 values of a weight; none where it is offloaded and not in memory."""
+    return () if projection.is_meta else tuple(float(value) for value in projection.detach().flatten()[:16].cpu())
+
+
+@dataclass(frozen=True)
 class Calibration:
     """What was measured on a model.
 
     Attributes:
-        layers, width: size of the transformer that it was measured on.
+        model: the transformer that it was measured on.
         levels: noise levels, falling from 1 (noise) towards 0 (clean), `[n]`.
         products: mean over values, chunks and videos of the product of the guided velocities at two levels, `[n, n]`.
         sensitivity: squared error of the final latents, added up over all chunks, over the one that the step from each
             level to the next brings into one of them, `[n]`.
     """
 
-    layers: int
-    width: int
+    model: ModelIdentity
     levels: tuple[float, ...]
     products: Array
     sensitivity: Array
+
+    def __post_init__(self) -> None:
+        count = len(self.levels)
+        if count < 2 or not all(a > b for a, b in pairwise(self.levels)):
+            raise ConfigError("a calibration needs falling noise levels")
+        if self.products.shape != (count, count) or not np.isfinite(self.products).all():
+            raise ConfigError("a calibration of n levels needs n x n finite products")
+        finite = np.isfinite(self.sensitivity).all()
+        if self.sensitivity.shape != (count,) or not finite or not (self.sensitivity > 0).all():
+            raise ConfigError("a calibration needs a positive sensitivity for each level")
 
     @classmethod
     def load(cls, path: Path) -> "Calibration":
@@ -53,28 +96,27 @@ class Calibration:
             held: dict[str, Any] = json.loads(path.read_text())
             levels = tuple(map(float, held["levels"]))
             products, sensitivity = (np.array(held[key], np.float64) for key in ("products", "sensitivity"))
-            layers, width = int(held["layers"]), int(held["width"])
+            model = ModelIdentity(int(held["layers"]), int(held["width"]), tuple(map(float, held["weights"])))
         except FileNotFoundError:
             raise ConfigError(
                 f"there is no calibration {path}: make one with python -m motioncache_eval.calibrate"
             ) from None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{path} is not a calibration: {type(error).__name__}: {error}") from None
-        falling = all(a > b for a, b in pairwise(levels))
-        if products.shape != (len(levels), len(levels)) or not falling or not np.isfinite(products).all():
-            raise ConfigError(f"{path} is damaged: it needs n falling levels and n x n finite products")
-        if sensitivity.shape != (len(levels),) or not (sensitivity > 0).all() or not np.isfinite(sensitivity).all():
-            raise ConfigError(f"{path} is damaged: it needs a positive sensitivity for each level")
-        return cls(layers=layers, width=width, levels=levels, products=products, sensitivity=sensitivity)
+        try:
+            return cls(model=model, levels=levels, products=products, sensitivity=sensitivity)
+        except ConfigError as error:
+            raise ConfigError(f"{path} is damaged: {error}") from None
 
     def save(self, path: Path) -> None:
         """Write as JSON."""
         rows = ",\n  ".join(json.dumps([float(f"{value:.7g}") for value in row]) for row in self.products)
         levels = json.dumps([round(level, 6) for level in self.levels])
         sensitivity = json.dumps([float(f"{value:.4g}") for value in self.sensitivity])
+        weights = json.dumps([float(f"{value:.5g}") for value in self.model.weights])
         path.write_text(
-            f'{{"layers": {self.layers}, "width": {self.width},\n "levels": {levels},\n "sensitivity": {sensitivity},\n'
-            f' "products": [\n  {rows}]}}\n'
+            f'{{"layers": {self.model.layers}, "width": {self.model.width}, "weights": {weights},\n'
+            f' "levels": {levels},\n "sensitivity": {sensitivity},\n "products": [\n  {rows}]}}\n'
         )
 
     def at(self, levels: Sequence[float], order: int) -> "Forecast":
@@ -170,21 +212,6 @@ def _ends(levels: Sequence[float]) -> Array:
     return np.array([*levels[1:], 0.0])
 
 
-class VelocityProducts:
-    """Collects what a calibration is made of."""
-
-    def __init__(self) -> None:
-        self._sum: Array | None = None
-        self._chunks = 0
-
-    def add(self, velocities: Array) -> None:
-        """Take in the velocities of one chunk at all its steps, `[n, values]`."""
-        products = velocities @ velocities.T / velocities.shape[1]
-        self._sum = products if self._sum is None else self._sum + products
-        self._chunks += 1
-
-    def mean(self) -> Array:
-        """`[n, n]`."""
-        if self._sum is None:
-            raise ValueError("no chunk has been sampled")
-        return self._sum / self._chunks
+def velocity_products(velocities: Array) -> Array:
+    """Mean over values of the product of a chunk's velocities at any two steps, `[n, values]` to `[n, n]`."""
+    return velocities @ velocities.T / velocities.shape[1]

@@ -1,5 +1,6 @@
 """Which iterations of a window to compute within a budget, so that forecasts do the least harm. Pure functions."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -11,6 +12,9 @@ from motioncache.forecast import Forecast
 
 LONGEST = 16
 """One iteration in so many is computed at least."""
+
+CLOSE = 0.05
+"""A budget of which a smaller share is left over is used up; with a few iterations only it may not be met."""
 
 _PRICES = (1e-12, 1e12)
 """Of computing all iterations, in units of error: every iteration is worth the lower one, and none the higher."""
@@ -41,6 +45,10 @@ class Course:
         """FLOPs where everything is computed."""
         return self.base + sum(self.cost)
 
+    def flops(self, plan: Sequence[bool]) -> int:
+        """FLOPs of a plan for its iterations."""
+        return self.base + sum(cost for cost, computed in zip(self.cost, plan, strict=True) if computed)
+
     def of_one_chunk(self) -> "Course":
         """The denoise steps of a chunk by itself, with the mean cost of one that all chunks take."""
         steps = len(self.levels)
@@ -48,7 +56,7 @@ class Course:
 
 
 def solve_plan(course: Course, forecast: Forecast, budget: float) -> tuple[bool, ...]:
-    """The iterations to compute, for at most `budget` FLOPs.
+    """The iterations to compute, for at most `budget` FLOPs, or a little more where that is nearer; see `CLOSE`.
 
     An iteration is computed for all chunks or for none: a chunk that is computed alone would attend to keys that others
     wrote at another noise level. Where a chunk begins there is nothing to forecast it from. All else is the shortest
@@ -61,18 +69,11 @@ def solve_plan(course: Course, forecast: Forecast, budget: float) -> tuple[bool,
     if course.whole <= budget:
         return (True,) * course.iterations
     errors = _Errors(course, forecast)
-    low, high = _PRICES
-    best = _path(course, errors, high)
-    if _cost(course, best) > budget:
-        raise _too_fast(course, budget, f"every chunk's first step and at least one iteration in {LONGEST}", best)
-    for _ in range(60):
-        middle = (low * high) ** 0.5
-        plan = _path(course, errors, middle)
-        if _cost(course, plan) > budget:
-            low = middle
-        else:
-            best, high = plan, middle
-    best = _fill(course, errors, best, budget)
+    best = _within(course, errors, budget)
+    left = budget - _cost(course, best)
+    if left > CLOSE * budget:
+        wider = _within(course, errors, budget + left)
+        best = min(best, wider, key=lambda plan: abs(_cost(course, plan) - budget))
     return tuple(i in set(best) for i in range(course.iterations))
 
 
@@ -150,6 +151,22 @@ class _Errors:
         return total
 
 
+def _within(course: Course, errors: _Errors, budget: float) -> list[int]:
+    """The best plan for at most `budget` FLOPs."""
+    low, high = _PRICES
+    best = _path(course, errors, high)
+    if _cost(course, best) > budget:
+        raise _too_fast(course, budget, f"every chunk's first step and at least one iteration in {LONGEST}", best)
+    for _ in range(60):
+        middle = (low * high) ** 0.5
+        plan = _path(course, errors, middle)
+        if _cost(course, plan) > budget:
+            low = middle
+        else:
+            best, high = plan, middle
+    return _fill(course, errors, best, budget)
+
+
 def _path(course: Course, errors: _Errors, price: float) -> list[int]:
     """The plan with the least error plus price of its FLOPs."""
     end = course.iterations
@@ -186,7 +203,8 @@ def _cost(course: Course, plan: Sequence[int]) -> int:
 
 
 def _too_fast(course: Course, budget: float, needed: str, plan: Sequence[int]) -> ConfigError:
+    most = math.floor(course.vanilla / _cost(course, plan) * 100) / 100
     return ConfigError(
-        f"target_speedup asks for {budget / course.whole:.1%} of the FLOPs of all steps; {needed} "
-        f"cannot be left out and take {_cost(course, plan) / course.whole:.1%}: lower it"
+        f"target_speedup: {course.vanilla / budget:g} is too much for this video: {needed} cannot be left out; "
+        f"pass {most:g} or less, or more denoise steps"
     )

@@ -1,15 +1,17 @@
 """Measure a model for `forecast`: `python -m motioncache_eval.calibrate MODEL JOB --output FILE [--prompts FILE]`.
 
 Samples some prompts with every step computed, and writes the mean products of a chunk's velocities at any two denoise
-steps; then videos in which one step of one chunk is forecast, and writes how far that leads the video away. One
-calibration serves any number of steps, the model's guidance scale and all lengths of videos.
+steps; then videos in which one step of one chunk is forecast, and writes how far that leads the video away. All this
+takes as long as about eight uncached videos for each prompt. One calibration serves as many steps as it was measured
+with or fewer, the job's guidance scale, and all lengths of videos.
 """
 
 import argparse
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,12 @@ import torch
 
 from motioncache.config import ForecastConfig
 from motioncache.engine import Task
-from motioncache.errors import MotionCacheError
-from motioncache.forecast import Array, Calibration, Forecast, VelocityProducts, sensitivity_between
+from motioncache.errors import ConfigError, MotionCacheError
+from motioncache.forecast import Array, Calibration, Forecast, sensitivity_between, velocity_products
 from motioncache.state import ChunkState
 from motioncache_eval.bench.config import Method
 from motioncache_eval.bench.model import BenchModel, find_loader
-from motioncache_eval.command import run_command
+from motioncache_eval.command import check_output_file, run_command
 from motioncache_eval.prompts import read_prompts
 
 OWN = 4
@@ -33,7 +35,7 @@ MEASURED_STEPS = 12
 """Steps whose sensitivity is measured."""
 
 LEAST_STEPS = 8
-"""The sensitivity is measured with half as many."""
+"""The sensitivity is measured with half as many, where the model takes half."""
 
 FIRST_SEED = 1000
 """Added to the job's seed, so that no benchmark has the same noise."""
@@ -60,19 +62,31 @@ class GuidedVelocities:
         guided = self._guidance[task.work.branch] * state.residual.double().cpu().flatten()
         steps[step] = steps[step] + guided if step in steps else guided
 
-    def chunks(self) -> Iterator[torch.Tensor]:
-        """The velocities of every chunk, `[steps, values]`."""
-        for steps in self._steps.values():
-            yield torch.stack([steps[step] for step in sorted(steps)])
+    def products(self) -> dict[int, Array]:
+        """Mean products of the velocities of every chunk that was denoised, `[steps, steps]`."""
+        chunks = {chunk: torch.stack([steps[step] for step in sorted(steps)]) for chunk, steps in self._steps.items()}
+        return {chunk: velocity_products(velocities.numpy()) for chunk, velocities in chunks.items()}
+
+    def values(self) -> int:
+        """Of a chunk's latents."""
+        return next(iter(next(iter(self._steps.values())).values())).numel()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exact:
-    """A video with every step computed: its final latents, and the velocities of its chunks, `[steps, values]` each."""
+    """A video with every step computed.
+
+    Attributes:
+        latents: in the end.
+        products: see `GuidedVelocities`.
+        values: of a chunk's latents.
+        levels: noise level of each denoise step.
+    """
 
     job: Any
     latents: torch.Tensor
-    chunks: list[torch.Tensor]
+    products: dict[int, Array]
+    values: int
     levels: tuple[float, ...]
 
 
@@ -100,34 +114,35 @@ class OneForecast:
 
 
 def sample_exact(model: BenchModel, job: Any) -> Exact:
-    """One window, in which every step is computed."""
+    """One window, in which every step is computed.
+
+    Raises:
+        MotionCacheError: for videos that no calibration can be made from.
+    """
     velocities = GuidedVelocities(model.guidance(job))
     method = Method(name="every step", policy=ForecastConfig(target_speedup=1.0))
     sample = model.take(job, method, prepare=velocities.attach).sample
     if len(sample.trace.windows if sample.trace else ()) != 1:
         raise MotionCacheError("a calibration needs videos of one window: pass a smaller num_frames")
-    print(f"{job.prompt}: {sample.seconds:.1f} s", flush=True)
-    return Exact(job=job, latents=sample.latents, chunks=list(velocities.chunks()), levels=tuple(velocities.levels))
-
-
-def products_of(*chunks: torch.Tensor) -> Array:
-    """Mean products of the velocities of some chunks, `[steps, steps]`."""
-    products = VelocityProducts()
-    for chunk in chunks:
-        products.add(chunk.numpy())
-    return products.mean()
+    levels = tuple(velocities.levels)
+    if not all(a > b for a, b in pairwise(levels)):
+        raise MotionCacheError("two steps have the same noise level: pass a smaller num_inference_steps")
+    print(f"{job.prompt}: {sample.seconds:.1f} s, {len(levels)} steps", flush=True)
+    return Exact(
+        job=job, latents=sample.latents, products=velocities.products(), values=velocities.values(), levels=levels
+    )
 
 
 def sensitivity_of(model: BenchModel, exact: Exact, chunk: int, steps: Sequence[int], forecast: Forecast) -> Array:
     """What the error that a forecast of a single step brings into a chunk becomes in the whole video, `[steps]`."""
     method = Method(name="one forecast", policy=ForecastConfig(target_speedup=1.0))
-    own, ratios = products_of(exact.chunks[chunk]), []
+    own, ratios = exact.products[chunk], []
     for step in steps:
         known = list(range(step - 1, max(step - 3, -1), -1))
         coefficients = forecast.coefficients(step, known)
         replaced = OneForecast(chunk, step, known, coefficients)
         latents = model.take(exact.job, method, prepare=replaced.attach).sample.latents
-        final = float((latents - exact.latents).double().square().mean()) * len(exact.chunks)
+        final = float((latents - exact.latents).double().square().sum()) / exact.values
         shares, taken = np.array([1.0, *(-c for c in coefficients)]), [step, *known]
         brought_in = float(shares @ own[np.ix_(taken, taken)] @ shares) * forecast.lengths[step] ** 2
         ratios.append(final / brought_in)
@@ -136,42 +151,53 @@ def sensitivity_of(model: BenchModel, exact: Exact, chunk: int, steps: Sequence[
 
 
 def calibrate(model: BenchModel, prompts: Sequence[str]) -> Calibration:
-    """Sample the prompts, each with a seed of its own, and measure."""
+    """Sample the prompts, each with a seed of its own, and measure.
+
+    Raises:
+        MotionCacheError: for too few steps, or videos that no calibration can be made from.
+    """
     jobs = [
         replace(model.job, prompt=prompt, seed=model.job.seed + FIRST_SEED + index)
         for index, prompt in enumerate(prompts)
     ]
-    products, levels = VelocityProducts(), ()
-    for job in jobs:
-        exact = sample_exact(model, job)
-        levels = exact.levels
-        for chunk in exact.chunks:
-            products.add(chunk.numpy())
-    layers, width = model.size
-    if len(levels) < LEAST_STEPS:
+    count = model.job.num_inference_steps
+    if count < LEAST_STEPS:
         raise MotionCacheError(
-            f"a calibration needs {LEAST_STEPS} steps at least, not {len(levels)}: raise num_inference_steps"
+            f"a calibration needs {LEAST_STEPS} steps at least, not {count}: raise num_inference_steps"
         )
-    neutral = np.ones(len(levels))
-    made = Calibration(layers=layers, width=width, levels=levels, products=products.mean(), sensitivity=neutral)
-    return replace(made, sensitivity=measure_sensitivity(model, jobs, made))
+    shorter = sample_shorter(model, jobs)
+    exact = [sample_exact(model, job) for job in jobs]
+    products = np.mean([chunk for video in exact for chunk in video.products.values()], axis=0)
+    levels = exact[0].levels
+    made = Calibration(model=model.identity, levels=levels, products=products, sensitivity=np.ones(len(levels)))
+    return replace(made, sensitivity=measure_sensitivity(model, shorter, made))
 
 
-def measure_sensitivity(model: BenchModel, jobs: Sequence[Any], made: Calibration) -> Array:
-    """In videos of half as many steps, from the mean over the jobs of how many times larger an error becomes.
+def sample_shorter(model: BenchModel, jobs: Sequence[Any]) -> list[Exact]:
+    """With half as many steps, or with all where the model does not take half."""
+    half = [replace(job, num_inference_steps=job.num_inference_steps // 2) for job in jobs]
+    try:
+        first = sample_exact(model, half[0])
+    except ConfigError:
+        half = list(jobs)
+        first = sample_exact(model, half[0])
+    return [first, *(sample_exact(model, job) for job in half[1:])]
 
-    Each job forecasts steps of another chunk. Some steps are measured, at equal distances; the others lie between them.
-    A mean of squares would be decided by the one video that turns into another; one of logarithms would overlook it.
+
+def measure_sensitivity(model: BenchModel, videos: Sequence[Exact], made: Calibration) -> Array:
+    """From the mean over the videos of how many times larger an error becomes.
+
+    In each video, steps of another chunk are forecast. Some are measured, at equal distances; the others lie between
+    them. A mean of squares would be decided by the one video that turns into another; one of logarithms would overlook
+    it.
     """
-    count = len(made.levels) // 2
-    steps = np.unique(np.linspace(1, count - 1, MEASURED_STEPS).round().astype(int)).tolist()
-    ratios: list[Array] = []
-    levels: tuple[float, ...] = ()
-    for index, job in enumerate(jobs):
-        exact = sample_exact(model, replace(job, num_inference_steps=count))
-        levels = exact.levels
-        ratios.append(sensitivity_of(model, exact, index % len(exact.chunks), steps, made.at(levels, 2)))
-    measured = np.exp(np.interp(np.arange(count), steps, 2 * np.log(np.sqrt(ratios).mean(axis=0))))
+    levels = videos[0].levels
+    steps = np.unique(np.linspace(1, len(levels) - 1, MEASURED_STEPS).round().astype(int)).tolist()
+    forecast, ratios = made.at(levels, 2), []
+    for index, video in enumerate(videos):
+        chunks = list(video.products)
+        ratios.append(sensitivity_of(model, video, chunks[index % len(chunks)], steps, forecast))
+    measured = np.exp(np.interp(np.arange(len(levels)), steps, 2 * np.log(np.sqrt(ratios).mean(axis=0))))
     return sensitivity_between(levels, measured, made.levels)
 
 
@@ -192,8 +218,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Load, sample, write."""
-    if not options.output.absolute().parent.is_dir():
-        raise MotionCacheError(f"--output {options.output}: there is no folder {options.output.parent}; make it first")
+    check_output_file(options.output)
     prompts = None if options.prompts is None else read_prompts(options.prompts)
     own = [] if prompts is None else [f"prompt={prompts[0]}"]
     model = find_loader(options.model)(options.job, [*options.overrides, *own])

@@ -1,8 +1,10 @@
 """What all command lines share: an exit status, errors of one line, and work that several processes divide up."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from motioncache.errors import MotionCacheError
 
@@ -17,6 +19,17 @@ def run_command(command: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print("interrupted; what was complete is kept", file=sys.stderr)
         return 130
+
+
+def check_output_file(path: Path) -> None:
+    """Refuse an `--output` that cannot be written, before anything is measured."""
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise MotionCacheError(f"--output {path}: there is no folder {path.parent}; make it first")
+    if path.is_dir():
+        raise MotionCacheError(f"--output {path} is a folder: pass a file")
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        raise MotionCacheError(f"--output {path}: no permission to write it; pass another file")
 
 
 def show_usage(text: str | None) -> int:

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from motioncache.errors import ConfigError
-from motioncache.forecast import Calibration, Forecast, VelocityProducts
+from motioncache.forecast import Calibration, Forecast, ModelIdentity, sample_weights, velocity_products
 
 LEVELS = (1.0, 0.75, 0.5, 0.25)
 STRAIGHT = np.array([[1.0, 2.0], [0.75, 2.5], [0.5, 3.0], [0.25, 3.5]])
@@ -17,10 +18,11 @@ STRAIGHT = np.array([[1.0, 2.0], [0.75, 2.5], [0.5, 3.0], [0.25, 3.5]])
 SENSITIVITY = np.array([8.0, 4.0, 2.0, 1.0])
 
 
+MODEL = ModelIdentity(2, 8, weights=(0.5, -0.25, 0.125))
+
+
 def calibration(velocities: np.ndarray = STRAIGHT) -> Calibration:
-    products = VelocityProducts()
-    products.add(velocities)
-    return Calibration(layers=2, width=8, levels=LEVELS, products=products.mean(), sensitivity=SENSITIVITY)
+    return Calibration(MODEL, LEVELS, products=velocity_products(velocities), sensitivity=SENSITIVITY)
 
 
 def test_a_straight_line_is_forecast_from_two_velocities() -> None:
@@ -69,25 +71,37 @@ def test_levels_outside_take_the_nearest() -> None:
     assert products[1, 1] == pytest.approx(calibration().products[3, 3])
 
 
-def test_products_are_means_over_chunks() -> None:
-    products = VelocityProducts()
-    products.add(np.array([[1.0, 1.0]]))
-    products.add(np.array([[3.0, 3.0]]))
-    assert products.mean().tolist() == [[5.0]]
+def test_products_are_means_over_values() -> None:
+    assert velocity_products(np.array([[1.0, 3.0], [2.0, 0.0]])).tolist() == [[5.0, 1.0], [1.0, 2.0]]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_model_is_known_by_its_weights_in_any_precision(dtype: torch.dtype) -> None:
+    weight = torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
+    known = ModelIdentity(2, 8, sample_weights(weight))
+    assert known.differs(ModelIdentity(2, 8, sample_weights(weight.to(dtype)))) is None
+    assert known.differs(ModelIdentity(2, 8, sample_weights((1.02 * weight).to(dtype)))) == "other weights"
+    assert known.differs(ModelIdentity(3, 8, sample_weights(weight))) == "2 layers of width 8, not 3 of width 8"
+
+
+def test_weights_that_are_not_in_memory_are_not_compared() -> None:
+    offloaded = ModelIdentity(2, 8, sample_weights(torch.empty(4, 8, device="meta")))
+    assert offloaded.weights == ()
+    assert offloaded.differs(MODEL) is MODEL.differs(offloaded) is None
 
 
 def test_a_calibration_survives_its_file(tmp_path: Path) -> None:
     path = tmp_path / "calibration.json"
     calibration().save(path)
     read = Calibration.load(path)
-    assert (read.layers, read.width, read.levels) == (2, 8, LEVELS)
+    assert (read.model, read.levels) == (MODEL, LEVELS)
     assert read.products == pytest.approx(calibration().products, rel=1e-6)
     assert read.sensitivity == pytest.approx(SENSITIVITY)
 
 
 def broken(**changes: Any) -> str:
     """The text of a file that is right but for some keys."""
-    right = {"layers": 1, "width": 2, "levels": [1.0, 0.5], "products": [[1.0, 0.5], [0.5, 1.0]]}
+    right = {"layers": 1, "width": 2, "weights": [0.1], "levels": [1.0, 0.5], "products": [[1.0, 0.5], [0.5, 1.0]]}
     return json.dumps(right | {"sensitivity": [2.0, 1.0]} | changes)
 
 
@@ -96,11 +110,14 @@ def broken(**changes: Any) -> str:
     [
         ("{", "is not a calibration"),
         ('{"layers": 1, "width": 2, "levels": [1.0, 0.5]}', "is not a calibration: KeyError"),
-        (broken(products=[[1.0]]), "is damaged: it needs n falling levels"),
-        (broken(levels=[0.5, 1.0]), "is damaged: it needs n falling levels"),
-        (broken(products=[[1.0, float("nan")], [1.0, 1.0]]), "is damaged: it needs n falling levels"),
-        (broken(sensitivity=[1.0]), "is damaged: it needs a positive sensitivity"),
-        (broken(sensitivity=[1.0, 0.0]), "is damaged: it needs a positive sensitivity"),
+        (broken(products=[[1.0]]), "is damaged: a calibration of n levels needs n x n"),
+        (broken(levels=[0.5, 1.0]), "is damaged: a calibration needs falling"),
+        (
+            broken(products=[[1.0, float("nan")], [1.0, 1.0]]),
+            "is damaged: a calibration of n levels needs n x n finite",
+        ),
+        (broken(sensitivity=[1.0]), "is damaged: a calibration needs a positive sensitivity"),
+        (broken(sensitivity=[1.0, 0.0]), "is damaged: a calibration needs a positive sensitivity"),
     ],
 )
 def test_a_broken_file_is_refused(tmp_path: Path, text: str, message: str) -> None:

@@ -10,9 +10,10 @@ import pytest
 
 from motioncache.config import ForecastAblationConfig, ForecastConfig, Schedule, Unit
 from motioncache.errors import ConfigError
-from motioncache.forecast import Calibration, Forecast
+from motioncache.forecast import Calibration, Forecast, ModelIdentity
 from motioncache.plan import LONGEST, Course, even_plan, solve_plan
-from motioncache.policy.forecast import plan_forecast
+from motioncache.policy import forecast as policy
+from motioncache.policy.forecast import ForecastPlanner
 
 STEPS = 6
 LEVELS = tuple(1 - i / STEPS for i in range(STEPS))
@@ -25,10 +26,17 @@ def forecast(order: int = 2, seed: int = 0) -> Forecast:
     return Forecast(LEVELS, velocities @ velocities.T / 20, np.linspace(3, 1, STEPS), order)
 
 
+MODEL = ModelIdentity(6, 128, weights=(0.5, -0.25))
+
+
 def calibration() -> Calibration:
-    """Of a model of 6 layers of width 128."""
     given = forecast()
-    return Calibration(layers=6, width=128, levels=LEVELS, products=given.products, sensitivity=given.sensitivity)
+    return Calibration(MODEL, LEVELS, products=given.products, sensitivity=given.sensitivity)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_warned_yet() -> None:
+    policy._warn_once.cache_clear()  # pyright: ignore[reportPrivateUsage]
 
 
 def course(starts: tuple[int, ...] = (0, 2, 4)) -> Course:
@@ -64,12 +72,19 @@ def test_no_plan_of_its_cost_does_less_harm(starts: tuple[int, ...], share: floa
     given, of = course(starts), forecast(order)
     budget = share * given.whole
     plan = solve_plan(given, of, budget)
-    assert cost(given, plan) <= budget
+    assert cost(given, plan) <= budget or cost(given, plan) - budget < max(given.cost) / 2
     others = [p for p in product((False, True), repeat=given.iterations) if cost(given, p) <= cost(given, plan)]
     best = min(harm(given, p, of) for p in others)
     # What the price leaves of the budget is filled up one by one, which need not be the best way.
     assert best <= harm(given, plan, of) <= 1.25 * best + 1e-12
     assert budget - cost(given, plan) < max(given.cost)
+
+
+def test_a_budget_between_two_plans_takes_the_nearer() -> None:
+    """Of 6 steps of equal cost, 2 and 3 are a third and half of them."""
+    levels = forecast().levels
+    given = Course(iterations=STEPS, starts=(0,), cost=(10,) * STEPS, base=0, levels=levels, vanilla=60)
+    assert [sum(solve_plan(given, forecast(), budget)) for budget in (20, 24, 26, 29, 30)] == [2, 2, 3, 3, 3]
 
 
 def test_a_chunk_is_computed_where_it_begins() -> None:
@@ -85,8 +100,12 @@ def test_a_budget_for_everything_computes_everything() -> None:
 
 def test_too_small_a_budget_says_what_is_possible() -> None:
     given = course()
-    with pytest.raises(ConfigError, match=r"target_speedup asks for 10.0% .* left out and take \d\d\.\d%: lower it"):
+    said = r"target_speedup: 20 is too much .* cannot be left out; pass \d\.\d\d or"
+    with pytest.raises(ConfigError, match=said) as raised:
         solve_plan(given, forecast(), 0.1 * given.whole)
+    possible = float(str(raised.value).partition("pass ")[2].split()[0])
+    plan = solve_plan(given, forecast(), given.vanilla / possible)
+    assert given.vanilla / cost(given, plan) == pytest.approx(possible, rel=0.01)
 
 
 def test_no_gap_is_longer_than_the_limit() -> None:
@@ -110,7 +129,7 @@ def test_even_plans_spend_the_budget_in_equal_gaps(share: float) -> None:
 
 
 def test_a_budget_below_the_beginnings_of_chunks_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"every chunk's first step cannot be left out and take \d+\.\d%: lower it"):
+    with pytest.raises(ConfigError, match=r"every chunk's first step cannot be left out; pass \d"):
         even_plan(course(), 0.1 * course().whole)
 
 
@@ -124,26 +143,35 @@ def test_a_chunk_that_decides_for_itself_costs_what_the_window_does() -> None:
 def test_left_out_ingredients_change_the_plan(tmp_path: Path) -> None:
     calibration().save(tmp_path / "calibration.json")
 
-    def plan(**left_out: Any) -> tuple[bool, ...]:
-        config = ForecastAblationConfig(target_speedup=4, **left_out)
-        return tuple(plan_forecast(config, course(), presets=tmp_path / "config.yaml", size=(6, 128)).plan)
+    def made(config: ForecastConfig) -> tuple[bool, ...]:
+        return tuple(ForecastPlanner(config, tmp_path / "config.yaml").plan(course(), MODEL).plan)
 
-    plain = ForecastConfig(target_speedup=4)
-    assert plan() == tuple(plan_forecast(plain, course(), presets=tmp_path / "config.yaml", size=(6, 128)).plan)
+    def plan(**left_out: Any) -> tuple[bool, ...]:
+        return made(ForecastAblationConfig(target_speedup=4, **left_out))
+
+    assert plan() == made(ForecastConfig(target_speedup=4))
     assert plan(schedule=Schedule.even) == even_plan(course(), 0.5 * course().whole)
     assert len(plan(unit=Unit.chunk)) == STEPS
-    assert plan(skipped=(2, 3)) == (True, True, False, False, *(True,) * (course().iterations - 4))
 
 
-def test_a_calibration_of_another_size_warns_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    given, presets = course(), tmp_path / "config.yaml"
-    replace(calibration(), layers=1, width=1).save(tmp_path / "calibration.json")
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (ModelIdentity(1, 1, weights=()), "measured on 1 layers of width 1, not 6 of width 128"),
+        (replace(MODEL, weights=(0.5, 0.25)), "measured on other weights"),
+    ],
+)
+def test_a_calibration_of_another_model_warns_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, other: ModelIdentity, said: str
+) -> None:
+    replace(calibration(), model=other).save(tmp_path / "calibration.json")
+    planner = ForecastPlanner(ForecastConfig(target_speedup=3), tmp_path / "config.yaml")
     for _ in range(2):
-        policy = plan_forecast(ForecastConfig(target_speedup=3), given, presets=presets, size=(6, 128))
-        assert 0 < sum(policy.plan) < given.iterations
-    warned = [record.getMessage() for record in caplog.records]
+        assert 0 < sum(planner.plan(course(), MODEL).plan) < course().iterations
+    warned = [text for record in caplog.records if "calibration" in (text := record.getMessage())]
     assert len(warned) == 1
-    assert "calibration.json was measured on 1 layers of width 1, not 6 layers of width 128" in warned[0]
+    assert said in warned[0]
+    assert "run python -m motioncache_eval.calibrate" in warned[0]
 
 
 def test_more_steps_than_were_measured_warn(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -151,10 +179,27 @@ def test_more_steps_than_were_measured_warn(tmp_path: Path, caplog: pytest.LogCa
     few = {"levels": LEVELS[::2], "products": all_.products[::2, ::2], "sensitivity": all_.sensitivity[::2]}
     replace(all_, **few).save(tmp_path / "few.json")
     config = ForecastConfig(target_speedup=3, calibration=str(tmp_path / "few.json"))
-    plan_forecast(config, course(), presets=tmp_path / "none.yaml", size=(6, 128))
-    assert "few.json was measured with 3 steps, not 6" in caplog.text
+    ForecastPlanner(config, tmp_path / "none.yaml").plan(course(), MODEL)
+    assert "measured with 3 steps, not 6" in caplog.text
 
 
-def test_a_speedup_that_chunk_reuse_reaches_needs_no_calibration(tmp_path: Path) -> None:
-    policy = plan_forecast(ForecastConfig(target_speedup=2), course(), presets=tmp_path / "none.yaml", size=(6, 128))
-    assert all(policy.plan)
+def test_a_target_that_cannot_be_met_says_what_is_reached(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    calibration().save(tmp_path / "calibration.json")
+    given = replace(course((0,)), cost=(10,) * STEPS, base=0, vanilla=60)
+    planner = ForecastPlanner(ForecastConfig(target_speedup=2.2), tmp_path / "config.yaml")
+    assert sum(planner.plan(given, MODEL).plan) == 3
+    assert "target_speedup 2.2: a window has too few iterations to meet it; 2 is the nearest" in caplog.text
+    caplog.clear()
+    ForecastPlanner(ForecastConfig(target_speedup=2), tmp_path / "config.yaml").plan(given, MODEL)
+    assert not caplog.text
+
+
+def test_a_calibration_that_cannot_be_read_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no calibration"):
+        ForecastPlanner(ForecastConfig(target_speedup=1.0), tmp_path / "config.yaml")
+
+
+def test_a_speedup_that_chunk_reuse_reaches_computes_everything(tmp_path: Path) -> None:
+    calibration().save(tmp_path / "calibration.json")
+    planner = ForecastPlanner(ForecastConfig(target_speedup=2), tmp_path / "config.yaml")
+    assert all(planner.plan(course(), MODEL).plan)

@@ -10,10 +10,12 @@ import torch
 
 import motioncache
 from motioncache import ForecastConfig
+from motioncache.forecast import Calibration
 from motioncache_eval.calibrate import OWN, main
+from motioncache_eval.video import write_mp4
 from motioncache_magi.pipeline import MagiPipeline
 
-from ..calibration import write_calibration
+from ..calibration import courses, write_calibration
 from .test_bench import JOB
 from .test_pipeline import generator, load
 
@@ -36,9 +38,10 @@ def latents(pipe: MagiPipeline, **call: Any) -> torch.Tensor:
 @pytest.mark.parametrize("target", [1.5, 2.0, 3.0])
 def test_the_budget_is_kept(pipe: MagiPipeline, measured: str, target: float) -> None:
     config = ForecastConfig(target_speedup=target, calibration=measured)
-    with motioncache.cached(pipe, config) as statistics:
+    with motioncache.cached(pipe, config) as statistics, courses() as seen:
         latents(pipe, num_inference_steps=32)
     summary = statistics.summary()
+    assert [course.flops(made.plan) for course, made in seen] == [summary.flops]
     assert target <= summary.vanilla_flops / summary.flops < 1.05 * target
 
 
@@ -52,9 +55,9 @@ def test_given_frames_are_no_part_of_the_plan(pipe: MagiPipeline, measured: str)
     video = np.zeros((25, 32, 48, 3), np.uint8)
     config = ForecastConfig(target_speedup=2.0, calibration=measured)
     with motioncache.cached(pipe, config) as statistics:
-        latents(pipe, video=video, num_inference_steps=16)
+        latents(pipe, video=video, num_inference_steps=32)
     summary = statistics.summary()
-    assert 2.0 <= summary.vanilla_flops / summary.flops < 2.3
+    assert 0.95 * 2.0 <= summary.vanilla_flops / summary.flops <= 1.05 * 2.0
 
 
 def test_a_model_is_measured_and_the_file_serves_it(distilled: Path, tmp_path: Path) -> None:
@@ -100,7 +103,28 @@ def test_too_few_steps_are_refused(distilled: Path, tmp_path: Path, capsys: pyte
     assert not output.exists()
 
 
+def test_a_step_count_that_cannot_be_halved_is_measured_whole(distilled: Path, tmp_path: Path) -> None:
+    output = tmp_path / "mine.json"
+    options = [f"model={distilled}", "variant=null", "num_frames=24", "prompt=a red circle"]
+    assert main(["magi-1", str(JOB), *options, "num_inference_steps=12", "--output", str(output)]) == 0
+    assert len(Calibration.load(output).levels) == 12
+
+
+def test_a_video_that_goes_on_is_measured_chunk_by_chunk(
+    distilled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Given frames are a chunk that is never denoised, so the first that is has not the number 0."""
+    write_mp4(tmp_path / "given.mp4", np.zeros((25, 32, 48, 3), np.uint8), fps=24)
+    output = tmp_path / "mine.json"
+    options = [f"model={distilled}", "variant=null", "num_frames=24", "prompt=a red circle", "num_inference_steps=16"]
+    assert main(["magi-1", str(JOB), *options, f"video={tmp_path / 'given.mp4'}", "--output", str(output)]) == 0
+    assert capsys.readouterr().out.count("a red circle, chunk 1: ") == OWN
+    assert Calibration.load(output).sensitivity.min() > 0
+
+
 def test_bad_paths_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     missing = tmp_path / "no" / "folder.json"
     assert main(["magi-1", str(JOB), "--prompts", str(tmp_path / "none.txt"), "--output", str(missing)]) == 2
     assert "there is no folder" in capsys.readouterr().err
+    assert main(["magi-1", str(JOB), "--output", str(tmp_path)]) == 2
+    assert "is a folder: pass a file" in capsys.readouterr().err

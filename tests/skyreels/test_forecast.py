@@ -11,6 +11,7 @@ from motioncache.api import get_hook
 from motioncache.config import ForecastAblationConfig, Unit
 from motioncache.trace import Phase
 
+from ..calibration import courses
 from .conftest import generate, make_pipeline
 
 CALLS: dict[str, dict[str, Any]] = {
@@ -24,17 +25,19 @@ CALLS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", CALLS)
 def test_the_budget_is_kept(name: str, measured: str) -> None:
-    pipeline = make_pipeline()
+    pipeline, call = make_pipeline(), {**CALLS[name], "num_inference_steps": 24}
     with motioncache.cached(pipeline, "exact") as exact:
-        generate(pipeline, **CALLS[name])
+        generate(pipeline, **call)
     most = exact.summary().flops
     for share in (0.75, 0.5):
         target = exact.summary().vanilla_flops / most / share
         config = ForecastConfig(target_speedup=target, calibration=measured)
-        with motioncache.cached(pipeline, config) as statistics:
-            generate(pipeline, **CALLS[name])
-        # Each iteration of these small videos costs up to a tenth of all of them.
-        assert (share - 0.1) * most < statistics.summary().flops <= share * most
+        with motioncache.cached(pipeline, config) as statistics, courses() as seen:
+            generate(pipeline, **call)
+        assert sum(course.whole for course, _ in seen) == pytest.approx(most, rel=1e-3)  # a prompt is embedded once
+        known = sum(course.flops(made.plan) for course, made in seen)
+        assert known == pytest.approx(statistics.summary().flops, rel=1e-3)
+        assert 0.95 * share * most <= statistics.summary().flops <= 1.05 * share * most
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -78,7 +81,7 @@ def test_a_forecast_is_the_sum_of_velocities_times_coefficients(measured: str) -
 def test_an_impossible_target_is_refused(measured: str) -> None:
     pipeline = make_pipeline()
     motioncache.enable_cache(pipeline, ForecastConfig(target_speedup=50, calibration=measured))
-    with pytest.raises(MotionCacheError, match=r"target_speedup asks for .* lower it"):
+    with pytest.raises(MotionCacheError, match=r"target_speedup: 50 is too much .* pass \d\.\d+ or less"):
         generate(pipeline)
     motioncache.disable_cache(pipeline)
     generate(pipeline)

@@ -10,7 +10,7 @@ from motioncache.api import cached, get_hook
 from motioncache.engine import Task
 from motioncache.state import ChunkState
 from motioncache_eval.recording import Recording
-from motioncache_skyreels.calibrate import KeepResidual
+from motioncache_skyreels.fit_polynomial import KeepResidual
 from motioncache_skyreels.record import Watch, main
 
 from .conftest import SMALL, generate

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 
 from motioncache.config import ForecastAblationConfig, ForecastConfig, Schedule, Unit
-from motioncache.forecast import Calibration, Forecast
+from motioncache.forecast import Calibration, Forecast, ModelIdentity
 from motioncache.grid import TokenGrid
-from motioncache.plan import Course, even_plan, solve_plan
+from motioncache.plan import CLOSE, Course, even_plan, solve_plan
 from motioncache.policy import Decision, Memory, Policy, Proposal, Request
 from motioncache.trace import Phase
 
@@ -75,50 +75,64 @@ def shipped_calibration(presets: Path) -> Path:
     return presets.with_name("calibration.json")
 
 
-def plan_forecast(config: ForecastConfig, course: Course, *, presets: Path, size: tuple[int, int]) -> ForecastCache:
-    """The policy for one window.
+class ForecastPlanner:
+    """Makes the policy of each window.
 
     Args:
         presets: the model's presets file.
-        size: layers and width of the transformer.
 
     Raises:
-        ConfigError: for a calibration that cannot be read, or a speed-up that cannot be reached.
+        ConfigError: for a calibration that cannot be read.
     """
-    budget = course.vanilla / config.target_speedup
-    varied = config if isinstance(config, ForecastAblationConfig) else ForecastAblationConfig()
-    if budget >= course.whole and not varied.skipped:
-        return ForecastCache((True,) * course.iterations, course.levels, None)
-    path = shipped_calibration(presets) if config.calibration is None else Path(config.calibration)
-    calibration = Calibration.load(path)
-    if (calibration.layers, calibration.width) != size:
-        _warn_once(f"{path.name} was measured on {_size(calibration.layers, calibration.width)}, not {_size(*size)}")
+
+    def __init__(self, config: ForecastConfig, presets: Path) -> None:
+        self._config = config
+        path = shipped_calibration(presets) if config.calibration is None else Path(config.calibration)
+        self.calibration = Calibration.load(path)
+
+    def plan(self, course: Course, model: ModelIdentity) -> ForecastCache:
+        """The policy for one window; warns once of a calibration that was made for another model or fewer steps.
+
+        Raises:
+            ConfigError: for a speed-up that cannot be reached.
+        """
+        config, budget = self._config, course.vanilla / self._config.target_speedup
+        if budget >= course.whole:
+            return ForecastCache((True,) * course.iterations, course.levels, None)
+        _check_calibration(self.calibration, course, model)
+        forecast = self.calibration.at(course.levels, config.order)
+        varied = config if isinstance(config, ForecastAblationConfig) else ForecastAblationConfig()
+        decided = course if varied.unit is Unit.window else course.of_one_chunk()
+        even = varied.schedule is Schedule.even
+        plan = even_plan(decided, budget) if even else solve_plan(decided, forecast, budget)
+        reached = decided.flops(plan) / budget
+        if abs(reached - 1) > CLOSE and not even:
+            _warn_once(
+                f"target_speedup {config.target_speedup:g}: a window has too few iterations to meet it; "
+                f"{config.target_speedup / reached:.3g} is the nearest"
+            )
+        return ForecastCache(plan, course.levels, forecast, unit=varied.unit)
+
+
+def _check_calibration(calibration: Calibration, course: Course, model: ModelIdentity) -> None:
+    other = calibration.model.differs(model)
+    if other is not None:
+        _warn_once(f"the calibration was measured on {other}: {_POOR}")
     if len(course.levels) > len(calibration.levels):
-        _warn_once(f"{path.name} was measured with {len(calibration.levels)} steps, not {len(course.levels)}")
-    forecast = calibration.at(course.levels, config.order)
-    return ForecastCache(_plan(varied, course, forecast, budget), course.levels, forecast, unit=varied.unit)
+        _warn_once(
+            f"the calibration was measured with {len(calibration.levels)} steps, not {len(course.levels)}: {_POOR}"
+        )
 
 
-def _plan(config: ForecastAblationConfig, course: Course, forecast: Forecast, budget: float) -> tuple[bool, ...]:
-    if config.skipped:
-        return tuple(iteration not in config.skipped for iteration in range(course.iterations))
-    decided = course if config.unit is Unit.window else course.of_one_chunk()
-    if config.schedule is Schedule.even:
-        return even_plan(decided, budget)
-    return solve_plan(decided, forecast, budget)
+_POOR = (
+    "the plan keeps its budget, but forecasts may be poor; run python -m motioncache_eval.calibrate and pass the file "
+    "that it writes as calibration"
+)
 
 
 @cache
 def _warn_once(finding: str) -> None:
-    logger.warning(
-        "%s: the plan keeps its budget, but forecasts may be poor; run python -m motioncache_eval.calibrate and pass "
-        "the file that it writes as calibration",
-        finding,
-    )
-
-
-def _size(layers: int, width: int) -> str:
-    return f"{layers} layers of width {width}"
+    logger.warning(finding)
 
 
 def _memory(memory: Memory) -> ForecastMemory:

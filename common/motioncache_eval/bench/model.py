@@ -1,7 +1,6 @@
 """What a model's package brings to the benchmark: a loaded pipeline and how it is sampled."""
 
 import hashlib
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -16,7 +15,8 @@ from torch import nn
 from motioncache.api import Adapter
 from motioncache.config import ForecastConfig
 from motioncache.errors import ConfigError, MotionCacheError
-from motioncache.policy.forecast import shipped_calibration
+from motioncache.forecast import Calibration, ModelIdentity
+from motioncache.policy.forecast import ForecastPlanner
 from motioncache_eval.bench.config import Method, fingerprint, portable
 from motioncache_eval.meter import Meter, PeakMemory
 from motioncache_eval.sampling import Sample, take_sample
@@ -61,7 +61,7 @@ class BenchModel:
         weights: their `weights_hash` as they were loaded; caches of other packages leave modules in a transformer.
         branch: of guidance, whose decisions are shown.
         guidance: what the velocities of a chunk's branches are multiplied with before they are added, for a job.
-        size: layers and width of the transformer.
+        identity: of the transformer, for a calibration.
         chunks: frames of the first chunk and of every other one.
         peers: caches of other packages, by name.
     """
@@ -77,15 +77,16 @@ class BenchModel:
     weights: str
     branch: str
     guidance: Callable[[Any], Mapping[str, float]]
-    size: tuple[int, int]
+    identity: ModelIdentity
     chunks: tuple[int, int]
     peers: Mapping[str, Peer] = field(default_factory=dict)
 
     def settings(self, job: Any, method: Method) -> dict[str, Any]:
         """Everything that a result follows from, besides versions; the same on every machine."""
         measured = {}
-        if isinstance(method.policy, ForecastConfig) and method.policy.calibration is None:
-            measured["calibration"] = fingerprint(json.loads(shipped_calibration(self.adapter.presets()).read_text()))
+        if isinstance(method.policy, ForecastConfig):
+            planner = ForecastPlanner(method.policy, self.adapter.presets())
+            measured["calibration"] = calibration_hash(planner.calibration)
         return {"job": portable(job), "policy": method.settings, "weights": self.weights, **measured}
 
     def take(self, job: Any, method: Method, *, prepare: Callable[[Any], None] | None = None) -> Taken:
@@ -136,6 +137,20 @@ def weights_hash(model: nn.Module) -> str:
         digest.update(name.encode())
         digest.update(tensor.flatten()[:64].float().cpu().numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def calibration_hash(calibration: Calibration) -> str:
+    """Short hash of the numbers that forecasts follow from."""
+    model = calibration.model
+    return fingerprint(
+        {
+            "layers": model.layers,
+            "width": model.width,
+            "levels": list(calibration.levels),
+            "products": calibration.products.tolist(),
+            "sensitivity": calibration.sensitivity.tolist(),
+        }
+    )
 
 
 class Loader(Protocol):

@@ -1,4 +1,4 @@
-"""Fit the distance polynomial of a checkpoint: `python -m motioncache_skyreels.calibrate MODEL [key=value ...]`.
+"""Fit the distance polynomial of a checkpoint: `python -m motioncache_skyreels.fit_polynomial MODEL [key=value ...]`.
 
 Some prompts are sampled with every step computed. For each denoise step, the relative change of the time modulation
 (known without running the model) stands against the relative change of the residual that it has to predict, as a mean
@@ -23,6 +23,7 @@ from motioncache.engine import Task
 from motioncache.errors import MotionCacheError
 from motioncache.policy.none import NoCache
 from motioncache.state import ChunkState
+from motioncache_eval.command import check_output_file
 from motioncache_eval.report import write_json
 from motioncache_skyreels.cli import load_model, model_parser, run_command
 from motioncache_skyreels.job.config import JobConfig
@@ -31,7 +32,7 @@ from motioncache_skyreels.step_distance import StepDistance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Calibration:
+class PolynomialFit:
     """A fitted polynomial and the points behind it, one for each denoise step but the first.
 
     Attributes:
@@ -74,9 +75,9 @@ class ResidualChanges:
         self._last[key] = state.residual
 
 
-def calibrate(
+def fit_model(
     pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig, prompts: Sequence[str], *, degree: int = 4
-) -> Calibration:
+) -> PolynomialFit:
     """Sample the prompts and fit."""
     changes = ResidualChanges()
     for i, prompt in enumerate(prompts):
@@ -102,7 +103,7 @@ def calibrate(
 
 def fit(
     change: Sequence[float], residual_change: Sequence[float], *, degree: int, layers: int, width: int
-) -> Calibration:
+) -> PolynomialFit:
     """Least squares over the steps."""
     if len(change) <= degree:
         raise MotionCacheError(
@@ -112,7 +113,7 @@ def fit(
     fitted = polynomial(np.array(change))
     errors = np.square(np.array(residual_change) - fitted).sum()
     variance = np.square(np.array(residual_change) - np.mean(residual_change)).sum()
-    return Calibration(
+    return PolynomialFit(
         layers=layers,
         width=width,
         coefficients=tuple(float(f"{c:.9g}") for c in reversed(polynomial.convert().coef)),
@@ -124,17 +125,17 @@ def fit(
     )
 
 
-def yaml_row(calibration: Calibration, source: str) -> str:
+def yaml_row(found: PolynomialFit, source: str) -> str:
     """The row for `polynomials:` in the presets file."""
-    numbers = ", ".join(f"{c:.9g}" for c in calibration.coefficients)
+    numbers = ", ".join(f"{c:.9g}" for c in found.coefficients)
     return (
-        f"  - layers: {calibration.layers}\n    width: {calibration.width}\n    coefficients: [{numbers}]\n"
-        f"    fit_range: [{calibration.fit_range[0]:.6g}, {calibration.fit_range[1]:.6g}]\n    source: {source}"
+        f"  - layers: {found.layers}\n    width: {found.width}\n    coefficients: [{numbers}]\n"
+        f"    fit_range: [{found.fit_range[0]:.6g}, {found.fit_range[1]:.6g}]\n    source: {source}"
     )
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = model_parser("python -m motioncache_skyreels.calibrate", __doc__)
+    parser = model_parser("python -m motioncache_skyreels.fit_polynomial", __doc__)
     parser.add_argument("--degree", type=int, default=4, help="degree of the polynomial")
     parser.add_argument("--output", type=Path, help="JSON file for the points and the fit")
     options = parser.parse_intermixed_args(arguments)
@@ -142,19 +143,19 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Load, calibrate, and print the points and the row."""
-    if options.output and not options.output.absolute().parent.is_dir():
-        raise MotionCacheError(f"--output {options.output}: there is no folder {options.output.parent}; make it first")
+    """Load, fit, and print the points and the row."""
+    if options.output:
+        check_output_file(options.output)
     pipeline, job, prompts = load_model(options)
-    calibration = calibrate(pipeline, job, prompts, degree=options.degree)
+    found = fit_model(pipeline, job, prompts, degree=options.degree)
     print("step  modulation  residual  fitted")
-    points = zip(calibration.change, calibration.residual_change, calibration.fitted, strict=True)
+    points = zip(found.change, found.residual_change, found.fitted, strict=True)
     for step, point in enumerate(points, start=1):
         print("{:4d}  {:10.5f}  {:8.4f}  {:6.4f}".format(step, *point))
-    print(f"R^2 {calibration.r_squared:.3f} over {len(prompts)} prompts; the row for `polynomials:` of the presets:\n")
-    print(yaml_row(calibration, f"calibrate, {job.num_inference_steps} steps, {len(prompts)} prompts"))
+    print(f"R^2 {found.r_squared:.3f} over {len(prompts)} prompts; the row for `polynomials:` of the presets:\n")
+    print(yaml_row(found, f"fit_polynomial, {job.num_inference_steps} steps, {len(prompts)} prompts"))
     if options.output:
-        write_json(options.output, asdict(calibration))
+        write_json(options.output, asdict(found))
     return 0
 
 
