@@ -78,7 +78,7 @@ def produce(folder: Path, job: MainJob) -> dict[str, dict[str, float]]:
     job.warm_up()
     recorder = MotionRecorder(job.branch)
     samples = sample_tiers(job, recorder)
-    weights = recorder.weights()  # of the last tier
+    weights = recorder.weights()
     videos = {tier: job.decode(taken.latents) for tier, taken in samples.items()}
     results = measure(samples, videos)
     write_videos(folder, videos, job.settings.fps)
@@ -111,17 +111,21 @@ def run_report(job: MainJob, samples: dict[str, Sample], results: dict[str, dict
 
 
 def sample_tiers(job: MainJob, recorder: MotionRecorder) -> dict[str, Sample]:
-    """Vanilla, exact and the chosen preset, the last one under its own name (`preset` if that name is taken)."""
+    """Vanilla, exact and the chosen preset, the last one under its own name (`preset` if that name is taken).
+
+    The preset is sampled first: if a video of this size cannot be sampled with it, nothing was waited for.
+    """
     tiers: dict[str, PolicyConfig | None] = {"vanilla": None, "exact": NoCacheConfig()}
     if not isinstance(job.policy, NoCacheConfig):
         name = Path(job.settings.preset).stem
         tiers["preset" if name in tiers else name] = job.policy
+    shown = list(tiers)[-1]
     samples: dict[str, Sample] = {}
-    for tier, policy in tiers.items():
+    for tier in (shown, *list(tiers)[:-1]):
         job.progress(desc=tier.ljust(8), leave=True, mininterval=0.5)
-        device = job.settings.device
-        samples[tier] = take_sample(job.pipeline, job.call, policy, device=device, prepare=recorder.attach)
-    return samples
+        prepare = recorder.attach if tier == shown else None
+        samples[tier] = take_sample(job.pipeline, job.call, tiers[tier], device=job.settings.device, prepare=prepare)
+    return {tier: samples[tier] for tier in tiers}
 
 
 def measure(samples: dict[str, Sample], videos: dict[str, torch.Tensor]) -> dict[str, dict[str, float]]:

@@ -50,6 +50,22 @@ def test_the_main_job_writes_everything_it_promises(
     assert all(word in shown for word in ("vanilla", "exact", "mine", "speed-up", "PSNR"))
 
 
+def test_a_target_out_of_reach_is_refused_before_other_tiers_are_sampled(
+    model_folder: Path, measured: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    preset = tmp_path / "mine.yaml"
+    preset.write_text(f"policy: forecast\ntarget_speedup: 100\ncalibration: {measured}\n")
+    assert run(f"model={model_folder}", f"preset={preset}", f"output={tmp_path / 'out'}") == 2
+    said = capsys.readouterr().err
+    assert "target_speedup: 100 is too much for this video" in said
+    assert "mine" in said
+    assert "vanilla" not in said
+    preset.write_text("policy: forecast\ncalibration: none.json\n")
+    assert run(f"model={model_folder}", f"preset={preset}", f"output={tmp_path / 'out'}") == 2
+    assert "there is no calibration none.json" in capsys.readouterr().err
+    assert list((tmp_path / "out").glob("*")) == []
+
+
 def test_an_exact_run_has_two_tiers_and_two_runs_two_folders(model_folder: Path, tmp_path: Path) -> None:
     for _ in range(2):
         assert run(f"model={model_folder}", "preset=exact", f"output={tmp_path}") == 0

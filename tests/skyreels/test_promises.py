@@ -9,15 +9,23 @@ import torch
 from diffusers import SkyReelsV2DiffusionForcingVideoToVideoPipeline
 
 import motioncache
-from motioncache import MotionCacheConfig, MotionCacheError
+from motioncache import ForecastConfig, MotionCacheConfig, MotionCacheError
 from motioncache.api import get_hook
-from motioncache.config import Distance
+from motioncache.config import Distance, PolicyConfig
 from motioncache.motion import Normalisation
 from motioncache.trace import Phase
 
 from .conftest import COEFFICIENTS, embeddings, generate, make_pipeline
 
 Make = Callable[..., MotionCacheConfig]
+
+
+@pytest.fixture(params=["motioncache", "as published", "forecast"])
+def policy(request: pytest.FixtureRequest, config: Make, measured: str) -> PolicyConfig:
+    """One of each kind: it keeps residuals, also from window to window, or velocities."""
+    if request.param == "forecast":
+        return ForecastConfig(target_speedup=3.0, calibration=measured)
+    return config(reference_quirks=request.param == "as published")
 
 
 def due_counts(pipeline: Any) -> list[int]:
@@ -129,20 +137,20 @@ def test_sparse_rows_equal_dense_rows(config: Make) -> None:
     assert (dense - sparse).abs().max() < 2e-5
 
 
-def test_two_videos_in_a_row_equal_two_fresh_runs(config: Make) -> None:
+def test_two_videos_in_a_row_equal_two_fresh_runs(policy: PolicyConfig) -> None:
     fresh = []
     for seed in (0, 1):
         pipeline = make_pipeline()
-        motioncache.enable_cache(pipeline, config())
+        motioncache.enable_cache(pipeline, policy)
         fresh.append(generate(pipeline, seed=seed))
     pipeline = make_pipeline()
-    motioncache.enable_cache(pipeline, config())
+    motioncache.enable_cache(pipeline, policy)
     assert all(torch.equal(generate(pipeline, seed=seed), fresh[seed]) for seed in (0, 1))
 
 
-def test_a_video_of_another_size_follows_without_a_trace_of_the_first(config: Make) -> None:
+def test_a_video_of_another_size_follows_without_a_trace_of_the_first(policy: PolicyConfig) -> None:
     pipeline = make_pipeline()
-    motioncache.enable_cache(pipeline, config())
+    motioncache.enable_cache(pipeline, policy)
     first = generate(pipeline)
     generate(pipeline, height=32, width=16, num_frames=137, overlap_history=17)
     assert torch.equal(generate(pipeline), first)
@@ -161,9 +169,9 @@ def test_branches_do_not_see_each_other(config: Make) -> None:
     assert masks[0] == masks[1]
 
 
-def test_an_exception_in_the_model_leaves_the_next_run_clean(config: Make) -> None:
+def test_an_exception_in_the_model_leaves_the_next_run_clean(policy: PolicyConfig) -> None:
     pipeline = make_pipeline()
-    motioncache.enable_cache(pipeline, config())
+    motioncache.enable_cache(pipeline, policy)
     expected = generate(pipeline)
     calls = 0
 
@@ -181,9 +189,9 @@ def test_an_exception_in_the_model_leaves_the_next_run_clean(config: Make) -> No
     assert torch.equal(generate(pipeline), expected)
 
 
-def test_an_exception_in_a_callback_leaves_the_next_run_clean(config: Make) -> None:
+def test_an_exception_in_a_callback_leaves_the_next_run_clean(policy: PolicyConfig) -> None:
     pipeline = make_pipeline()
-    motioncache.enable_cache(pipeline, config())
+    motioncache.enable_cache(pipeline, policy)
     expected = generate(pipeline)
 
     def fail(pipe: Any, step: int, t: Any, kwargs: Any) -> Any:
@@ -223,12 +231,12 @@ def snapshot(pipeline: Any) -> tuple[Any, ...]:
     return (set(vars(pipeline)), [set(vars(m)) - {"_diffusers_hook"} for m in modules], processors)
 
 
-def test_disabling_restores_the_original_bit_for_bit(config: Make) -> None:
+def test_disabling_restores_the_original_bit_for_bit(policy: PolicyConfig) -> None:
     pipeline = make_pipeline()
     generate(pipeline)
     before, keys = snapshot(pipeline), set(pipeline.transformer.state_dict())
     vanilla = generate(pipeline)
-    motioncache.enable_cache(pipeline, config())
+    motioncache.enable_cache(pipeline, policy)
     generate(pipeline)
     assert set(pipeline.transformer.state_dict()) == keys  # caches are no buffers
     motioncache.disable_cache(pipeline)
@@ -236,9 +244,9 @@ def test_disabling_restores_the_original_bit_for_bit(config: Make) -> None:
     assert torch.equal(generate(pipeline), vanilla)
 
 
-def test_all_states_are_freed_when_a_video_ends(config: Make) -> None:
+def test_all_states_are_freed_when_a_video_ends(policy: PolicyConfig) -> None:
     pipeline = make_pipeline()
-    motioncache.enable_cache(pipeline, config(reference_quirks=True))  # which carries state between windows
+    motioncache.enable_cache(pipeline, policy)
     generate(pipeline, num_frames=137, overlap_history=17)
     hook = get_hook(pipeline)
     assert hook._window is None  # pyright: ignore[reportAttributeAccessIssue]
