@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # The benchmark: every method on both shipped models, 8 prompts.
 # Usage: bash scripts/benchmark.sh [key=value ...]     (keys: BenchConfig in common/motioncache_eval/bench/config.py)
-# Results lie in benchmarks/results/*/bench; what is there is not measured again. JOBS=N processes share the prompts.
+# Results lie in benchmarks/results/*/bench; what is there is not measured again. RESULTS=FOLDER measures into a folder
+# of your own. JOBS=N processes share the prompts.
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 find_python requirements-bench.txt cache_dit flip_evaluator
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 JOBS="${JOBS:-2}"
+[[ -z "${RESULTS:-}" ]] || RESULTS="$(mkdir -p "$RESULTS" && cd "$RESULTS" && pwd)"
 cd "$ROOT"
 status=0
 workers=()
@@ -14,13 +16,15 @@ finish() {
     workers=()
 }
 for model in skyreels magi; do
+    place=()
+    [[ -z "${RESULTS:-}" ]] || place=("output=$RESULTS/$model" "tuned=$RESULTS/$model/tuned")
     for phase in --tune --quiet; do
         for ((i = 0; i < JOBS; i++)); do
-            "$PYTHON" -m motioncache_eval.bench "benchmarks/$model.yaml" "$phase" --share "$i/$JOBS" "$@" &
+            "$PYTHON" -m motioncache_eval.bench "benchmarks/$model.yaml" "$phase" --share "$i/$JOBS" "${place[@]}" "$@" &
             workers+=($!)
         done
         finish
     done
-    "$PYTHON" -m motioncache_eval.bench "benchmarks/$model.yaml" --report "$@" || status=$?
+    "$PYTHON" -m motioncache_eval.bench "benchmarks/$model.yaml" --report "${place[@]}" "$@" || status=$?
 done
 exit "$status"

@@ -141,11 +141,22 @@ def comparisons(rows: Sequence[Row], pairs: Sequence[Sequence[str]]) -> Iterator
     by_name = {row.name: {cell["prompt"]: cell for cell in row.cells} for row in rows}
     for first, second in pairs:
         a, b = by_name.get(first, {}), by_name.get(second, {})
-        gains = [b[prompt]["psnr_db"] - a[prompt]["psnr_db"] for prompt in a if prompt in b]
-        if len(gains) < 2:
+        shared = [prompt for prompt in a if prompt in b]
+        if len(shared) < 2:
             yield f"{second} against {first}: not enough prompts."
             continue
-        low, high = bootstrap_interval(gains)
-        costs = (statistics.mean(cells[prompt]["flops"] for prompt in a if prompt in b) / 1e12 for cells in (b, a))
-        gain = f"{statistics.mean(gains):+.2f} dB [{low:+.2f}, {high:+.2f}]"
-        yield f"{second} against {first}: {gain}; {' and '.join(f'{cost:.3f}' for cost in costs)} TFLOPs."
+        gains = {
+            key: [b[p][key] - a[p][key] for p in shared if None not in (a[p].get(key), b[p].get(key))] for key in GAINS
+        }
+        said = ", ".join(f"{name}{_gain(gains[key])}" for key, name in GAINS.items() if len(gains[key]) > 1)
+        costs = (statistics.mean(cells[prompt]["flops"] for prompt in shared) / 1e12 for cells in (b, a))
+        yield f"{second} against {first}: {said}; {' and '.join(f'{cost:.3f}' for cost in costs)} TFLOPs."
+
+
+GAINS = {"psnr_db": "", "psnr_moving_db": "moving "}
+"""What `comparisons` compares, and what stands before it."""
+
+
+def _gain(values: Sequence[float]) -> str:
+    low, high = bootstrap_interval(values)
+    return f"{statistics.mean(values):+.2f} dB [{low:+.2f}, {high:+.2f}]"
