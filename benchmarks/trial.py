@@ -39,6 +39,7 @@ class Variation:
         keys: of the other tokens there: `fresh`, from where the blocks took them the last time, or `stale`.
         selector: scores tokens, see `SELECTORS`; the highest are computed.
         age: multiply scores with the steps since a token was computed.
+        hidden: forecast what the blocks add, in the width of the transformer, and not the velocity.
         uncond_every: at which of the planned iterations the uncond branch is computed; at others its difference to
             cond is the last one.
         own_plan, own_coefficients: calibrated on the very video that is made.
@@ -50,6 +51,7 @@ class Variation:
     keys: str = "fresh"
     selector: str = "predicted x0"
     age: bool = True
+    hidden: bool = False
     uncond_every: int = 1
     own_plan: bool = False
     own_coefficients: bool = False
@@ -81,17 +83,20 @@ class Cost:
                 both = iteration in self.course.starts or planned % self.variation.uncond_every == 0
                 total += self.course.cost[iteration] // (1 if both else 2)
                 planned += 1
-            elif self.variation.tokens:
+            elif self.variation.tokens or self.variation.hidden:
                 total += self._between(iteration)
         return total
 
     def _between(self, iteration: int) -> int:
-        """An iteration of which only some tokens are computed, in both branches."""
+        """An iteration of which only some tokens are computed, or none that pass the head, in both branches."""
         tokens = self.grid.tokens_per_chunk
         due = round(self.variation.tokens * tokens)
         total = self.model.time(self.grid.frames)
         for chunk in active(self.course, iteration):
             total += self.model.embedding(tokens)
+            if self.variation.hidden:
+                total += 2 * self.model.head(tokens)
+                continue
             total += 2 * (self.model.tokens(due, self.grid.chunk_of_tokens(chunk).stop) + self.model.head(due))
             if self.variation.keys == "fresh":
                 total += 2 * self.model.layers * (tokens - due) * 4 * self.model.width**2  # their keys and values
@@ -160,6 +165,7 @@ class Trial:
         self._layers: dict[tuple[Any, ...], torch.Tensor] = {}
         self._embedded = torch.empty(0)
         self._hidden = torch.empty(0)
+        self._residuals: dict[tuple[int, int], list[torch.Tensor]] = {}
 
     @contextmanager
     def attached(self) -> Iterator[None]:
@@ -181,6 +187,7 @@ class Trial:
     def _forward(self, hidden_states: torch.Tensor, timestep: torch.Tensor, **named: Any) -> Any:
         iteration, branch = divmod(self._calls, len(BRANCHES))
         self._calls += 1
+        self._iteration = iteration
         call = partial(self._compute, branch, hidden_states, timestep=timestep, **named)
         if branch == 0:
             self._decide(iteration, hidden_states, call)
@@ -191,6 +198,8 @@ class Trial:
             computed = call()
             self._take(iteration, branch, computed)
             velocity = torch.where(self._due[:, None], computed, velocity)
+        elif self._variation.hidden:
+            velocity = call()
         self._planned += self._plan[iteration] and branch == 1
         return (self._latents(velocity, hidden_states),)
 
@@ -254,9 +263,24 @@ class Trial:
         self._layers[key] = output
         return output
 
-    def _leave(self, block: Any, inputs: Any, output: torch.Tensor) -> None:
+    def _leave(self, block: Any, inputs: Any, output: torch.Tensor) -> torch.Tensor:
+        """After the blocks: what they add is kept, or forecast."""
+        if self._variation.hidden:
+            for chunk in active(self._course, self._iteration):
+                self._add(chunk, self._embedded[0], output[0])
         if self._branch == 0:
             self._hidden = output[0]
+        return output
+
+    def _add(self, chunk: int, embedded: torch.Tensor, hidden: torch.Tensor) -> None:
+        where, key = self._grid.chunk_of_tokens(chunk), (self._branch, chunk)
+        kept = self._residuals.get(key, [])
+        if self._plan[self._iteration]:
+            self._residuals[key] = [hidden[where] - embedded[where], *kept][:KEPT]
+            return
+        known = [step for step in self._chunks[chunk].computed[: self._forecast.order, 0].tolist() if step >= 0]
+        c = self._forecast.coefficients(self._iteration - self._course.starts[chunk], known)
+        hidden[where] = embedded[where] + sum(share * residual for share, residual in zip(c, kept, strict=False))
 
     def _take(self, iteration: int, branch: int, velocity: torch.Tensor) -> None:
         """Keep what was computed of the tokens that are due."""

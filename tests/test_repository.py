@@ -5,12 +5,13 @@ import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import cast
 
 import pytest
 import yaml
 
-from motioncache import MotionCacheConfig
-from motioncache.config import parse_policy, structured
+from motioncache import ForecastConfig, MotionCacheConfig
+from motioncache.config import PolicyConfig, parse_policy, structured
 from motioncache_magi.adapter import POLICIES
 from motioncache_magi.policy import MagiMotionCacheConfig, Residual
 from motioncache_skyreels.job.config import JobConfig, load_job
@@ -72,10 +73,18 @@ def test_the_main_job_and_the_vbench_section_load() -> None:
     assert (settings.samples_per_prompt, job.preset) == (5, "fast")
 
 
-def test_the_readmes_settings_table_is_the_dataclass() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| `([^`]*)` \|", (SKYREELS / "README.md").read_text(), flags=re.MULTILINE)
+@pytest.mark.parametrize(
+    ("page", "config"),
+    [
+        (SKYREELS / "README.md", MotionCacheConfig),
+        (MAGI / "README.md", MagiMotionCacheConfig),
+        (ROOT / "docs" / "method.md", ForecastConfig),
+    ],
+)
+def test_a_table_of_settings_is_the_dataclass(page: Path, config: type[PolicyConfig]) -> None:
+    rows = re.findall(r"^\| `(\w+)` \| `([^`]*)` \|", page.read_text(), flags=re.MULTILINE)
     documented = dict(rows)
-    expected = {field.name: _shown(field.default) for field in fields(MotionCacheConfig)}
+    expected = {field.name: _shown(field.default) for field in fields(config)}
     assert documented == expected
 
 
@@ -83,7 +92,9 @@ def _shown(default: object) -> str:
     value = getattr(default, "value", default)
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    return "[]" if value == () else str(value)
+    if isinstance(value, tuple):
+        return f"[{', '.join(_shown(one) for one in cast('tuple[object, ...]', value))}]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def test_the_pinned_set_lies_within_the_ranges() -> None:
