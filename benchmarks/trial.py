@@ -39,7 +39,7 @@ class Variation:
         keys: of the other tokens there: `fresh`, from where the blocks took them the last time, or `stale`.
         selector: scores tokens, see `SELECTORS`; the highest are computed.
         age: multiply scores with the steps since a token was computed.
-        hidden: forecast what the blocks add, in the width of the transformer, and not the velocity.
+        hidden: forecast what the blocks add, in the width of the transformer, with the coefficients of the velocity.
         uncond_every: at which of the planned iterations the uncond branch is computed; at others its difference to
             cond is the last one.
         own_plan, own_coefficients: calibrated on the very video that is made.
@@ -88,7 +88,7 @@ class Cost:
         return total
 
     def _between(self, iteration: int) -> int:
-        """An iteration of which only some tokens are computed, or none that pass the head, in both branches."""
+        """An iteration of which only some tokens pass the blocks, or none but all the head, in both branches."""
         tokens = self.grid.tokens_per_chunk
         due = round(self.variation.tokens * tokens)
         total = self.model.time(self.grid.frames)

@@ -121,7 +121,7 @@ class ForecastConfig(PolicyConfig):
     """Forecast: a plan made before sampling computes all chunks or none; velocities in between are forecast.
 
     Args:
-        target_speedup: FLOPs of the video without a cache over those it may take.
+        target_speedup: FLOPs of the video without a cache over those that it takes.
         calibration: a file that `python -m motioncache_eval.calibrate` wrote; null takes the one beside the presets.
         order: a velocity is forecast from so many that were computed; 1 repeats the last one, scaled.
     """

@@ -41,7 +41,7 @@ class ModelIdentity:
     def differs(self, other: "ModelIdentity") -> str | None:
         """What the other one is that this is not; None where they are the same, up to the rounding of weights."""
         if (self.layers, self.width) != (other.layers, other.width):
-            return f"{self.layers} layers of width {self.width}, not {other.layers} of width {other.width}"
+            return f"a transformer of depth {self.layers} and width {self.width}, not {other.layers} and {other.width}"
         own, others = np.array(self.weights), np.array(other.weights)
         if not len(own) or not len(others):
             return None
@@ -54,8 +54,12 @@ _SAME_WEIGHTS = 0.01
 
 
 def sample_weights(projection: torch.Tensor) -> tuple[float, ...]:
-    """The first 16 values of a weight; none where it is offloaded and not in memory."""
-    return () if projection.is_meta else tuple(float(value) for value in projection.detach().flatten()[:16].cpu())
+    """The first 16 values of a weight; none where it is not in memory, or in 8 bits, which change it too much."""
+    return (
+        ()
+        if projection.is_meta or projection.element_size() < 2
+        else tuple(float(value) for value in projection.detach().flatten()[:16].cpu())
+    )
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Which iterations of a window to compute within a budget, so that forecasts do the least harm. Pure functions."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +14,7 @@ LONGEST = 16
 """One iteration in so many is computed at least."""
 
 CLOSE = 0.05
-"""A budget of which a smaller share is left over is used up; with a few iterations only it may not be met."""
+"""A plan that comes this near to its budget, as a share of it, meets it."""
 
 _PRICES = (1e-12, 1e12)
 """Of computing all iterations, in units of error: every iteration is worth the lower one, and none the higher."""
@@ -56,7 +56,7 @@ class Course:
 
 
 def solve_plan(course: Course, forecast: Forecast, budget: float) -> tuple[bool, ...]:
-    """The iterations to compute, for at most `budget` FLOPs, or a little more where that is nearer; see `CLOSE`.
+    """The iterations to compute, for at most `budget` FLOPs; for more only where too much of it would be left over.
 
     An iteration is computed for all chunks or for none: a chunk that is computed alone would attend to keys that others
     wrote at another noise level. Where a chunk begins there is nothing to forecast it from. All else is the shortest
@@ -69,11 +69,13 @@ def solve_plan(course: Course, forecast: Forecast, budget: float) -> tuple[bool,
     if course.whole <= budget:
         return (True,) * course.iterations
     errors = _Errors(course, forecast)
-    best = _within(course, errors, budget)
+    least = _path(course, errors, _PRICES[1])
+    if _cost(course, least) > (1 + CLOSE) * budget:
+        raise _too_fast(course, budget, f"every chunk's first step and at least one iteration in {LONGEST}", least)
+    best = _within(course, errors, budget, least)
     left = budget - _cost(course, best)
     if left > CLOSE * budget:
-        wider = _within(course, errors, budget + left)
-        best = min(best, wider, key=lambda plan: abs(_cost(course, plan) - budget))
+        best = _nearest(course, errors, [best, _within(course, errors, budget + left, least)], budget)
     return tuple(i in set(best) for i in range(course.iterations))
 
 
@@ -151,12 +153,9 @@ class _Errors:
         return total
 
 
-def _within(course: Course, errors: _Errors, budget: float) -> list[int]:
-    """The best plan for at most `budget` FLOPs."""
-    low, high = _PRICES
-    best = _path(course, errors, high)
-    if _cost(course, best) > budget:
-        raise _too_fast(course, budget, f"every chunk's first step and at least one iteration in {LONGEST}", best)
+def _within(course: Course, errors: _Errors, budget: float, least: list[int]) -> list[int]:
+    """The best plan for at most `budget` FLOPs, or the one that costs least if none does."""
+    (low, high), best = _PRICES, least
     for _ in range(60):
         middle = (low * high) ** 0.5
         plan = _path(course, errors, middle)
@@ -196,6 +195,27 @@ def _fill(course: Course, errors: _Errors, plan: list[int], budget: float) -> li
         if not wider:
             return plan
         plan = min(wider, key=errors.total)
+
+
+def _nearest(course: Course, errors: _Errors, plans: Sequence[list[int]], budget: float) -> list[int]:
+    """The best that meets the budget, of some plans and those that differ by an iteration; else the nearest to it."""
+
+    def miss(plan: list[int]) -> float:
+        return max(abs(_cost(course, plan) / budget - 1), CLOSE)
+
+    around = [*plans, *(changed for plan in plans for changed in _changed(plan, course.iterations))]
+    possible = [plan for plan in around if errors.total(plan) < np.inf]
+    return min(possible, key=lambda plan: (miss(plan), errors.total(plan)))
+
+
+def _changed(plan: list[int], iterations: int) -> Iterator[list[int]]:
+    """With one iteration more, one less, or another in its place; the first one stays."""
+    others = [i for i in range(iterations) if i not in plan]
+    yield from (sorted([*plan, i]) for i in others)
+    for left_out in plan[1:]:
+        kept = [i for i in plan if i != left_out]
+        yield kept
+        yield from (sorted([*kept, i]) for i in others)
 
 
 def _cost(course: Course, plan: Sequence[int]) -> int:

@@ -2,8 +2,9 @@
 
 Samples some prompts with every step computed, and writes the mean products of a chunk's velocities at any two denoise
 steps; then videos in which one step of one chunk is forecast, and writes how far that leads the video away. All this
-takes as long as about eight uncached videos for each prompt. One calibration serves as many steps as it was measured
-with or fewer, the job's guidance scale, and all lengths of videos.
+takes as long as about eight uncached videos for each prompt, or twice that where a model does not take half the
+number of steps. One calibration serves as many steps as it was measured with or fewer, the job's guidance scale, and
+all lengths of videos.
 """
 
 import argparse
@@ -178,7 +179,8 @@ def sample_shorter(model: BenchModel, jobs: Sequence[Any]) -> list[Exact]:
     half = [replace(job, num_inference_steps=job.num_inference_steps // 2) for job in jobs]
     try:
         first = sample_exact(model, half[0])
-    except ConfigError:
+    except ConfigError as error:
+        print(f"{error}: measuring with all {jobs[0].num_inference_steps} steps", flush=True)
         half = list(jobs)
         first = sample_exact(model, half[0])
     return [first, *(sample_exact(model, job) for job in half[1:])]

@@ -81,12 +81,15 @@ def test_a_model_is_known_by_its_weights_in_any_precision(dtype: torch.dtype) ->
     known = ModelIdentity(2, 8, sample_weights(weight))
     assert known.differs(ModelIdentity(2, 8, sample_weights(weight.to(dtype)))) is None
     assert known.differs(ModelIdentity(2, 8, sample_weights((1.02 * weight).to(dtype)))) == "other weights"
-    assert known.differs(ModelIdentity(3, 8, sample_weights(weight))) == "2 layers of width 8, not 3 of width 8"
+    assert (
+        known.differs(ModelIdentity(3, 8, sample_weights(weight)))
+        == "a transformer of depth 2 and width 8, not 3 and 8"
+    )
 
 
 def test_weights_that_are_not_in_memory_are_not_compared() -> None:
     offloaded = ModelIdentity(2, 8, sample_weights(torch.empty(4, 8, device="meta")))
-    assert offloaded.weights == ()
+    assert offloaded.weights == sample_weights(torch.ones(4, 8).to(torch.float8_e4m3fn)) == ()
     assert offloaded.differs(MODEL) is MODEL.differs(offloaded) is None
 
 

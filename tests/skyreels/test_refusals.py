@@ -91,7 +91,9 @@ def test_image_to_video_with_full_attention_equals_vanilla(call: dict[str, Any])
 
 def test_a_model_without_a_polynomial_is_refused_with_the_command_that_fits_one() -> None:
     pipeline = make_pipeline()
-    with pytest.raises(MotionCacheError, match=r"2 layers and width 48: fit one with `python -m .*calibrate"):
+    with pytest.raises(
+        MotionCacheError, match=r"2 layers and width 48: fit one with `python -m motioncache_skyreels\.fit_polynomial"
+    ):
         motioncache.enable_cache(pipeline, "paper-slow")
     generate(pipeline)  # and nothing was left behind
     assert "prepare_latents" not in vars(pipeline)

@@ -87,19 +87,23 @@ class ForecastPlanner:
 
     def __init__(self, config: ForecastConfig, presets: Path) -> None:
         self._config = config
+        self._name = config.calibration or "the shipped calibration"
         path = shipped_calibration(presets) if config.calibration is None else Path(config.calibration)
-        self.calibration = Calibration.load(path)
+        needed = config.target_speedup > 1 or config.calibration is not None
+        self.calibration = Calibration.load(path) if needed else None
 
     def plan(self, course: Course, model: ModelIdentity) -> ForecastCache:
-        """The policy for one window; warns once of a calibration that was made for another model or fewer steps.
+        """The policy for one window.
+
+        Warns once of a calibration that was made for another model or fewer steps, and of a target that is not met.
 
         Raises:
             ConfigError: for a speed-up that cannot be reached.
         """
         config, budget = self._config, course.vanilla / self._config.target_speedup
-        if budget >= course.whole:
+        if budget >= course.whole or self.calibration is None:
             return ForecastCache((True,) * course.iterations, course.levels, None)
-        _check_calibration(self.calibration, course, model)
+        self._check(self.calibration, course, model)
         forecast = self.calibration.at(course.levels, config.order)
         varied = config if isinstance(config, ForecastAblationConfig) else ForecastAblationConfig()
         decided = course if varied.unit is Unit.window else course.of_one_chunk()
@@ -108,24 +112,22 @@ class ForecastPlanner:
         reached = decided.flops(plan) / budget
         if abs(reached - 1) > CLOSE and not even:
             _warn_once(
-                f"target_speedup {config.target_speedup:g}: a window has too few iterations to meet it; "
-                f"{config.target_speedup / reached:.3g} is the nearest"
+                f"target_speedup {config.target_speedup:g}: a window has too few iterations to meet it; the plan "
+                f"reaches {config.target_speedup / reached:.3g}"
             )
         return ForecastCache(plan, course.levels, forecast, unit=varied.unit)
 
-
-def _check_calibration(calibration: Calibration, course: Course, model: ModelIdentity) -> None:
-    other = calibration.model.differs(model)
-    if other is not None:
-        _warn_once(f"the calibration was measured on {other}: {_POOR}")
-    if len(course.levels) > len(calibration.levels):
-        _warn_once(
-            f"the calibration was measured with {len(calibration.levels)} steps, not {len(course.levels)}: {_POOR}"
-        )
+    def _check(self, calibration: Calibration, course: Course, model: ModelIdentity) -> None:
+        other = calibration.model.differs(model)
+        if other is not None:
+            _warn_once(f"{self._name} was measured on {other}: {_POOR}")
+        measured, steps = len(calibration.levels), len(course.levels)
+        if steps > measured:
+            _warn_once(f"{self._name} was measured with {measured} steps, not {steps}: {_POOR}")
 
 
 _POOR = (
-    "the plan keeps its budget, but forecasts may be poor; run python -m motioncache_eval.calibrate and pass the file "
+    "the plan meets its budget, but forecasts may be poor; run python -m motioncache_eval.calibrate and pass the file "
     "that it writes as calibration"
 )
 

@@ -86,7 +86,8 @@ class BenchModel:
         measured = {}
         if isinstance(method.policy, ForecastConfig):
             planner = ForecastPlanner(method.policy, self.adapter.presets())
-            measured["calibration"] = calibration_hash(planner.calibration)
+            if planner.calibration is not None:
+                measured["calibration"] = calibration_hash(planner.calibration)
         return {"job": portable(job), "policy": method.settings, "weights": self.weights, **measured}
 
     def take(self, job: Any, method: Method, *, prepare: Callable[[Any], None] | None = None) -> Taken:
@@ -140,7 +141,7 @@ def weights_hash(model: nn.Module) -> str:
 
 
 def calibration_hash(calibration: Calibration) -> str:
-    """Short hash of the numbers that forecasts follow from."""
+    """Short hash of its numbers."""
     model = calibration.model
     return fingerprint(
         {
