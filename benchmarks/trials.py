@@ -89,7 +89,7 @@ def variations() -> dict[str, Variation]:
         "order 1: the last velocity, scaled": {"forecast": lambda forecast: replace(forecast, order=1)},
         "straight line, damped by 0.5": {"forecast": of(Damped)},
         "straight line, undamped": {"forecast": of(Damped, damping=1.0)},
-        "in hidden space, with the coefficients of velocities": {"hidden": True},
+        "in hidden space": {"hidden": True},
         "order 0: the last residual, in hidden space": {"hidden": True, "forecast": of(Repeat)},
         "order 3": {"forecast": lambda forecast: replace(forecast, order=3)},
         "errors weighed by step length alone": {"forecast": by_signal(0)},

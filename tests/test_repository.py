@@ -88,6 +88,27 @@ def test_a_table_of_settings_is_the_dataclass(page: Path, config: type[PolicyCon
     assert documented == expected
 
 
+def _pages() -> list[Path]:
+    folders = [ROOT, ROOT / "docs", ROOT / "benchmarks", SKYREELS, MAGI]
+    return [page for folder in folders for page in sorted(folder.glob("*.md"))]
+
+
+def _anchors(page: Path) -> set[str]:
+    """Of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", _pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_within_the_repository_leads_somewhere(page: Path) -> None:
+    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()) if "://" not in link]
+    for link in links:
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        assert target.exists(), link
+        assert not anchor or anchor in _anchors(target), link
+
+
 def _shown(default: object) -> str:
     value = getattr(default, "value", default)
     if value is None or isinstance(value, bool):
