@@ -55,11 +55,9 @@ _SAME_WEIGHTS = 0.01
 
 def sample_weights(projection: torch.Tensor) -> tuple[float, ...]:
     """The first 16 values of a weight; none where it is not in memory, or in 8 bits, which change it too much."""
-    return (
-        ()
-        if projection.is_meta or projection.element_size() < 2
-        else tuple(float(value) for value in projection.detach().flatten()[:16].cpu())
-    )
+    if projection.is_meta or projection.element_size() < 2:
+        return ()
+    return tuple(float(value) for value in projection.detach().flatten()[:16].cpu())
 
 
 @dataclass(frozen=True)
