@@ -27,12 +27,12 @@ def courses() -> Iterator[list[tuple[Course, ForecastCache]]]:
         yield seen
 
 
-def write_calibration(folder: Path, *, layers: int, width: int) -> str:
+def write_calibration(folder: Path, *, layers: int, width: int, guidance: float | None = None) -> str:
     """Of velocities that turn by a right angle from noise to clean, in a model that carries early errors on."""
     levels = np.linspace(1.0, 0.02, 30)
     angle = levels * np.pi / 2
     products = np.cos(angle[:, None] - angle[None])
     path = folder / "calibration.json"
-    model = ModelIdentity(layers, width, weights=())
+    model = ModelIdentity(layers, width, weights=(), guidance=guidance)
     Calibration(model, tuple(levels.tolist()), products=products, sensitivity=1 / (1.03 - levels)).save(path)
     return str(path)

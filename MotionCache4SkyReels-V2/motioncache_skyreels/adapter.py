@@ -239,14 +239,16 @@ class SkyReelsHook:
         )
         if self._planner is not None:
             course = course_of(schedule, window.shape(hidden_states), self.cost())
-            self.engine.policy = self._planner.plan(course, identity_of(self._transformer))
+            self.engine.policy = self._planner.plan(
+                course, identity_of(self._transformer, self._pipeline.guidance_scale)
+            )
         return window
 
 
-def identity_of(transformer: SkyReelsV2Transformer3DModel) -> ModelIdentity:
+def identity_of(transformer: SkyReelsV2Transformer3DModel, guidance_scale: float) -> ModelIdentity:
     """What a calibration says that it was measured on."""
-    cost = SkyReelsCost.of(transformer)
-    return ModelIdentity(cost.layers, cost.width, sample_weights(transformer.proj_out.weight))
+    cost, weights = SkyReelsCost.of(transformer), sample_weights(transformer.proj_out.weight)
+    return ModelIdentity(cost.layers, cost.width, weights, guidance=max(float(guidance_scale), 1.0))
 
 
 def patch_blocks(patch: Patch, transformer: SkyReelsV2Transformer3DModel) -> None:

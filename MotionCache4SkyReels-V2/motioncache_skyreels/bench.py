@@ -33,7 +33,7 @@ def load(config: Path, overrides: Sequence[str]) -> BenchModel:
         model_methods=("forward",),
         branch=BRANCHES[0],
         guidance=guidance,
-        identity=identity_of(pipeline.transformer),
+        identity=identity_of(pipeline.transformer, job.guidance_scale),
         peers=create_peers(),
         chunks=(4 * job.causal_block_size - 3, 4 * job.causal_block_size),
     )

@@ -27,26 +27,30 @@ _RIDGE = 1e-6
 
 @dataclass(frozen=True)
 class ModelIdentity:
-    """Tells one transformer from another.
+    """Tells one transformer, and how it is guided, from another.
 
     Attributes:
         layers, width: its size.
+        guidance: scale of classifier-free guidance, 1 without; None where guidance belongs to the model.
         weights: some values of its last projection, see `sample_weights`; empty where they are not in memory.
     """
 
     layers: int
     width: int
     weights: tuple[float, ...]
+    guidance: float | None = None
 
     def differs(self, other: "ModelIdentity") -> str | None:
-        """What the other one is that this is not; None where they are the same, up to the rounding of weights."""
+        """In what this differs from another one; None where in nothing but the rounding of weights."""
         if (self.layers, self.width) != (other.layers, other.width):
-            return f"a transformer of depth {self.layers} and width {self.width}, not {other.layers} and {other.width}"
+            return f"on depth {self.layers} and width {self.width}, not {other.layers} and {other.width}"
+        if self.guidance != other.guidance:
+            return f"with a guidance scale of {self.guidance}, not {other.guidance}"
         own, others = np.array(self.weights), np.array(other.weights)
         if not len(own) or not len(others):
             return None
         same = len(own) == len(others) and np.linalg.norm(own - others) <= _SAME_WEIGHTS * np.linalg.norm(own)
-        return None if same else "other weights"
+        return None if same else "on other weights"
 
 
 _SAME_WEIGHTS = 0.01
@@ -98,7 +102,9 @@ class Calibration:
             held: dict[str, Any] = json.loads(path.read_text())
             levels = tuple(map(float, held["levels"]))
             products, sensitivity = (np.array(held[key], np.float64) for key in ("products", "sensitivity"))
-            model = ModelIdentity(int(held["layers"]), int(held["width"]), tuple(map(float, held["weights"])))
+            guidance = None if held["guidance"] is None else float(held["guidance"])
+            weights = tuple(map(float, held["weights"]))
+            model = ModelIdentity(int(held["layers"]), int(held["width"]), weights, guidance)
         except FileNotFoundError:
             raise ConfigError(
                 f"there is no calibration {path}: make one with python -m motioncache_eval.calibrate"
@@ -115,9 +121,11 @@ class Calibration:
         rows = ",\n  ".join(json.dumps([float(f"{value:.7g}") for value in row]) for row in self.products)
         levels = json.dumps([round(level, 6) for level in self.levels])
         sensitivity = json.dumps([float(f"{value:.4g}") for value in self.sensitivity])
+        guidance = json.dumps(self.model.guidance)
         weights = json.dumps([float(f"{value:.5g}") for value in self.model.weights])
         path.write_text(
-            f'{{"layers": {self.model.layers}, "width": {self.model.width}, "weights": {weights},\n'
+            f'{{"layers": {self.model.layers}, "width": {self.model.width}, "guidance": {guidance},\n'
+            f' "weights": {weights},\n'
             f' "levels": {levels},\n "sensitivity": {sensitivity},\n "products": [\n  {rows}]}}\n'
         )
 

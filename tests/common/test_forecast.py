@@ -1,6 +1,7 @@
 """Forecasts of velocities by numbers that can be checked, and the file that they come from."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ STRAIGHT = np.array([[1.0, 2.0], [0.75, 2.5], [0.5, 3.0], [0.25, 3.5]])
 SENSITIVITY = np.array([8.0, 4.0, 2.0, 1.0])
 
 
-MODEL = ModelIdentity(2, 8, weights=(0.5, -0.25, 0.125))
+MODEL = ModelIdentity(2, 8, weights=(0.5, -0.25, 0.125), guidance=4.5)
 
 
 def calibration(velocities: np.ndarray = STRAIGHT) -> Calibration:
@@ -80,16 +81,19 @@ def test_a_model_is_known_by_its_weights_in_any_precision(dtype: torch.dtype) ->
     weight = torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
     known = ModelIdentity(2, 8, sample_weights(weight))
     assert known.differs(ModelIdentity(2, 8, sample_weights(weight.to(dtype)))) is None
-    assert known.differs(ModelIdentity(2, 8, sample_weights((1.02 * weight).to(dtype)))) == "other weights"
-    assert (
-        known.differs(ModelIdentity(3, 8, sample_weights(weight)))
-        == "a transformer of depth 2 and width 8, not 3 and 8"
-    )
+    assert known.differs(ModelIdentity(2, 8, sample_weights((1.02 * weight).to(dtype)))) == "on other weights"
+    assert known.differs(ModelIdentity(3, 8, sample_weights(weight))) == "on depth 2 and width 8, not 3 and 8"
+
+
+def test_another_guidance_is_told() -> None:
+    assert MODEL.differs(replace(MODEL, guidance=6.0)) == "with a guidance scale of 4.5, not 6.0"
+    assert MODEL.differs(replace(MODEL, guidance=4.5)) is None
 
 
 def test_weights_that_are_not_in_memory_are_not_compared() -> None:
     offloaded = ModelIdentity(2, 8, sample_weights(torch.empty(4, 8, device="meta")))
     assert offloaded.weights == sample_weights(torch.ones(4, 8).to(torch.float8_e4m3fn)) == ()
+    offloaded = replace(offloaded, guidance=MODEL.guidance)
     assert offloaded.differs(MODEL) is MODEL.differs(offloaded) is None
 
 
@@ -104,7 +108,14 @@ def test_a_calibration_survives_its_file(tmp_path: Path) -> None:
 
 def broken(**changes: Any) -> str:
     """The text of a file that is right but for some keys."""
-    right = {"layers": 1, "width": 2, "weights": [0.1], "levels": [1.0, 0.5], "products": [[1.0, 0.5], [0.5, 1.0]]}
+    right = {
+        "layers": 1,
+        "width": 2,
+        "guidance": None,
+        "weights": [0.1],
+        "levels": [1.0, 0.5],
+        "products": [[1.0, 0.5], [0.5, 1.0]],
+    }
     return json.dumps(right | {"sensitivity": [2.0, 1.0]} | changes)
 
 

@@ -160,7 +160,7 @@ def test_left_out_ingredients_change_the_plan(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("other", "said"),
     [
-        (ModelIdentity(1, 1, weights=()), "measured on a transformer of depth 1 and width 1, not 6 and 128"),
+        (ModelIdentity(1, 1, weights=()), "measured on depth 1 and width 1, not 6 and 128"),
         (replace(MODEL, weights=(0.5, 0.25)), "measured on other weights"),
     ],
 )

@@ -112,7 +112,7 @@ def config() -> Callable[..., MotionCacheConfig]:
 
 @pytest.fixture
 def measured(tmp_path: Path) -> str:
-    return write_calibration(tmp_path, layers=2, width=48)
+    return write_calibration(tmp_path, layers=2, width=48, guidance=6.0)
 
 
 @pytest.fixture(scope="session")

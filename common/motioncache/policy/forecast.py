@@ -120,7 +120,7 @@ class ForecastPlanner:
     def _check(self, calibration: Calibration, course: Course, model: ModelIdentity) -> None:
         other = calibration.model.differs(model)
         if other is not None:
-            _warn_once(f"{self._name} was measured on {other}: {_POOR}")
+            _warn_once(f"{self._name} was measured {other}: {_POOR}")
         measured, steps = len(calibration.levels), len(course.levels)
         if steps > measured:
             _warn_once(f"{self._name} was measured with {measured} steps, not {steps}: {_POOR}")
