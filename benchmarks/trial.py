@@ -15,6 +15,7 @@ import torch
 from diffusers import SkyReelsV2Transformer3DModel
 from torch.nn.functional import avg_pool2d
 
+from motioncache.errors import ConfigError
 from motioncache.forecast import Forecast
 from motioncache.grid import TokenGrid
 from motioncache.motion import motion_score
@@ -64,7 +65,7 @@ def plan_variation(variation: Variation, course: Course, forecast: Forecast, cos
         plan = solve_plan(course, forecast, percent / 100 * budget)
         if cost.video(plan) <= budget:
             return plan
-    raise ValueError(f"the budget of {variation.budget:g} pays for no plan")
+    raise ConfigError(f"the budget of {variation.budget:g} pays for no plan")
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ import torch
 from trial import SELECTORS, Cost, Trial, Variation, plan_variation
 
 from motioncache.config import ForecastConfig
+from motioncache.errors import ConfigError
 from motioncache.forecast import Array, Calibration, Forecast
 from motioncache.plan import Course
 from motioncache.policy.forecast import shipped_calibration
@@ -187,7 +188,11 @@ def run(part: int, parts: int) -> None:
             continue
         if index not in known:
             known[index] = Known(bench, jobs[index])
-        result = make(bench, jobs[index], known[index], replace(variation, budget=budget), calibration)
+        try:
+            result = make(bench, jobs[index], known[index], replace(variation, budget=budget), calibration)
+        except ConfigError:
+            print(f"{index} {name} at {budget:g}: it pays for no plan", flush=True)
+            continue
         result["calibration"] = made_with
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, result)
