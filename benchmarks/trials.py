@@ -10,6 +10,7 @@ import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -170,16 +171,21 @@ def path_of(name: str, budget: float, index: int) -> Path:
     return OUTPUT / f"{folder}-at-{budget:g}".replace("--", "-") / f"{index:02d}.json"
 
 
+@cache
 def shipped() -> Calibration:
     return Calibration.load(shipped_calibration(SkyReelsAdapter.presets()))
+
+
+@cache
+def shipped_hash() -> str:
+    return calibration_hash(shipped())
 
 
 def run(part: int, parts: int) -> None:
     """Make what is missing."""
     prompts = read_prompts(HERE / "calibration_prompts.txt")
     bench = find_loader("skyreels-v2")(HERE.parent / "addconfig" / "config.yaml", [*SETTINGS, f"prompt={prompts[0]}"])
-    calibration = shipped()
-    made_with = calibration_hash(calibration)
+    calibration, made_with = shipped(), shipped_hash()
     jobs = {i: replace(bench.job, prompt=prompts[i], seed=bench.job.seed + FIRST_SEED + i) for i in range(COUNT)}
     known: dict[int, Known] = {}
     for budget, (name, variation), index in product(BUDGETS, variations().items(), range(part, COUNT, parts)):
@@ -229,10 +235,9 @@ def _cell(name: str, budget: float) -> str:
 
 def _results(name: str, budget: float) -> dict[str, Any]:
     """Those made with the shipped calibration, by file."""
-    made_with = calibration_hash(shipped())
     paths: Sequence[Path] = sorted(path_of(name, budget, 0).parent.glob("*.json"))
     found = {path.stem: json.loads(path.read_text()) for path in paths}
-    return {stem: result for stem, result in found.items() if result["calibration"] == made_with}
+    return {stem: result for stem, result in found.items() if result["calibration"] == shipped_hash()}
 
 
 def main() -> None:
