@@ -16,10 +16,10 @@ from functools import cache
 
 import numpy as np
 
-from motioncache_magi.flops import MagiCost
-from motioncache_magi.policy import MagiMotionCacheConfig, MagiTeaCacheConfig
-from motioncache_magi.schedule import WindowSchedule, time_schedule
-from motioncache_magi.variants import released
+from motioncache_magi.cache.cost import MagiCost
+from motioncache_magi.cache.policy import MagiMotionCacheConfig, MagiTeaCacheConfig
+from motioncache_magi.loading.variants import released
+from motioncache_magi.sampling.schedule import WindowSchedule, time_schedule
 
 TOKENS = 6 * 45 * 45
 WORDS = 100

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from motioncache.forecast import Calibration, Forecast
-from motioncache.plan import Course, solve_plan
+from motioncache.forecast.calibration import Calibration, Forecast
+from motioncache.forecast.planner import Course, solve_plan
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = {"SkyReels-V2": "MotionCache4SkyReels-V2", "MAGI-1": "MotionCache4MAGI-1"}

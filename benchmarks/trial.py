@@ -16,11 +16,11 @@ from diffusers import SkyReelsV2Transformer3DModel
 from torch.nn.functional import avg_pool2d
 
 from motioncache.errors import ConfigError
-from motioncache.forecast import Forecast
+from motioncache.forecast.calibration import Forecast
+from motioncache.forecast.planner import Course, solve_plan
 from motioncache.grid import TokenGrid
 from motioncache.motion import motion_score
-from motioncache.plan import Course, solve_plan
-from motioncache_skyreels.flops import SkyReelsCost
+from motioncache_skyreels.cost import SkyReelsCost
 
 BRANCHES = (0, 1)
 """Of guidance: cond and uncond, in the order of the pipeline's calls."""

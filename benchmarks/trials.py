@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from trial import SELECTORS, Cost, Trial, Variation, plan_variation
 
-from motioncache.config import ForecastConfig
 from motioncache.errors import ConfigError
-from motioncache.forecast import Array, Calibration, Forecast
-from motioncache.plan import Course
-from motioncache.policy.forecast import shipped_calibration
+from motioncache.forecast.calibration import Array, Calibration, Forecast
+from motioncache.forecast.planner import Course
+from motioncache.forecast.policy import shipped_calibration
+from motioncache.presets import ForecastConfig
 from motioncache_eval.bench.config import Method
 from motioncache_eval.bench.model import BenchModel, calibration_hash, find_loader
 from motioncache_eval.calibrate import GuidedVelocities
@@ -32,9 +32,9 @@ from motioncache_eval.intervals import bootstrap_interval
 from motioncache_eval.metrics import moving_pixels, psnr, psnr_where
 from motioncache_eval.prompts import read_prompts
 from motioncache_eval.report import environment, write_json
-from motioncache_skyreels.adapter import SkyReelsAdapter
-from motioncache_skyreels.course import course_of
-from motioncache_skyreels.flops import SkyReelsCost
+from motioncache_skyreels.cost import SkyReelsCost
+from motioncache_skyreels.hook import SkyReelsAdapter
+from motioncache_skyreels.profile import course_of
 
 HERE = Path(__file__).resolve().parent
 OUTPUT = HERE / "results" / "skyreels-v2" / "trials"

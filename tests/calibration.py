@@ -7,9 +7,9 @@ from unittest.mock import patch
 
 import numpy as np
 
-from motioncache.forecast import Calibration, ModelIdentity
-from motioncache.plan import Course
-from motioncache.policy.forecast import ForecastCache, ForecastPlanner
+from motioncache.forecast.calibration import Calibration, ModelIdentity
+from motioncache.forecast.planner import Course
+from motioncache.forecast.policy import ForecastCache, ForecastPlanner
 
 
 @contextmanager

@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from motioncache import ForecastConfig, MotionCacheConfig
-from motioncache.config import PolicyConfig, parse_policy, structured
-from motioncache_magi.adapter import POLICIES
-from motioncache_magi.policy import MagiMotionCacheConfig, Residual
+from motioncache.presets import PolicyConfig, parse_policy, structured
+from motioncache_magi.cache.adapter import POLICIES
+from motioncache_magi.cache.policy import MagiMotionCacheConfig, Residual
 from motioncache_skyreels.job.config import JobConfig, load_job
 from motioncache_skyreels.polynomials import Polynomial
 from motioncache_skyreels.vbench.config import load_vbench

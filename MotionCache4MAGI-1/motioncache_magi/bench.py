@@ -5,11 +5,11 @@ from functools import partial
 from pathlib import Path
 
 from motioncache_eval.bench.model import BenchModel, weights_hash
-from motioncache_magi.adapter import MagiAdapter
-from motioncache_magi.hook import identity_of
+from motioncache_magi.baselines import PEERS
+from motioncache_magi.cache.adapter import MagiAdapter
+from motioncache_magi.cache.hook import identity_of
 from motioncache_magi.job.config import load_magi_job
 from motioncache_magi.job.sample import decode, load_pipeline, quiet_libraries, run_pipeline, warm_up
-from motioncache_magi.peers import PEERS
 
 
 def load(config: Path, overrides: Sequence[str]) -> BenchModel:

@@ -16,23 +16,23 @@ from tqdm import tqdm
 
 from motioncache.engine import Engine
 from motioncache.errors import MotionCacheError
-from motioncache.policy.none import NoCache
-from motioncache_magi.caption import clean_caption
-from motioncache_magi.checkpoint import load_dit, load_vae
-from motioncache_magi.config import MagiConfig
-from motioncache_magi.dit import VideoDiT
-from motioncache_magi.folders import Folders
-from motioncache_magi.guidance import Guidance
-from motioncache_magi.hook import MagiHook
-from motioncache_magi.pack import Text
-from motioncache_magi.prefix import Frames, image_frames, video_frames
-from motioncache_magi.sampler import Sampler, Settings
-from motioncache_magi.schedule import WindowSchedule, time_schedule
-from motioncache_magi.special_tokens import SpecialTokens, TextSwitches
-from motioncache_magi.text import ChunkText, T5Text, chunk_text
-from motioncache_magi.tiling import Tiling, decode_tiled, encode_tiled
-from motioncache_magi.vae import ViTVAE
-from motioncache_magi.works import deciding_branch
+from motioncache.policies.none import NoCache
+from motioncache_magi.cache.hook import MagiHook
+from motioncache_magi.loading.checkpoint import load_dit, load_vae
+from motioncache_magi.loading.folders import Folders
+from motioncache_magi.model.config import MagiConfig
+from motioncache_magi.model.dit import VideoDiT
+from motioncache_magi.model.packed import Text
+from motioncache_magi.sampling.guidance import Guidance
+from motioncache_magi.sampling.passes import deciding_branch
+from motioncache_magi.sampling.prefix import Frames, image_frames, video_frames
+from motioncache_magi.sampling.sampler import Sampler, Settings
+from motioncache_magi.sampling.schedule import WindowSchedule, time_schedule
+from motioncache_magi.text.caption import clean_caption
+from motioncache_magi.text.prompt import ChunkText, T5Text, chunk_text
+from motioncache_magi.text.special_tokens import SpecialTokens, TextSwitches
+from motioncache_magi.vae.tiling import Tiling, decode_tiled, encode_tiled
+from motioncache_magi.vae.vit import ViTVAE
 
 logger = logging.getLogger(__name__)
 

@@ -17,11 +17,11 @@ import torch
 from diffusers import SkyReelsV2DiffusionForcingPipeline
 
 from motioncache.api import cached, get_hook
-from motioncache.config import MotionCacheConfig, NoCacheConfig
 from motioncache.distance import relative_l1
 from motioncache.engine import Task
 from motioncache.errors import MotionCacheError
-from motioncache.policy.none import NoCache
+from motioncache.policies.none import NoCache
+from motioncache.presets import MotionCacheConfig, NoCacheConfig
 from motioncache.state import ChunkState
 from motioncache_eval.command import check_output_file
 from motioncache_eval.report import write_json

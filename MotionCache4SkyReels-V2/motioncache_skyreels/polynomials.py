@@ -7,8 +7,8 @@ from typing import Any
 
 from diffusers import SkyReelsV2Transformer3DModel
 
-from motioncache.config import read_yaml, structured
 from motioncache.errors import MotionCacheError
+from motioncache.presets import read_yaml, structured
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

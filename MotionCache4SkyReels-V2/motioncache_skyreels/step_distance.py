@@ -11,9 +11,9 @@ from diffusers import SkyReelsV2Transformer3DModel
 from torch import nn
 from torch.nn.functional import linear, silu
 
-from motioncache.config import Distance, DistanceConfig
 from motioncache.distance import polynomial, relative_l1
 from motioncache.errors import MotionCacheError
+from motioncache.presets import Distance, DistanceConfig
 
 Timesteps = tuple[int, ...]
 DistanceTable = dict[tuple[Timesteps, Timesteps], float | torch.Tensor]

@@ -1,7 +1,8 @@
 """MotionCache: training-free acceleration of autoregressive video diffusion (arXiv 2605.01725)."""
 
 from motioncache.api import cached, disable_cache, enable_cache, last_trace, summary
-from motioncache.config import (
+from motioncache.errors import ConfigError, MotionCacheError
+from motioncache.presets import (
     ForecastConfig,
     MotionCacheConfig,
     NoCacheConfig,
@@ -9,7 +10,6 @@ from motioncache.config import (
     TeaCacheConfig,
     load_config,
 )
-from motioncache.errors import ConfigError, MotionCacheError
 from motioncache.summary import ChunkSummary, Summary
 
 __all__ = [

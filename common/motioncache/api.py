@@ -6,9 +6,9 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Protocol
 
-from motioncache.config import Policies, PolicyConfig, load_config
 from motioncache.engine import Engine
 from motioncache.errors import MotionCacheError
+from motioncache.presets import Policies, PolicyConfig, load_config
 from motioncache.summary import Cost, Summary, summarise
 from motioncache.trace import Trace
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from motioncache.decision import Decision, Policy, Proposal, Request
 from motioncache.grid import TokenGrid
-from motioncache.policy import Decision, Policy, Proposal, Request
 from motioncache.state import ChunkState, StateStore
 from motioncache.trace import Phase, Record, Trace, WindowShape
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from motioncache.policy import Memory
+from motioncache.decision import Memory
 
 
 @dataclass(slots=True)

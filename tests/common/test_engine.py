@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import pytest
 import torch
 
+from motioncache.decision import Decision, Memory, Proposal, Request, all_or_none
 from motioncache.engine import Engine, Work
 from motioncache.grid import TokenGrid
-from motioncache.policy import Decision, Memory, Proposal, Request, all_or_none
-from motioncache.policy.none import NoCache
+from motioncache.policies.none import NoCache
 from motioncache.trace import Phase, WindowShape
 
 GRID = TokenGrid(frames=4, height=1, width=1, chunk_frames=2)

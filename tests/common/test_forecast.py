@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from motioncache.errors import ConfigError
-from motioncache.forecast import Calibration, Forecast, ModelIdentity, sample_weights, velocity_products
+from motioncache.forecast.calibration import Calibration, Forecast, ModelIdentity, sample_weights, velocity_products
 
 LEVELS = (1.0, 0.75, 0.5, 0.25)
 STRAIGHT = np.array([[1.0, 2.0], [0.75, 2.5], [0.5, 3.0], [0.25, 3.5]])

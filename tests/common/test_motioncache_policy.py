@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import torch
 
-from motioncache.config import Distance, MotionCacheConfig
+from motioncache.decision import Decision, Memory, Request
 from motioncache.grid import TokenGrid
 from motioncache.motion import Normalisation
-from motioncache.policy import Decision, Memory, Request
-from motioncache.policy.motioncache import MotionCache, MotionMemory
+from motioncache.policies.motioncache import MotionCache, MotionMemory
+from motioncache.presets import Distance, MotionCacheConfig
 from motioncache.trace import Phase
 
 GRID = TokenGrid(frames=4, height=1, width=2, chunk_frames=2)

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from motioncache.config import ForecastAblationConfig, ForecastConfig, Schedule, Unit
 from motioncache.errors import ConfigError
-from motioncache.forecast import Calibration, Forecast, ModelIdentity
-from motioncache.plan import LONGEST, Course, even_plan, solve_plan
-from motioncache.policy import forecast as policy
-from motioncache.policy.forecast import ForecastPlanner
+from motioncache.forecast import policy
+from motioncache.forecast.calibration import Calibration, Forecast, ModelIdentity
+from motioncache.forecast.planner import LONGEST, Course, even_plan, solve_plan
+from motioncache.forecast.policy import ForecastPlanner
+from motioncache.presets import ForecastAblationConfig, ForecastConfig, Schedule, Unit
 
 STEPS = 6
 LEVELS = tuple(1 - i / STEPS for i in range(STEPS))

@@ -2,9 +2,9 @@
 
 import torch
 
+from motioncache.decision import Decision, Memory, Request
 from motioncache.grid import TokenGrid
-from motioncache.policy import Decision, Memory, Request
-from motioncache.policy.teacache import TeaCache
+from motioncache.policies.teacache import TeaCache
 from motioncache.trace import Phase
 
 GRID = TokenGrid(frames=4, height=1, width=2, chunk_frames=2)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from motioncache.errors import ConfigError
-from motioncache.forecast import ModelIdentity
+from motioncache.forecast.calibration import ModelIdentity
 from motioncache_eval import calibrate
 from motioncache_eval.calibrate import Exact
 

@@ -13,10 +13,10 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
-from motioncache_magi.config import MagiConfig, ModelConfig
-from motioncache_magi.dit import VideoDiT
-from motioncache_magi.vae import VaeConfig, ViTVAE
-from motioncache_magi.variants import released
+from motioncache_magi.loading.variants import released
+from motioncache_magi.model.config import MagiConfig, ModelConfig
+from motioncache_magi.model.dit import VideoDiT
+from motioncache_magi.vae.vit import VaeConfig, ViTVAE
 
 CHANNELS, WORDS = 16, 64
 

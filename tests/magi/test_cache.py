@@ -10,11 +10,11 @@ import torch
 import motioncache
 from motioncache import MotionCacheConfig, MotionCacheError, NoCacheConfig
 from motioncache.trace import Phase
-from motioncache_magi.flops import MagiCost
+from motioncache_magi.cache.cost import MagiCost
+from motioncache_magi.cache.policy import MagiMotionCacheConfig, MagiTeaCacheConfig, Residual, limit_reuse
+from motioncache_magi.loading.variants import released
 from motioncache_magi.pipeline import MagiPipeline
-from motioncache_magi.policy import MagiMotionCacheConfig, MagiTeaCacheConfig, Residual, limit_reuse
-from motioncache_magi.schedule import WindowSchedule
-from motioncache_magi.variants import released
+from motioncache_magi.sampling.schedule import WindowSchedule
 
 from .test_pipeline import generator, load
 

@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from motioncache.errors import ConfigError, MotionCacheError
-from motioncache_magi.checkpoint import load_dit
-from motioncache_magi.config import MagiConfig
-from motioncache_magi.dit import VideoDiT
-from motioncache_magi.variants import released
+from motioncache_magi.loading.checkpoint import load_dit
+from motioncache_magi.loading.variants import released
+from motioncache_magi.model.config import MagiConfig
+from motioncache_magi.model.dit import VideoDiT
 
 from .conftest import official_json, random_dit, small_config
 

@@ -9,9 +9,9 @@ import torch
 
 import motioncache
 from motioncache import MotionCacheError
-from motioncache_magi.compress import key_scores
+from motioncache_magi.cache.compress import key_scores
+from motioncache_magi.cache.policy import MagiFlowCacheConfig, Residual
 from motioncache_magi.pipeline import MagiPipeline
-from motioncache_magi.policy import MagiFlowCacheConfig, Residual
 
 from .test_pipeline import generator, load
 
@@ -48,7 +48,7 @@ def latents(pipe: MagiPipeline, **call: Any) -> torch.Tensor:
 
 def rows_held(pipe: MagiPipeline, config: MagiFlowCacheConfig, monkeypatch: pytest.MonkeyPatch) -> tuple[int, Any]:
     """Chunks that the KV cache has room for, and the latents."""
-    from motioncache_magi import sampler
+    from motioncache_magi.sampling import sampler
 
     made: list[int] = []
 

@@ -10,7 +10,7 @@ import torch
 
 import motioncache
 from motioncache import ForecastConfig
-from motioncache.forecast import Calibration
+from motioncache.forecast.calibration import Calibration
 from motioncache_eval.calibrate import OWN, main
 from motioncache_eval.video import write_mp4
 from motioncache_magi.pipeline import MagiPipeline

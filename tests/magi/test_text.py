@@ -14,11 +14,11 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
 from motioncache.errors import ConfigError, MotionCacheError
-from motioncache_magi.caption import clean_caption
 from motioncache_magi.parity.golden import Golden
 from motioncache_magi.parity.text import SWITCHES, check_captions, check_text
-from motioncache_magi.special_tokens import DURATIONS, SpecialTokens, TextSwitches, Token
-from motioncache_magi.text import ChunkText, T5Text, chunk_text
+from motioncache_magi.text.caption import clean_caption
+from motioncache_magi.text.prompt import ChunkText, T5Text, chunk_text
+from motioncache_magi.text.special_tokens import DURATIONS, SpecialTokens, TextSwitches, Token
 
 FIXTURES = Path(os.environ.get("MOTIONCACHE_FIXTURES", Path(__file__).parents[3] / "shared" / "fixtures")) / "magi"
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from motioncache.engine import Engine
-from motioncache.policy.none import NoCache
-from motioncache_magi.dit import VideoDiT
-from motioncache_magi.guidance import Guidance
-from motioncache_magi.pack import Text
+from motioncache.policies.none import NoCache
+from motioncache_magi.model.dit import VideoDiT
+from motioncache_magi.model.packed import Text
 from motioncache_magi.pipeline import MagiPipeline
-from motioncache_magi.sampler import Sampler, Settings
-from motioncache_magi.schedule import Step, WindowSchedule
+from motioncache_magi.sampling.guidance import Guidance
+from motioncache_magi.sampling.sampler import Sampler, Settings
+from motioncache_magi.sampling.schedule import Step, WindowSchedule
 from motioncache_magi.train import transformer as part
 from motioncache_magi.train.__main__ import main
 from motioncache_magi.train.distill import distillation_loss, distilled_config

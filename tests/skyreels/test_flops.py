@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import motioncache
 from motioncache import MotionCacheConfig
 from motioncache.api import get_hook
-from motioncache_skyreels.flops import SkyReelsCost
+from motioncache_skyreels.cost import SkyReelsCost
 
 from .conftest import generate, make_pipeline
 

@@ -8,7 +8,7 @@ import torch
 import motioncache
 from motioncache import ForecastConfig, MotionCacheError
 from motioncache.api import get_hook
-from motioncache.config import ForecastAblationConfig, Unit
+from motioncache.presets import ForecastAblationConfig, Unit
 from motioncache.trace import Phase
 
 from ..calibration import courses

@@ -7,7 +7,7 @@ from pathlib import Path
 from motioncache.api import resolve_preset
 from motioncache_eval.command import run_command, show_usage
 from motioncache_eval.main_job import MainJob, check_output, run_main_job
-from motioncache_magi.adapter import MagiAdapter
+from motioncache_magi.cache.adapter import MagiAdapter
 from motioncache_magi.job.config import MagiJobConfig, load_magi_job
 from motioncache_magi.job.sample import decode, load_pipeline, quiet_libraries, run_pipeline, warm_up
 

@@ -6,16 +6,16 @@ import torch
 
 from motioncache.engine import Engine
 from motioncache.kv_cache import KVCache
-from motioncache.policy.none import NoCache
+from motioncache.policies.none import NoCache
 from motioncache_eval.parity import FileReport, Tolerance
-from motioncache_magi.config import MagiConfig
-from motioncache_magi.dit import VideoDiT, from_patches
-from motioncache_magi.forward import ChunkInput, run_chunks
-from motioncache_magi.pack import Text
+from motioncache_magi.model.config import MagiConfig
+from motioncache_magi.model.dit import VideoDiT, from_patches
+from motioncache_magi.model.forward import ChunkInput, run_chunks
+from motioncache_magi.model.packed import Text
 from motioncache_magi.parity.golden import FLOAT, Golden
 from motioncache_magi.parity.model import build_dit, embed_words, fixed_settings
-from motioncache_magi.sampler import Sampler
-from motioncache_magi.schedule import KeyRange, Step, distilled_step_size
+from motioncache_magi.sampling.sampler import Sampler
+from motioncache_magi.sampling.schedule import KeyRange, Step, distilled_step_size
 
 CLEAN = 0.9999
 BFLOAT16 = Tolerance(name="0.05 of a standard deviation", deviation=0.05)

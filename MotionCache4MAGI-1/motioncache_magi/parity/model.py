@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 import torch
 
-from motioncache_magi.config import MagiConfig
-from motioncache_magi.dit import VideoDiT
-from motioncache_magi.guidance import Guidance
-from motioncache_magi.pack import Text
+from motioncache_magi.model.config import MagiConfig
+from motioncache_magi.model.dit import VideoDiT
+from motioncache_magi.model.packed import Text
 from motioncache_magi.parity.golden import Golden
-from motioncache_magi.sampler import Settings
-from motioncache_magi.schedule import WindowSchedule, time_schedule
-from motioncache_magi.text import NULL_WORDS
+from motioncache_magi.sampling.guidance import Guidance
+from motioncache_magi.sampling.sampler import Settings
+from motioncache_magi.sampling.schedule import WindowSchedule, time_schedule
+from motioncache_magi.text.prompt import NULL_WORDS
 
 
 def build_dit(weights: Golden, config: MagiConfig) -> VideoDiT:

@@ -5,25 +5,25 @@ from typing import Any
 
 import torch
 
-from motioncache.config import Distance
+from motioncache.decision import Memory, Request
 from motioncache.distance import relative_l1
 from motioncache.engine import Engine
 from motioncache.grid import TokenGrid
-from motioncache.policy import Memory, Request
+from motioncache.presets import Distance
 from motioncache.trace import Phase, Record
 from motioncache_eval.parity import EXACT, FileReport
-from motioncache_magi.config import MagiConfig
-from motioncache_magi.dit import to_patches
-from motioncache_magi.parity.golden import FLOAT, Golden
-from motioncache_magi.parity.videos import golden_sampler, golden_settings, sampled
-from motioncache_magi.policy import (
+from motioncache_magi.cache.policy import (
     MagiMemory,
     MagiMotionCache,
     MagiMotionCacheConfig,
     MagiTeaCacheConfig,
     motion_weight,
 )
-from motioncache_magi.schedule import WindowSchedule
+from motioncache_magi.model.config import MagiConfig
+from motioncache_magi.model.dit import to_patches
+from motioncache_magi.parity.golden import FLOAT, Golden
+from motioncache_magi.parity.videos import golden_sampler, golden_settings, sampled
+from motioncache_magi.sampling.schedule import WindowSchedule
 
 VOTE = 4 / 6
 """Published: more than four of the six latent frames of a chunk."""

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from motioncache_eval.parity import EXACT, FileReport, read_json
-from motioncache_magi.guidance import Guidance
-from motioncache_magi.schedule import Step, TimeShape, WindowSchedule, step_intervals, time_schedule
-from motioncache_magi.variants import released
+from motioncache_magi.loading.variants import released
+from motioncache_magi.sampling.guidance import Guidance
+from motioncache_magi.sampling.schedule import Step, TimeShape, WindowSchedule, step_intervals, time_schedule
 
 CHUNK_FRAMES = 6
 CLEAN_TIME = float(torch.tensor(0.9999))

@@ -3,14 +3,14 @@
 import torch
 
 from motioncache.engine import Engine
-from motioncache.policy.none import NoCache
+from motioncache.policies.none import NoCache
 from motioncache_eval.parity import FileReport
-from motioncache_magi.config import MagiConfig
+from motioncache_magi.cache.policy import MagiReuseConfig
+from motioncache_magi.compat.published import sampler_of
+from motioncache_magi.model.config import MagiConfig
 from motioncache_magi.parity.golden import FLOAT, Golden
 from motioncache_magi.parity.model import build_dit, embed_words, null_text, settings
-from motioncache_magi.policy import MagiReuseConfig
-from motioncache_magi.published import sampler_of
-from motioncache_magi.sampler import Sampler, Settings
+from motioncache_magi.sampling.sampler import Sampler, Settings
 
 
 def check_video(golden: Golden) -> FileReport:

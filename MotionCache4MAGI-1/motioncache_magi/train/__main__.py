@@ -8,13 +8,13 @@ import torch
 
 from motioncache.errors import MotionCacheError
 from motioncache_eval.command import run_command
-from motioncache_magi.checkpoint import load_dit, load_vae
-from motioncache_magi.config import MagiConfig
+from motioncache_magi.loading.checkpoint import load_dit, load_vae
+from motioncache_magi.model.config import MagiConfig
 from motioncache_magi.train.distill import distilled_config, train_distilled
 from motioncache_magi.train.save import create_text_encoder, save_dit, save_text, save_vae
 from motioncache_magi.train.transformer import load_clips, tiny_config, train_transformer
 from motioncache_magi.train.vae import scale_factor, train_decoder, train_vae
-from motioncache_magi.vae import ViTVAE
+from motioncache_magi.vae.vit import ViTVAE
 from motioncache_train.captions import CaptionEncoder, create_tokenizer
 from motioncache_train.command import start, training_parser
 

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from motioncache_magi.config import MagiConfig
-from motioncache_magi.dit import VideoDiT
-from motioncache_magi.guidance import Guidance
-from motioncache_magi.pack import Text
-from motioncache_magi.schedule import distilled_step_size
-from motioncache_magi.text import NULL_WORDS
+from motioncache_magi.model.config import MagiConfig
+from motioncache_magi.model.dit import VideoDiT
+from motioncache_magi.model.packed import Text
+from motioncache_magi.sampling.guidance import Guidance
+from motioncache_magi.sampling.schedule import distilled_step_size
+from motioncache_magi.text.prompt import NULL_WORDS
 from motioncache_magi.train.forward import TrainChunk, training_forward
 from motioncache_magi.train.transformer import CHUNK, LONG_BATCH, STEPS, clip_chunks, draw_step
 from motioncache_train.captions import CaptionEncoder

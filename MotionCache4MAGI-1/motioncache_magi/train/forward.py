@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import torch
 
-from motioncache_magi.dit import VideoDiT, from_patches
-from motioncache_magi.pack import Pack, Segment, Text
-from motioncache_magi.schedule import KeyRange
+from motioncache_magi.model.dit import VideoDiT, from_patches
+from motioncache_magi.model.packed import Pack, Segment, Text
+from motioncache_magi.sampling.schedule import KeyRange
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ def attend_by_products(query: torch.Tensor, key: torch.Tensor, value: torch.Tens
 
 
 def attend_segment(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """As `motioncache_magi.attention.attend`, by plain products."""
+    """As `motioncache_magi.model.attention.attend`, by plain products."""
     key, value = (x[0].transpose(0, 1).to(query.dtype)[:, None] for x in (key, value))  # [G, 1, m, d]
     query = query.unflatten(1, (len(key), -1)).permute(1, 2, 0, 3)  # [G, H / G, n, d]
     return attend_by_products(query, key, value).permute(2, 0, 1, 3).flatten(1)

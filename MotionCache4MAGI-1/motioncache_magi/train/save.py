@@ -8,10 +8,10 @@ import torch
 from safetensors.torch import save_file
 from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
-from motioncache_magi.config import MagiConfig
-from motioncache_magi.dit import VideoDiT
+from motioncache_magi.model.config import MagiConfig
+from motioncache_magi.model.dit import VideoDiT
 from motioncache_magi.train.vae import OFFICIAL_CONFIG
-from motioncache_magi.vae import ViTVAE
+from motioncache_magi.vae.vit import ViTVAE
 from motioncache_train.captions import TEXT_DIM
 
 

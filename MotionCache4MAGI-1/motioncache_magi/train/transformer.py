@@ -5,16 +5,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from motioncache_magi.config import MagiConfig
-from motioncache_magi.dit import VideoDiT
-from motioncache_magi.pack import Text
-from motioncache_magi.schedule import Step, WindowSchedule, time_schedule
-from motioncache_magi.text import NULL_WORDS
-from motioncache_magi.tiling import Tiling, encode_tiled
+from motioncache_magi.loading.variants import released
+from motioncache_magi.model.config import MagiConfig
+from motioncache_magi.model.dit import VideoDiT
+from motioncache_magi.model.packed import Text
+from motioncache_magi.sampling.schedule import Step, WindowSchedule, time_schedule
+from motioncache_magi.text.prompt import NULL_WORDS
 from motioncache_magi.train.forward import TrainChunk, training_forward
 from motioncache_magi.train.vae import FPS, attend_fast
-from motioncache_magi.vae import ViTVAE
-from motioncache_magi.variants import released
+from motioncache_magi.vae.tiling import Tiling, encode_tiled
+from motioncache_magi.vae.vit import ViTVAE
 from motioncache_train.captions import EXCHANGES, TEXT_DIM, CaptionEncoder, exchange_words
 from motioncache_train.latents import ClipEncoder, LatentSet, weighted_error
 from motioncache_train.loop import Losses, TrainConfig, train

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch.nn.functional import mse_loss
 
-from motioncache_magi.tiling import Tiling, decode_tiled, encode_tiled
 from motioncache_magi.train.forward import attend_by_products
-from motioncache_magi.vae import Attention, VaeConfig, ViTVAE
+from motioncache_magi.vae.tiling import Tiling, decode_tiled, encode_tiled
+from motioncache_magi.vae.vit import Attention, VaeConfig, ViTVAE
 from motioncache_train.clips import Validation, draw_clip, draw_crops, reconstruction
 from motioncache_train.loop import Losses, TrainConfig, train
 

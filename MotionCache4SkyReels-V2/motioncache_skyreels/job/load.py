@@ -10,7 +10,7 @@ from transformers import UMT5EncoderModel
 
 from motioncache.errors import MotionCacheError
 from motioncache_eval.settings import check_device
-from motioncache_skyreels.checks import VideoSize, check_chunks
+from motioncache_skyreels.guards import VideoSize, check_chunks
 from motioncache_skyreels.job.config import JobConfig
 from motioncache_skyreels.job.convolution import flatten_convolutions
 

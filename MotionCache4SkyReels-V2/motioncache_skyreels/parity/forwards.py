@@ -5,16 +5,16 @@ from collections.abc import Sequence
 import torch
 from diffusers import SkyReelsV2Transformer3DModel
 
-from motioncache.config import MotionCacheConfig
+from motioncache.decision import Decision, Memory, Proposal, Request
 from motioncache.engine import Engine
-from motioncache.policy import Decision, Memory, Proposal, Request
-from motioncache.policy.none import NoCache
+from motioncache.policies.none import NoCache
+from motioncache.presets import MotionCacheConfig
 from motioncache.trace import Phase
 from motioncache_eval.parity import FileReport
-from motioncache_skyreels.adapter import patch_blocks
+from motioncache_skyreels.hook import patch_blocks
 from motioncache_skyreels.parity.golden import LATENTS, Golden, build_transformer
+from motioncache_skyreels.patch import Patch
 from motioncache_skyreels.schedule import Matrices, Schedule
-from motioncache_skyreels.seam import Patch
 from motioncache_skyreels.step_distance import StepDistance
 from motioncache_skyreels.window import Window
 

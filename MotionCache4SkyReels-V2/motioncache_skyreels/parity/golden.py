@@ -9,8 +9,8 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 
-from motioncache.config import Distance, MotionCacheConfig
 from motioncache.motion import Normalisation
+from motioncache.presets import Distance, MotionCacheConfig
 from motioncache_eval.parity import GoldenFile, Tolerance, read_json
 
 PUBLISHED_COEFFICIENTS = (-52186.2437, 9230.41404, -528.275948, 13.6987616, -0.0499875664)

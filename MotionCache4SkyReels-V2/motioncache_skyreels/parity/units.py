@@ -2,12 +2,12 @@
 
 import torch
 
-from motioncache.config import MotionCacheConfig
+from motioncache.decision import Proposal, Request
 from motioncache.distance import polynomial, relative_l1
 from motioncache.grid import TokenGrid
 from motioncache.motion import Normalisation, motion_score, motion_weight
-from motioncache.policy import Proposal, Request
-from motioncache.policy.motioncache import MotionCache, MotionMemory
+from motioncache.policies.motioncache import MotionCache, MotionMemory
+from motioncache.presets import MotionCacheConfig
 from motioncache.trace import Phase
 from motioncache_eval.parity import EXACT, FileReport
 from motioncache_skyreels.parity.golden import DISTANCES, WEIGHTS, Golden

@@ -8,10 +8,10 @@ import torch
 from diffusers import SkyReelsV2DiffusionForcingPipeline, SkyReelsV2Transformer3DModel
 
 from motioncache.api import cached, get_hook
-from motioncache.config import NoCacheConfig
 from motioncache.engine import Engine, Task
 from motioncache.errors import MotionCacheError
-from motioncache.policy.motioncache import MotionMemory
+from motioncache.policies.motioncache import MotionMemory
+from motioncache.presets import NoCacheConfig
 from motioncache.state import ChunkState
 from motioncache.trace import Phase
 from motioncache_eval.parity import EXACT, FileReport

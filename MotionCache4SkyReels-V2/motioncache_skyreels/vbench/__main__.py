@@ -15,13 +15,13 @@ import torch
 from tqdm import tqdm
 
 from motioncache.api import enable_cache, resolve_preset
-from motioncache.config import PolicyConfig
 from motioncache.errors import MotionCacheError
+from motioncache.presets import PolicyConfig
 from motioncache_eval.command import show_usage
 from motioncache_eval.settings import check_device
 from motioncache_eval.video import to_uint8, write_mp4
-from motioncache_skyreels.adapter import SkyReelsAdapter
 from motioncache_skyreels.cli import run_command
+from motioncache_skyreels.hook import SkyReelsAdapter
 from motioncache_skyreels.job.config import JobConfig
 from motioncache_skyreels.job.load import check_folder, check_size, load_pipeline
 from motioncache_skyreels.job.sample import decode, run_pipeline

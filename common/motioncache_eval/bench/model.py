@@ -13,10 +13,10 @@ import torch
 from torch import nn
 
 from motioncache.api import Adapter
-from motioncache.config import ForecastConfig
 from motioncache.errors import ConfigError, MotionCacheError
-from motioncache.forecast import Calibration, ModelIdentity
-from motioncache.policy.forecast import ForecastPlanner
+from motioncache.forecast.calibration import Calibration, ModelIdentity
+from motioncache.forecast.policy import ForecastPlanner
+from motioncache.presets import ForecastConfig
 from motioncache_eval.bench.config import Method, fingerprint, portable
 from motioncache_eval.meter import Meter, PeakMemory
 from motioncache_eval.sampling import Sample, take_sample

@@ -1,0 +1,1 @@
+"""The cache on MAGI-1."""

@@ -1,0 +1,89 @@
+"""FLOPs of MAGI-1 in closed form, from the tokens that were really computed. 1 multiply-add = 2 FLOPs."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from motioncache.forecast.planner import Course
+from motioncache.trace import Record, Trace, WindowShape
+from motioncache_magi.model.config import MagiConfig, ModelConfig
+from motioncache_magi.sampling.guidance import Guidance
+from motioncache_magi.sampling.kv_layout import NEARLY_CLEAN, TEXT
+from motioncache_magi.sampling.passes import works_of
+from motioncache_magi.sampling.schedule import Step, WindowSchedule, time_schedule
+from motioncache_magi.text.prompt import NULL_WORDS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MagiCost:
+    """Sizes that the FLOPs follow from.
+
+    Attributes:
+        schedule, config: of the video.
+        words: of the caption; branches without one attend to the null caption.
+    """
+
+    config: MagiConfig
+    schedule: WindowSchedule
+    words: int
+
+    def tokens(self, computed: int, attended: int, words: int) -> int:
+        """`computed` tokens through all layers, each attending to `attended` tokens and to `words`."""
+        model = self.config.model
+        width = model.num_attention_heads * model.kv_channels
+        attention = 4 * width * (attended + words)
+        return computed * (self._linear(model) + model.num_layers * attention)
+
+    @staticmethod
+    def _linear(model: ModelConfig) -> int:
+        """Linear layers, embedding and head, of one token."""
+        width, groups = model.num_attention_heads * model.kv_channels, model.num_query_groups * model.kv_channels
+        size = model.hidden_size
+        queries_keys_values = 2 * size * width + 2 * size * groups
+        feed_forward = (3 if model.gated_linear_unit else 2) * size * model.ffn_hidden_size
+        layer = queries_keys_values + 2 * width * size + feed_forward
+        return 2 * (model.num_layers * layer + 4 * size * (model.in_channels + model.out_channels))
+
+    def video(self, trace: Trace) -> int:
+        """FLOPs of the DiT for one video, as counted from the trace."""
+        return sum(self._record(record) for record in trace.records)
+
+    def _record(self, record: Record) -> int:
+        captioned = record.branch in (TEXT, NEARLY_CLEAN) and record.step >= 0
+        return self.tokens(record.computed, record.attended, self.words if captioned else NULL_WORDS)
+
+    def vanilla(self, windows: Iterable[WindowShape], *, dense: bool = True) -> int:
+        """FLOPs without a cache; no pair of tokens is hidden by a mask, so `dense` makes no difference."""
+        return sum(self.schedule_flops(window.grid.tokens_per_chunk) for window in windows)
+
+    def schedule_flops(self, tokens_per_chunk: int) -> int:
+        """FLOPs of a whole video without a cache, from its schedule alone."""
+        return self.course(tokens_per_chunk).whole
+
+    def course(self, tokens_per_chunk: int) -> Course:
+        """What the policy `forecast` has to know of a video before it is sampled."""
+        schedule = self.schedule
+        times = time_schedule(schedule.steps, shortcut_mode=schedule.shortcut_mode).tolist()
+        steps = list(schedule)
+        refresh = [
+            self._step(step, times, tokens_per_chunk, refresh=True) for step in [*schedule.prefix_steps(), *steps]
+        ]
+        cost = tuple(self._step(step, times, tokens_per_chunk, refresh=False) for step in steps)
+        return Course(
+            iterations=schedule.total,
+            starts=tuple(schedule.stage * i for i in range(schedule.chunks - schedule.prefix_chunks)),
+            cost=cost,
+            base=sum(refresh),
+            levels=tuple(1 - t for t in times[:-1]),
+            vanilla=sum(refresh) + sum(cost),
+        )
+
+    def _step(self, step: Step, times: list[float], tokens_per_chunk: int, *, refresh: bool) -> int:
+        """FLOPs of a step's chunks that are denoised, or of the clean one that is refreshed."""
+        total = 0
+        for work in works_of(step, times, Guidance.of(self.config), self.config.runtime.clean_t):
+            if work.refresh is not refresh:
+                continue
+            captioned = work.branch in (TEXT, NEARLY_CLEAN) and not work.refresh
+            words = self.words if captioned else NULL_WORDS
+            total += self.tokens(tokens_per_chunk, work.chunks_seen * tokens_per_chunk, words)
+        return total

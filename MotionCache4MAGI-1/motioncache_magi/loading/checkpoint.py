@@ -1,0 +1,146 @@
+"""Reads official checkpoints strictly: DiT and VAE, tensor by tensor from memory-mapped files."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import safe_open
+from torch import nn
+
+from motioncache.errors import MotionCacheError
+from motioncache_magi.model.config import MagiConfig
+from motioncache_magi.model.dit import VideoDiT, parameter_dtype
+from motioncache_magi.vae.vit import VaeConfig, ViTVAE
+
+Model = TypeVar("Model", bound=nn.Module)
+
+_INDEX, _SINGLE = "model.safetensors.index.json", "model.safetensors"
+_STACKED = "videodit_blocks.layers.self_attention."
+_VAE_FILE = "diffusion_pytorch_model.safetensors"
+
+
+def weight_folder(variant: Path, config: MagiConfig) -> Path:
+    """Where the official layout keeps the weights of a variant: a base and a distilled model may lie side by side."""
+    return variant / ("inference_weight.distill" if config.engine.distill else "inference_weight")
+
+
+def load_dit(variant: Path, config: MagiConfig, device: str = "cpu") -> VideoDiT:
+    """The DiT of a variant folder such as `ckpt/magi/4.5B_distill`, in the dtypes that it computes in.
+
+    Raises:
+        MotionCacheError: for a quantised or stacked checkpoint, a file that is missing or damaged, and any tensor that
+            is missing, unexpected, or of another shape or kind; the message names it.
+    """
+    if config.engine.fp8_quant:
+        raise MotionCacheError(
+            f"{variant} is configured as an fp8 checkpoint (fp8_quant), which is not supported: take the variant "
+            "without _quant"
+        )
+    folder = weight_folder(variant, config)
+    if not folder.is_dir():
+        raise MotionCacheError(f"there is no folder {folder}; it should hold {_SINGLE} or {_INDEX}")
+    files = _tensor_files(folder)
+    if any(name.startswith(_STACKED) for name in files):
+        raise MotionCacheError(
+            f"{folder} holds stacked layers, the layout of magi1.1, which the published code cannot load either: take "
+            "a checkpoint from ckpt/magi"
+        )
+    return load_weights(lambda: VideoDiT(config.model), files, lambda n: parameter_dtype(n, config.model.dtype), device)
+
+
+def load_vae(folder: Path, dtype: torch.dtype, device: str = "cpu") -> ViTVAE:
+    """The autoencoder of a folder such as `ckpt/vae`."""
+    try:
+        config = VaeConfig.from_official(json.loads((folder / "config.json").read_text()))
+    except (OSError, json.JSONDecodeError) as error:
+        raise MotionCacheError(f"{folder / 'config.json'} cannot be read: {error}") from None
+    path = folder / _VAE_FILE
+    return load_weights(lambda: ViTVAE(config), dict.fromkeys(_names(path), path), lambda name: dtype, device)
+
+
+def load_weights(
+    create: Callable[[], Model], files: dict[str, Path], dtype: Callable[[str], torch.dtype], device: str
+) -> Model:
+    """Create a model without memory and give it the tensors of `files`, one at a time."""
+    with torch.device("meta"):
+        model = create()
+    expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    _check_names(expected.keys(), files)
+    weights: dict[str, torch.Tensor] = {}
+    for path in sorted(set(files.values())):
+        with _opened(path) as file:
+            for name in (name for name, holder in files.items() if holder == path):
+                tensor = file.get_tensor(name)
+                _check_tensor(name, tensor, expected[name], path)
+                weights[name] = tensor.to(device=device, dtype=dtype(name))
+    model.load_state_dict(weights, assign=True)
+    return model.eval().requires_grad_(False)
+
+
+def _tensor_files(folder: Path) -> dict[str, Path]:
+    """The file of every tensor."""
+    index = folder / _INDEX
+    if not index.exists():
+        single = folder / _SINGLE
+        return dict.fromkeys(_names(single), single)
+    try:
+        weight_map = json.loads(index.read_text())["weight_map"]
+    except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+        raise MotionCacheError(f"{index} is damaged ({error}); download it again") from None
+    files = {str(name): folder / str(shard) for name, shard in weight_map.items()}
+    for path in sorted(set(files.values())):
+        if not path.exists() and path.with_name(f"{path.name}.zst").exists():
+            raise MotionCacheError(f"{path.name} is compressed: run `zstd -d {path}.zst` first")
+        held = set(_names(path))
+        lost = sorted(name for name, holder in files.items() if holder == path and name not in held)
+        if lost:
+            raise MotionCacheError(f"{path} lacks {_some(lost)}, which its index promises; download it again")
+    return files
+
+
+def _names(path: Path) -> list[str]:
+    with _opened(path) as file:
+        return list(file.keys())
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A memory-mapped file of tensors."""
+    if not path.exists():
+        raise MotionCacheError(f"there is no file {path}; download it again")
+    try:
+        file = safe_open(path, framework="pt")
+    except Exception as error:  # safetensors raises its own error types for damaged files
+        raise MotionCacheError(f"{path} is damaged or incomplete ({error}); download it again") from None
+    with file:
+        yield file
+
+
+def _check_names(expected: Any, files: dict[str, Path]) -> None:
+    missing, unexpected = sorted(expected - files.keys()), sorted(files.keys() - expected)
+    if not missing and not unexpected:
+        return
+    problems = [
+        f"{what} {_some(names)}" for what, names in (("lacks", missing), ("has unexpected", unexpected)) if names
+    ]
+    where = next(iter(files.values())).parent if files else "the checkpoint"
+    raise MotionCacheError(f"{where} {' and '.join(problems)}: does the configuration belong to these weights?")
+
+
+def _check_tensor(name: str, tensor: torch.Tensor, shape: torch.Size, path: Path) -> None:
+    if tensor.shape != shape:
+        raise MotionCacheError(
+            f"{path}: {name} has the shape {tuple(tensor.shape)}, and the configuration asks for {tuple(shape)}"
+        )
+    if tensor.dtype not in (torch.float32, torch.float16, torch.bfloat16):
+        raise MotionCacheError(
+            f"{path}: {name} is {tensor.dtype}, not a float of 16 or 32 bits; quantised checkpoints are not supported"
+        )
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"

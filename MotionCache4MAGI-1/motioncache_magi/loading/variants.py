@@ -1,0 +1,104 @@
+"""The configurations of the released variants, for folders that come without one."""
+
+from dataclasses import replace
+
+from motioncache.errors import ConfigError
+from motioncache_magi.model.config import EngineConfig, MagiConfig, ModelConfig, RuntimeConfig
+
+_SMALL = ModelConfig(
+    model_name="videodit_ardf",
+    num_layers=34,
+    hidden_size=3072,
+    ffn_hidden_size=12288,
+    num_attention_heads=24,
+    num_query_groups=8,
+    kv_channels=128,
+    layernorm_epsilon=1e-6,
+    apply_layernorm_1p=True,
+    x_rescale_factor=1,
+    half_channel_vae=False,
+    params_dtype="torch.bfloat16",
+    patch_size=2,
+    t_patch_size=1,
+    in_channels=16,
+    out_channels=16,
+    cond_hidden_ratio=0.25,
+    caption_channels=4096,
+    caption_max_length=800,
+    xattn_cond_hidden_ratio=1.0,
+    cond_gating_ratio=1.0,
+    gated_linear_unit=False,
+)
+_LARGE = replace(
+    _SMALL,
+    num_layers=48,
+    hidden_size=6144,
+    ffn_hidden_size=16384,
+    num_attention_heads=48,
+    x_rescale_factor=0.1,
+    half_channel_vae=True,
+    in_channels=32,
+    out_channels=32,
+    gated_linear_unit=True,
+)
+_RUNTIME = RuntimeConfig(
+    cfg_number=3,
+    cfg_t_range=(0.0, 0.0217, 0.1, 0.3, 0.999),
+    prev_chunk_scales=(1.5, 1.5, 1.5, 1.0, 1.0),
+    text_scales=(7.5, 7.5, 7.5, 0.0, 0.0),
+    noise2clean_kvrange=(5, 4, 3, 2),
+    clean_chunk_kvrange=1,
+    clean_t=0.9999,
+    seed=1234,
+    num_frames=96,
+    video_size_h=720,
+    video_size_w=720,
+    num_steps=64,
+    window_size=4,
+    fps=24,
+    chunk_width=6,
+    t5_pretrained="",
+    t5_device="cpu",
+    vae_pretrained="",
+    scale_factor=0.18215,
+    temporal_downsample_factor=4,
+    load="",
+)
+_ENGINE = EngineConfig(
+    distributed_backend="nccl",
+    distributed_timeout_minutes=15,
+    pp_size=1,
+    cp_size=1,
+    cp_strategy="none",
+    ulysses_overlap_degree=1,
+    fp8_quant=False,
+    distill_nearly_clean_chunk_threshold=0.3,
+    shortcut_mode="8,16,16",
+    distill=False,
+    kv_offload=False,
+    enable_cuda_graph=False,
+)
+
+VARIANTS: dict[str, MagiConfig] = {
+    f"{size}_{kind}": MagiConfig(
+        model=model,
+        runtime=replace(_RUNTIME, cfg_number=1 if kind == "distill" else 3, video_size_w=width, num_steps=steps),
+        engine=replace(_ENGINE, distill=kind == "distill"),
+    )
+    for size, model, kind, width, steps in (
+        ("4.5B", _SMALL, "base", 720, 64),
+        ("4.5B", _SMALL, "distill", 720, 64),
+        ("24B", _LARGE, "base", 1280, 32),
+        ("24B", _LARGE, "distill", 1280, 16),
+    )
+}
+"""By the name of the folder in `ckpt/magi`."""
+
+
+def released(name: str) -> MagiConfig:
+    """The configuration of a released variant."""
+    if name not in VARIANTS:
+        raise ConfigError(
+            f"{name!r} is none of the released variants ({', '.join(VARIANTS)}): pass config= with its JSON file"
+        )
+    return VARIANTS[name]

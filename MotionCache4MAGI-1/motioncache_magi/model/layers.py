@@ -1,0 +1,141 @@
+"""The transformer layer of MAGI-1, with the module names of the official checkpoints."""
+
+import torch
+from torch import nn
+from torch.nn.functional import gelu, layer_norm, linear, silu
+
+from motioncache_magi.model.config import ModelConfig
+from motioncache_magi.model.packed import Pack, Segment, Text
+from motioncache_magi.model.rope import rotate
+
+JOIN_GROUPS = 8
+"""Self- and cross-attention are interleaved in eight groups of channels: a trace of the training on eight GPUs."""
+
+
+class LayerNorm1p(nn.LayerNorm):
+    """LayerNorm whose weight is stored minus one; it computes in the dtype of its weight."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return layer_norm(input.to(self.weight.dtype), self.normalized_shape, self.weight + 1, self.bias, self.eps)
+
+
+class QueryKeyValue(nn.Module):
+    """Queries of both attentions and keys and values of self-attention, from one normalised input."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        size, heads, groups = config.hidden_size, config.num_attention_heads, config.num_query_groups
+        self.layer_norm = nn.LayerNorm(size, config.layernorm_epsilon)
+        self.q = nn.Linear(size, heads * config.kv_channels, bias=False)
+        self.qx = nn.Linear(size, heads * config.kv_channels, bias=False)
+        self.k = nn.Linear(size, groups * config.kv_channels, bias=False)
+        self.v = nn.Linear(size, groups * config.kv_channels, bias=False)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        x = self.layer_norm(x)
+        return self.q(x), self.qx(x), self.k(x), self.v(x)
+
+
+class Attention(nn.Module):
+    """Self-attention to the past and cross-attention to the text, in parallel, joined by one projection."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        head, eps = config.kv_channels, config.layernorm_epsilon
+        width = config.num_attention_heads * head
+        self._layer = layer
+        self._head = head
+        self.linear_qkv = QueryKeyValue(config)
+        self.linear_kv_xattn = nn.Linear(config.hidden_size, 2 * config.num_query_groups * head, bias=False)
+        self.linear_proj = nn.Linear(2 * width, config.hidden_size, bias=False)
+        self.q_layernorm = LayerNorm1p(head, eps)
+        self.q_layernorm_xattn = LayerNorm1p(head, eps)
+        self.k_layernorm = LayerNorm1p(head, eps)
+        self.k_layernorm_xattn = LayerNorm1p(head, eps)
+
+    def forward(self, x: torch.Tensor, pack: Pack) -> torch.Tensor:
+        """`[n, D]` to float32 `[n, D]`."""
+        query, query_text, key, value = (y.unflatten(1, (-1, self._head)) for y in self.linear_qkv(x))
+        query = rotate(self.q_layernorm(query), pack.rotary).to(x.dtype)
+        key = rotate(self.k_layernorm(key), pack.rotary).to(x.dtype)
+        pack.cache.write(self._layer, pack.cache_rows, key[None], value[None])
+        query_text = self.q_layernorm_xattn(query_text)
+        rows = [segment.rows for segment in pack.segments]
+        past = [
+            self._attend_past(own, segment, pack) for own, segment in zip(query.split(rows), pack.segments, strict=True)
+        ]
+        text = [
+            self._attend_text(own, segment.text, pack)
+            for own, segment in zip(query_text.split(rows), pack.segments, strict=True)
+        ]
+        joined = torch.cat([torch.cat(out).unflatten(1, (JOIN_GROUPS, -1)) for out in (past, text)], dim=2)
+        return linear(joined.flatten(1).float(), self.linear_proj.weight.float())
+
+    def _attend_past(self, query: torch.Tensor, segment: Segment, pack: Pack) -> torch.Tensor:
+        key, value = pack.cache.read(self._layer, segment.attended)
+        if segment.watch is not None:
+            segment.watch(self._layer, query, key)
+        return pack.attend(query, key, value)
+
+    def _attend_text(self, query: torch.Tensor, text: Text, pack: Pack) -> torch.Tensor:
+        if not len(text.embedded):
+            return torch.zeros_like(query).flatten(1)
+        if self._layer not in text.keys_values:
+            both = self.linear_kv_xattn(text.embedded).unflatten(1, (-1, 2 * self._head))
+            key, value = both.chunk(2, dim=-1)
+            text.keys_values[self._layer] = (self.k_layernorm_xattn(key)[None], value[None])
+        return pack.attend(query, *text.keys_values[self._layer])
+
+
+class MLP(nn.Module):
+    """Normalisation and a feed-forward network: GELU, or SwiGLU in the 24B models."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self._gated = config.gated_linear_unit
+        inner = config.ffn_hidden_size
+        self.layer_norm = nn.LayerNorm(config.hidden_size, config.layernorm_epsilon)
+        self.linear_fc1 = nn.Linear(config.hidden_size, 2 * inner if self._gated else inner, bias=False)
+        self.linear_fc2 = nn.Linear(inner, config.hidden_size, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.linear_fc1(self.layer_norm(x))
+        if self._gated:
+            gate, x = x.chunk(2, dim=-1)
+            return self.linear_fc2(silu(gate) * x)
+        return self.linear_fc2(gelu(x))
+
+
+class Gates(nn.Module):
+    """Two gates per channel from the condition; there is neither scale nor shift."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.proj = nn.Sequential(nn.Linear(config.condition_size, 2 * config.hidden_size))
+
+    def forward(self, condition: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """`[segments, Dc]` to twice `[segments, D]`."""
+        attention, mlp = self.proj(silu(condition)).float().tanh().to(condition.dtype).chunk(2, dim=-1)
+        return attention, mlp
+
+
+class Layer(nn.Module):
+    """A gated branch of attention and one of feed-forward, each normalised before it is added; sums in float32."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        self.ada_modulate_layer = Gates(config)
+        self.self_attention = Attention(config, layer)
+        self.self_attn_post_norm = LayerNorm1p(config.hidden_size, config.layernorm_epsilon)
+        self.mlp = MLP(config)
+        self.mlp_post_norm = LayerNorm1p(config.hidden_size, config.layernorm_epsilon)
+
+    def forward(self, x: torch.Tensor, pack: Pack) -> torch.Tensor:
+        """`[n, D]` to `[n, D]`."""
+        gate, mlp_gate = (gates[pack.segment_of_row] for gates in self.ada_modulate_layer(pack.condition))
+        x = _add(x, self.self_attn_post_norm(self.self_attention(x, pack) * gate))
+        return _add(x, self.mlp_post_norm(self.mlp(x) * mlp_gate))
+
+
+def _add(x: torch.Tensor, branch: torch.Tensor) -> torch.Tensor:
+    return (x.float() + branch.float()).to(x.dtype)

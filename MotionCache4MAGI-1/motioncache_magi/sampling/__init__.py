@@ -1,0 +1,1 @@
+"""The sampling loop, which knows no cache."""
