@@ -22,8 +22,7 @@ from trial import SELECTORS, Cost, Trial, Variation, plan_variation
 from motioncache.errors import ConfigError
 from motioncache.forecast.calibration import Array, Calibration, Forecast
 from motioncache.forecast.planner import Course
-from motioncache.forecast.policy import shipped_calibration
-from motioncache.presets import ForecastConfig
+from motioncache.forecast.policy import ForecastConfig, shipped_calibration
 from motioncache_eval.bench.config import Method
 from motioncache_eval.bench.model import BenchModel, calibration_hash, find_loader
 from motioncache_eval.calibrate import GuidedVelocities

@@ -5,7 +5,7 @@ from dataclasses import replace
 from motioncache.forecast.planner import Course
 from motioncache.trace import Phase, Record, Trace, WindowShape
 from motioncache_skyreels.cost import SkyReelsCost
-from motioncache_skyreels.schedule import Schedule
+from motioncache_skyreels.schedule import Schedule, Visit
 
 NOISE = 1000
 """Timestep of pure noise."""
@@ -13,13 +13,15 @@ NOISE = 1000
 
 def course_of(schedule: Schedule, shape: WindowShape, cost: SkyReelsCost) -> Course:
     """Starts, noise levels and FLOPs of a window's iterations."""
-    steps: dict[int, list[int]] = {}
-    for iteration in range(schedule.iterations):
-        for visit in schedule.visits(iteration):
+    steps: dict[int, list[Visit]] = {}
+    starts: list[int] = []
+    for iteration, visits in enumerate(schedule.visits):
+        for visit in visits:
             if visit.kv_only is None:
-                steps.setdefault(visit.chunk, []).append(iteration)
+                steps.setdefault(visit.chunk, []).append(visit)
+                starts += [iteration] if visit.step == 0 else []
     longest = max(steps, key=lambda chunk: len(steps[chunk]))
-    levels = tuple(max(schedule.chunk_timesteps(i, longest)) / NOISE for i in steps[longest])
+    levels = tuple(max(visit.timesteps) / NOISE for visit in steps[longest])
     reused = [_records(schedule, shape, iteration, computed=False) for iteration in range(schedule.iterations)]
     base = _flops(cost, shape, reused)
 
@@ -29,7 +31,7 @@ def course_of(schedule: Schedule, shape: WindowShape, cost: SkyReelsCost) -> Cou
 
     return Course(
         iterations=schedule.iterations,
-        starts=tuple(iterations[0] for iterations in steps.values()),
+        starts=tuple(starts),
         cost=tuple(extra(iteration) for iteration in range(schedule.iterations)),
         base=base,
         levels=levels,
@@ -66,5 +68,5 @@ def _records(schedule: Schedule, shape: WindowShape, iteration: int, *, computed
             attended=grid.chunk_of_tokens(visit.chunk).stop if shape.causal else grid.tokens,
         )
         for branch in shape.branches
-        for visit in schedule.visits(iteration)
+        for visit in schedule.visits[iteration]
     ]

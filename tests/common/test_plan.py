@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from motioncache_eval.bench.ablation import ForecastAblationConfig, Schedule, Unit
 
 from motioncache.errors import ConfigError
 from motioncache.forecast import policy
 from motioncache.forecast.calibration import Calibration, Forecast, ModelIdentity
 from motioncache.forecast.planner import LONGEST, Course, even_plan, solve_plan
-from motioncache.forecast.policy import ForecastPlanner
-from motioncache.presets import ForecastAblationConfig, ForecastConfig, Schedule, Unit
+from motioncache.forecast.policy import ForecastConfig, ForecastPlanner
 
 STEPS = 6
 LEVELS = tuple(1 - i / STEPS for i in range(STEPS))

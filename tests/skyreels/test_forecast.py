@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 import torch
+from motioncache_eval.bench.ablation import ForecastAblationConfig, Unit
 
 import motioncache
 from motioncache import ForecastConfig, MotionCacheError
 from motioncache.api import get_hook
-from motioncache.presets import ForecastAblationConfig, Unit
 from motioncache.trace import Phase
 
 from ..calibration import courses

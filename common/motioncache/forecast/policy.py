@@ -1,4 +1,4 @@
-"""Computes the iterations of a plan, and forecasts the velocity of all chunks at the others."""
+"""Computes planned iterations of a window, and forecasts the velocity of all chunks at the others."""
 
 import logging
 from collections.abc import Sequence
@@ -6,16 +6,36 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import torch
-
-from motioncache.decision import Decision, Memory, Policy, Proposal, Request
+from motioncache.config import PolicyConfig, require_range
+from motioncache.decision import Call, Decision, Memory, Policy
 from motioncache.forecast.calibration import Calibration, Forecast, ModelIdentity
-from motioncache.forecast.planner import CLOSE, Course, even_plan, solve_plan
-from motioncache.grid import TokenGrid
-from motioncache.presets import ForecastAblationConfig, ForecastConfig, Schedule, Unit
-from motioncache.trace import Phase
+from motioncache.forecast.planner import CLOSE, Course, solve_plan
+from motioncache.trace import Phase, WindowShape
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForecastConfig(PolicyConfig):
+    """Forecast: iterations planned before sampling compute all chunks; at the others velocities are forecast.
+
+    Args:
+        target_speedup: FLOPs of the video without a cache over those that it takes.
+        calibration: a file that `python -m motioncache_eval.calibrate` wrote; null takes the one beside the presets.
+        order: a velocity is forecast from so many that were computed; 1 repeats the last one, scaled.
+    """
+
+    target_speedup: float = 2.0
+    calibration: str | None = None
+    order: int = 2
+
+    def __post_init__(self) -> None:
+        require_range("target_speedup", self.target_speedup, self.target_speedup >= 1, "1 or more")
+        require_range("order", self.order, self.order in (1, 2), "1 or 2")
+
+    def planner(self, presets: Path) -> "ForecastPlanner":
+        """What makes the policy of each window, for a model with this presets file."""
+        return ForecastPlanner(self, presets)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,48 +46,34 @@ class ForecastMemory:
 
 
 class ForecastCache(Policy):
-    """Decisions for chunks and all CFG branches that are known before sampling begins.
+    """Decisions for all chunks and CFG branches that are known before sampling begins.
 
     Args:
-        plan: whether to compute, for each iteration of a window, or with `Unit.chunk` for each step of every chunk.
-        levels: noise level of each denoise step of a chunk.
+        plan: whether to compute, for each iteration of the window.
+        course: the window that it was made for.
         forecast: None where everything is computed.
     """
 
-    def __init__(
-        self, plan: Sequence[bool], levels: Sequence[float], forecast: Forecast | None, *, unit: Unit = Unit.window
-    ) -> None:
+    def __init__(self, plan: Sequence[bool], course: Course, forecast: Forecast | None) -> None:
         self.plan = plan
-        self.levels = levels
-        self._order = 1 if forecast is None else forecast.order
+        self.course = course
+        self.history = 1 if forecast is None else forecast.order
         self._coefficients = None if forecast is None else cache(forecast.coefficients)  # alike in all branches
-        self._unit = unit
 
-    @property
-    def kept(self) -> int:
-        return self._order
+    def decide(self, calls: Sequence[Call], memories: Sequence[Memory], window: WindowShape) -> list[Decision]:
+        return [self._decide(call, memory) for call, memory in zip(calls, memories, strict=True)]
 
-    def propose(self, requests: Sequence[Request]) -> list[Proposal]:
-        return [self._propose(request) for request in requests]
+    def _decide(self, call: Call, memory: Memory) -> Decision:
+        computed = memory.computed if isinstance(memory, ForecastMemory) else ()
+        if self.computes(call) or not computed or self._coefficients is None:
+            latest = (call.step, *computed)[: self.history]
+            return Decision(call=call, phase=Phase.forecast, due=True, memory=ForecastMemory(computed=latest))
+        coefficients = self._coefficients(call.step, computed)
+        return Decision(call=call, phase=Phase.forecast, due=False, coefficients=coefficients, memory=memory)
 
-    def _propose(self, request: Request) -> Proposal:
-        computed = _memory(request.memory).computed
-        place = request.iteration if self._unit is Unit.window else request.step
-        if self.plan[place] or not computed or self._coefficients is None:
-            return Proposal(phase=Phase.forecast, due=True)
-        return Proposal(phase=Phase.forecast, due=False, coefficients=self._coefficients(request.step, computed))
-
-    def remember(
-        self, request: Request, proposal: Proposal, decision: Decision, hidden: torch.Tensor, predecessor: Memory
-    ) -> Memory:
-        computed = _memory(request.memory).computed
-        return ForecastMemory(computed=(request.step, *computed)[: self.kept] if decision.due else computed)
-
-    def adopt(self, hidden: torch.Tensor, grid: TokenGrid) -> Memory:
-        return None
-
-    def carry(self, memory: Memory) -> Memory:
-        return None
+    def computes(self, call: Call) -> bool:
+        """Whether the call is planned to be computed."""
+        return self.plan[call.iteration]
 
 
 def shipped_calibration(presets: Path) -> Path:
@@ -100,22 +106,23 @@ class ForecastPlanner:
         Raises:
             ConfigError: for a speed-up that cannot be reached.
         """
-        config, budget = self._config, course.vanilla / self._config.target_speedup
+        budget = course.vanilla / self._config.target_speedup
         if budget >= course.whole or self.calibration is None:
-            return ForecastCache((True,) * course.iterations, course.levels, None)
+            return ForecastCache((True,) * course.iterations, course, None)
         self._check(self.calibration, course, model)
-        forecast = self.calibration.at(course.levels, config.order)
-        varied = config if isinstance(config, ForecastAblationConfig) else ForecastAblationConfig()
-        decided = course if varied.unit is Unit.window else course.of_one_chunk()
-        even = varied.schedule is Schedule.even
-        plan = even_plan(decided, budget) if even else solve_plan(decided, forecast, budget)
-        reached = decided.flops(plan) / budget
-        if abs(reached - 1) > CLOSE and not even:
+        return self._within(course, self.calibration.at(course.levels, self._config.order), budget)
+
+    def _within(self, course: Course, forecast: Forecast, budget: float) -> ForecastCache:
+        """The policy that keeps a budget of FLOPs."""
+        plan = solve_plan(course, forecast, budget)
+        reached = course.flops(plan) / budget
+        if abs(reached - 1) > CLOSE:
+            target = self._config.target_speedup
             _warn_once(
-                f"target_speedup {config.target_speedup:g}: a window has too few iterations to meet it; the plan "
-                f"reaches {config.target_speedup / reached:.3g}"
+                f"target_speedup {target:g}: a window has too few iterations to meet it; the plan "
+                f"reaches {target / reached:.3g}"
             )
-        return ForecastCache(plan, course.levels, forecast, unit=varied.unit)
+        return ForecastCache(plan, course, forecast)
 
     def _check(self, calibration: Calibration, course: Course, model: ModelIdentity) -> None:
         other = calibration.model.differs(model)
@@ -135,7 +142,3 @@ _POOR = (
 @cache
 def _warn_once(finding: str) -> None:
     logger.warning(finding)
-
-
-def _memory(memory: Memory) -> ForecastMemory:
-    return memory if isinstance(memory, ForecastMemory) else ForecastMemory()
