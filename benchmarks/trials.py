@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from trial import SELECTORS, Cost, Trial, Variation, plan_variation
 
+from motioncache.engine import Engine
 from motioncache.errors import ConfigError
 from motioncache.forecast.calibration import Array, Calibration, Forecast
-from motioncache.forecast.planner import Course
-from motioncache.forecast.policy import ForecastConfig, shipped_calibration
+from motioncache.forecast.policy import ForecastCache, ForecastConfig, shipped_calibration
 from motioncache_eval.bench.config import Method
 from motioncache_eval.bench.model import BenchModel, calibration_hash, find_loader
 from motioncache_eval.calibrate import GuidedVelocities
@@ -31,9 +31,8 @@ from motioncache_eval.intervals import bootstrap_interval
 from motioncache_eval.metrics import moving_pixels, psnr, psnr_where
 from motioncache_eval.prompts import read_prompts
 from motioncache_eval.report import environment, write_json
+from motioncache_skyreels.adapter import SkyReelsAdapter
 from motioncache_skyreels.cost import SkyReelsCost
-from motioncache_skyreels.hook import SkyReelsAdapter
-from motioncache_skyreels.profile import course_of
 
 HERE = Path(__file__).resolve().parent
 OUTPUT = HERE / "results" / "skyreels-v2" / "trials"
@@ -124,22 +123,17 @@ class Known:
 
     def __init__(self, bench: BenchModel, job: Any) -> None:
         velocities = GuidedVelocities(bench.guidance(job))
-        course: list[Course] = []
+        engines: list[Engine] = []
 
         def prepare(hook: Any) -> None:
             velocities.attach(hook)
-            observe = hook.engine.observer
-
-            def observed(task: Any, state: Any) -> None:
-                observe(task, state)
-                if not course:
-                    course.append(course_of(hook._window._schedule, hook.engine.trace.windows[0], hook.cost()))
-                    self.grid = hook.engine.trace.windows[0].grid
-
-            hook.engine.observer = observed
+            engines.append(hook.engine)
 
         taken = bench.take(job, Method(name="exact", policy=ForecastConfig(target_speedup=1.0)), prepare=prepare)
-        self.course, self.frames = course[0], bench.decode(job, taken.sample.latents)
+        (engine,) = engines
+        assert isinstance(engine.policy, ForecastCache)
+        self.course, self.grid = engine.policy.course, engine.trace.windows[0].grid
+        self.frames = bench.decode(job, taken.sample.latents)
         self.products = np.mean(list(velocities.products().values()), axis=0)
 
 
