@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from motioncache.errors import MotionCacheError
+from motioncache.extras import require_extra
 from motioncache.presets import NoCacheConfig, PolicyConfig
 from motioncache_eval.figures import draw_decisions
 from motioncache_eval.job_page import views, write_job_page
@@ -157,6 +158,12 @@ def write_videos(folder: Path, videos: dict[str, torch.Tensor], fps: int) -> Non
     write_mp4(folder / "motioncache.mp4", ours, fps=fps)
     both = side_by_side([enlarge(frames["vanilla"], factor), enlarge(ours, factor)])
     write_mp4(folder / "side_by_side.mp4", both, fps=fps)
+
+
+def check_packages() -> None:
+    """Refuse to start where the videos or the figure could not be written in the end."""
+    require_extra("av", "writing videos")
+    require_extra("matplotlib", "drawing figures")
 
 
 def check_output(output: Path) -> None:
