@@ -3,18 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.artist import Artist
-from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from motioncache.extras import require_extra
 from motioncache.trace import Phase, Record, Trace
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 COMPUTED, PARTIAL, REUSED = "#b8322a", "#eda33b", "#d9dee5"
 
@@ -36,9 +36,17 @@ class MotionMap:
     title: str
 
 
+def new_figure(**options: Any) -> "Figure":
+    """An empty figure, laid out so that nothing overlaps."""
+    require_extra("matplotlib", "drawing figures")
+    from matplotlib.figure import Figure
+
+    return Figure(**options, layout="constrained")
+
+
 def draw_decisions(path: Path, trace: Trace, motion: MotionMap | None, *, title: str, branch: str = "cond") -> None:
     """Chunk by denoise step: computed, partly computed, reused; below it motion weights and reuse mask on a frame."""
-    figure = Figure(figsize=(11, 3.4 if motion is None else 6.4), layout="constrained")
+    figure = new_figure(figsize=(11, 3.4 if motion is None else 6.4))
     if motion is None:
         _draw_map(figure.subplots(), trace, branch, title)
     else:
@@ -48,7 +56,11 @@ def draw_decisions(path: Path, trace: Trace, motion: MotionMap | None, *, title:
     figure.savefig(path, dpi=110)
 
 
-def _draw_map(axes: Axes, trace: Trace, branch: str, title: str) -> None:
+def _draw_map(axes: "Axes", trace: Trace, branch: str, title: str) -> None:
+    from matplotlib.colors import ListedColormap
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
     records = [record for record in trace.denoise_records() if record.branch == branch]
     rows = sorted({(record.window, record.chunk) for record in records})
     steps = max(record.step for record in records) + 1
@@ -86,7 +98,7 @@ def _token_phase_begin(records: Sequence[Record]) -> int | None:
     return min((record.step for record in records if record.phase is Phase.token), default=None)
 
 
-def _draw_motion(axes: Sequence[Axes], motion: MotionMap) -> None:
+def _draw_motion(axes: "Sequence[Axes]", motion: MotionMap) -> None:
     height, width, _ = motion.frame.shape
     extent = (0, width, height, 0)
     axes[0].imshow(motion.frame)

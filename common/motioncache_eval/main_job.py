@@ -15,6 +15,7 @@ import torch
 
 from motioncache.config import PolicyConfig
 from motioncache.errors import MotionCacheError
+from motioncache.extras import require_extra
 from motioncache.policies.none import NoCacheConfig
 from motioncache_eval.figures import draw_decisions
 from motioncache_eval.job_page import views, write_job_page
@@ -158,6 +159,12 @@ def write_videos(folder: Path, videos: dict[str, torch.Tensor], fps: int) -> Non
     write_mp4(folder / "motioncache.mp4", ours, fps=fps)
     both = side_by_side([enlarge(frames["vanilla"], factor), enlarge(ours, factor)])
     write_mp4(folder / "side_by_side.mp4", both, fps=fps)
+
+
+def check_packages() -> None:
+    """Refuse to start where the videos or the figure could not be written in the end."""
+    require_extra("av", "writing videos")
+    require_extra("matplotlib", "drawing figures")
 
 
 def check_output(output: Path) -> None:

@@ -25,11 +25,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from motioncache.errors import MotionCacheError
 from motioncache_eval.command import run_command
+from motioncache_eval.figures import new_figure
 from motioncache_eval.recording import Recording
 from motioncache_eval.report import write_json
 
@@ -209,7 +209,7 @@ def table(ranking: Ranking) -> str:
 
 def draw(path: Path, ranking: Ranking) -> None:
     """One panel per measure over the denoise steps, and the ratio of moving to other tokens."""
-    figure = Figure(figsize=(12, 7.5), layout="constrained")
+    figure = new_figure(figsize=(12, 7.5))
     panels = figure.subplots(2, 2, sharex=True).ravel()
     labels = {
         "spearman": "Spearman",
@@ -234,7 +234,7 @@ def draw(path: Path, ranking: Ranking) -> None:
 
 def draw_density(path: Path, recordings: Sequence[Recording]) -> None:
     """Densities of the residual's differences over tokens, one panel for each third of the steps."""
-    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    figure = new_figure(figsize=(12, 3.6))
     panels = figure.subplots(1, len(PHASES), sharex=True, sharey=True)
     last = max(int(recording.step.max()) for recording in recordings)
     thirds = np.array_split(np.arange(1, last + 1), len(PHASES))

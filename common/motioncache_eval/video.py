@@ -3,10 +3,11 @@
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
+from motioncache.extras import require_extra
 
 
 def to_uint8(video: torch.Tensor) -> NDArray[np.uint8]:
@@ -16,6 +17,9 @@ def to_uint8(video: torch.Tensor) -> NDArray[np.uint8]:
 
 def write_mp4(path: Path, frames: NDArray[np.uint8], *, fps: int, crf: int = 12) -> None:
     """Write `[frames, height, width, 3]` as H.264 that every player shows; lossy, so never measure on it."""
+    require_extra("av", "writing videos")
+    import av
+
     _, height, width, _ = frames.shape
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=Fraction(fps), options={"crf": str(crf)})
@@ -28,6 +32,9 @@ def write_mp4(path: Path, frames: NDArray[np.uint8], *, fps: int, crf: int = 12)
 
 def read_video(path: Path) -> NDArray[np.uint8]:
     """All frames of a video file, uint8 `[frames, height, width, 3]`."""
+    require_extra("av", "reading videos")
+    import av
+
     with av.open(str(path)) as container:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]).astype(np.uint8)
 

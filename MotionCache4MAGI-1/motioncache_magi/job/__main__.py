@@ -6,7 +6,7 @@ from pathlib import Path
 
 from motioncache.registry import resolve_preset
 from motioncache_eval.command import run_command, show_usage
-from motioncache_eval.main_job import MainJob, check_output, run_main_job
+from motioncache_eval.main_job import MainJob, check_output, check_packages, run_main_job
 from motioncache_magi.cache.adapter import MagiAdapter
 from motioncache_magi.job.config import MagiJobConfig, load_magi_job
 from motioncache_magi.job.sample import decode, load_pipeline, quiet_libraries, run_pipeline, warm_up
@@ -23,6 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
 def run(job: MagiJobConfig) -> int:
     """Check everything, load the model, and produce the results in a new folder."""
     chosen = resolve_preset(MagiAdapter(), job.preset)
+    check_packages()
     check_output(Path(job.output))
     print(f"loading {job.model}")
     pipeline, job = load_pipeline(job)

@@ -6,7 +6,8 @@ import warnings
 from urllib.parse import unquote_plus
 
 import ftfy
-from bs4 import BeautifulSoup, MarkupResemblesLocatorWarning
+
+from motioncache.extras import require_extra
 
 Rule = tuple[re.Pattern[str], str]
 _SUFFIX = "(?:png|jpg|jpeg|bmp|webp|eps|pdf|apk|mp4)"
@@ -94,6 +95,9 @@ def _apply(rules: tuple[Rule, ...], text: str) -> str:
 
 
 def _without_markup(text: str) -> str:
+    require_extra("bs4", "cleaning a prompt")
+    from bs4 import BeautifulSoup, MarkupResemblesLocatorWarning
+
     with warnings.catch_warnings():  # a prompt that looks like a file name or an address is still a prompt
         warnings.simplefilter("ignore", MarkupResemblesLocatorWarning)
         return BeautifulSoup(text, "html.parser").text

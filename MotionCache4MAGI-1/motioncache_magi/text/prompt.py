@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import AutoTokenizer, T5EncoderModel
-from transformers.utils.import_utils import is_protobuf_available, is_sentencepiece_available
 
 from motioncache.errors import ConfigError, MotionCacheError
+from motioncache.extras import require_extra
 from motioncache_magi.text.caption import clean_caption
 from motioncache_magi.text.special_tokens import SpecialTokens, TextSwitches, Token
 
@@ -118,11 +118,13 @@ class T5Text:
 
     Raises:
         ConfigError: if the folder, the tokenizer or weights are missing or damaged.
+        MotionCacheError: if a package of the extra `magi` is missing.
     """
 
     def __init__(
         self, folder: Path, *, words: int = 800, device: torch.device | str = "cpu", offload: bool = False
     ) -> None:
+        require_extra("bs4", "cleaning a prompt")  # now, and not when the weights are loaded
         folder = _find(folder)
         self._tokenizer = _load_tokenizer(folder)
         self._home = "cpu" if offload else device
@@ -159,8 +161,8 @@ def _load_tokenizer(folder: Path) -> Any:
     if not (folder / "tokenizer.json").is_file():
         if not (folder / "spiece.model").is_file():
             raise ConfigError(f"{folder} has no tokenizer: neither spiece.model nor tokenizer.json")
-        if not (is_sentencepiece_available() and is_protobuf_available()):
-            raise ConfigError(f"{folder / 'spiece.model'} needs two packages: pip install sentencepiece protobuf")
+        for module in ("sentencepiece", "google.protobuf"):
+            require_extra(module, f"reading {folder / 'spiece.model'}")
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # loading fails in as many ways as there are libraries involved

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from motioncache.registry import find_adapter, resolve_preset
 from motioncache_eval.command import show_usage
-from motioncache_eval.main_job import MainJob, check_output, run_main_job
+from motioncache_eval.main_job import MainJob, check_output, check_packages, run_main_job
 from motioncache_skyreels.adapter import SkyReelsAdapter
 from motioncache_skyreels.cli import run_command
 from motioncache_skyreels.job.config import JobConfig, load_job
@@ -25,6 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
 def run(job: JobConfig) -> int:
     """Check everything, load the model, and produce the results in a new folder."""
     chosen = resolve_preset(SkyReelsAdapter(), job.preset)
+    check_packages()
     check_output(Path(job.output))
     print(f"loading {job.model}")
     pipeline = load_pipeline(job)

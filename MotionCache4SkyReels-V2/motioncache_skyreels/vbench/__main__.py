@@ -17,6 +17,7 @@ from tqdm import tqdm
 from motioncache.api import enable_cache
 from motioncache.config import PolicyConfig
 from motioncache.errors import MotionCacheError
+from motioncache.extras import require_extra
 from motioncache.registry import resolve_preset
 from motioncache_eval.command import show_usage
 from motioncache_eval.settings import check_device
@@ -44,6 +45,7 @@ def run(arguments: list[str]) -> int:
     """Sample all videos that are missing, or, in a worker process, this worker's share of them."""
     settings, job = load_vbench(Path(arguments[0]), arguments[1:])
     policy = resolve_preset(SkyReelsAdapter(), job.preset)
+    require_extra("av", "writing videos")
     videos = all_videos(settings)
     if RANK not in os.environ:
         return start_workers(arguments, videos, settings, job)

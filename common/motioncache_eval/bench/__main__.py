@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from motioncache.errors import MotionCacheError
+from motioncache.extras import require_extra
 from motioncache_eval.bench.config import Benchmark, Sweep, load_sweep
 from motioncache_eval.bench.model import BenchModel, find_loader
 from motioncache_eval.bench.report import write_report
@@ -55,6 +56,8 @@ def measure(benchmark: Benchmark, options: argparse.Namespace) -> int:
     """Measure what is missing, and report; 1 if a method raised that should not have."""
     output = Path(benchmark.config.output)
     check_output(output)
+    if not options.quiet:
+        require_extra("matplotlib", "drawing figures")  # now, and not when everything is measured
     if not options.report:
         for path, result in run_benchmark(_load(benchmark), benchmark, options.share):
             said = result["error"].splitlines()[-1] if "error" in result else f"{result['psnr_db']:.1f} dB"

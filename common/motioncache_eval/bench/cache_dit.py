@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from motioncache.errors import MotionCacheError
+from motioncache.extras import require_extra
 
 
 @contextmanager
@@ -17,10 +17,9 @@ def cache_dit_enabled(pipeline: Any, knobs: Mapping[str, Any], taylorseer: int |
         taylorseer: order of the TaylorSeer that extrapolates reused residuals; None reuses them as they are.
     """
     os.environ.setdefault("CACHE_DIT_LOG_LEVEL", "error")  # read at its import
-    try:
-        import cache_dit
-    except ImportError:
-        raise MotionCacheError("cache-dit is not installed: pip install 'motioncache[peers]'") from None
+    require_extra("cache_dit", "DBCache")
+    import cache_dit
+
     calibrator = None if taylorseer is None else cache_dit.TaylorSeerCalibratorConfig(taylorseer_order=taylorseer)
     cache_dit.enable_cache(pipeline, cache_config=cache_dit.DBCacheConfig(**knobs), calibrator_config=calibrator)
     try:

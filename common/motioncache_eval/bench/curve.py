@@ -5,10 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-
 from motioncache_eval.bench.rows import Row
+from motioncache_eval.figures import new_figure
 from motioncache_eval.intervals import bootstrap_interval
 
 IDENTICAL = 120.0
@@ -33,7 +31,7 @@ def curve(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 def draw_curve(path: Path, points: Sequence[Mapping[str, Any]]) -> None:
     """PSNR over counted FLOPs, families joined."""
-    figure = Figure(figsize=(7.5, 5), layout="constrained")
+    figure = new_figure(figsize=(7.5, 5))
     axes = figure.subplots()
     for i, family in enumerate(dict.fromkeys(point["family"] for point in points)):
         own = sorted((point for point in points if point["family"] == family), key=lambda point: point["cost"])
@@ -54,7 +52,9 @@ def draw_curve(path: Path, points: Sequence[Mapping[str, Any]]) -> None:
 
 def draw_drift(path: Path, rows: Sequence[Row]) -> None:
     """PSNR of every chunk, mean over the prompts, of the methods that change the video."""
-    figure = Figure(figsize=(9.5, 5), layout="constrained")
+    figure = new_figure(figsize=(9.5, 5))
+    from matplotlib.ticker import MaxNLocator
+
     axes = figure.subplots()
     for i, row in enumerate(rows):
         chunks = [cell["psnr_of_chunks_db"] for cell in row.cells if len(cell["psnr_of_chunks_db"]) > 1]

@@ -4,12 +4,11 @@ import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 from motioncache_eval.bench.config import Sweep
 from motioncache_eval.bench.curve import IDENTICAL
 from motioncache_eval.bench.rows import Row, find_row, read_rows
 from motioncache_eval.bench.tables import interval
+from motioncache_eval.figures import new_figure
 from motioncache_eval.intervals import bootstrap_interval
 from motioncache_eval.table import Table
 
@@ -35,7 +34,7 @@ def sweep_table(key: str, rows: Mapping[str, list[Row]]) -> Table:
 
 def draw_sweep(path: Path, key: str, rows: Mapping[str, list[Row]]) -> None:
     """PSNR with its 95 % interval over the values of the setting, a line for each method that changes the video."""
-    figure = Figure(figsize=(6.5, 4.2), layout="constrained")
+    figure = new_figure(figsize=(6.5, 4.2))
     axes = figure.subplots()
     for name in _names(rows):
         points = [(label, values) for label in rows if (values := _values(rows[label], name))]
