@@ -13,7 +13,8 @@ from torch import nn
 from motioncache.errors import MotionCacheError
 from motioncache_magi.model.config import MagiConfig
 from motioncache_magi.model.dit import VideoDiT, parameter_dtype
-from motioncache_magi.vae.vit import VaeConfig, ViTVAE
+from motioncache_magi.vae.config import VaeConfig
+from motioncache_magi.vae.vit import ViTVAE
 
 Model = TypeVar("Model", bound=nn.Module)
 

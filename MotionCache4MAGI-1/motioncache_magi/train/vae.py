@@ -7,8 +7,10 @@ import torch
 from torch.nn.functional import mse_loss
 
 from motioncache_magi.train.forward import attend_by_products
+from motioncache_magi.vae.blocks import Attention
+from motioncache_magi.vae.config import VaeConfig
 from motioncache_magi.vae.tiling import Tiling, decode_tiled, encode_tiled
-from motioncache_magi.vae.vit import Attention, VaeConfig, ViTVAE
+from motioncache_magi.vae.vit import ViTVAE
 from motioncache_train.clips import Validation, draw_clip, draw_crops, reconstruction
 from motioncache_train.loop import Losses, TrainConfig, train
 
