@@ -10,7 +10,7 @@ from motioncache_magi.model.dit import VideoDiT
 from motioncache_magi.model.packed import Text
 from motioncache_magi.sampling.guidance import Guidance
 from motioncache_magi.sampling.schedule import distilled_step_size
-from motioncache_magi.text.prompt import NULL_WORDS
+from motioncache_magi.text.chunks import NULL_TEXT_LENGTH
 from motioncache_magi.train.forward import TrainChunk, training_forward
 from motioncache_magi.train.transformer import CHUNK, LONG_BATCH, STEPS, clip_chunks, draw_step
 from motioncache_train.captions import CaptionEncoder
@@ -72,7 +72,7 @@ def distillation_loss(
     drawn = [draw_step(rng, clean.shape[2] // CHUNK, rng.uniform(), steps) for _ in rows]
 
     def clips(model: VideoDiT, *, text: bool, alone: bool = False, distilled: bool = False) -> list[list[TrainChunk]]:
-        null = Text(model.embed_text(model.y_embedder.null_caption_embedding[:NULL_WORDS]))
+        null = Text(model.embed_text(model.y_embedder.null_caption_embedding[:NULL_TEXT_LENGTH]))
         captions = [data.captions[row] for row in rows]
         words = [Text(model.embed_text(encode(caption).to(device))) if text else null for caption in captions]
         return [

@@ -10,7 +10,7 @@ from motioncache_magi.model.config import MagiConfig
 from motioncache_magi.model.dit import VideoDiT
 from motioncache_magi.model.packed import Text
 from motioncache_magi.sampling.schedule import Step, WindowSchedule, time_schedule
-from motioncache_magi.text.prompt import NULL_WORDS
+from motioncache_magi.text.chunks import NULL_TEXT_LENGTH
 from motioncache_magi.train.forward import TrainChunk, training_forward
 from motioncache_magi.train.vae import FPS, attend_fast
 from motioncache_magi.vae.tiling import Tiling, encode_tiled
@@ -167,7 +167,7 @@ def velocity_loss(
     clean = data.latents[rows].float().to(device)
     noise = torch.from_numpy(rng.standard_normal(clean.shape, dtype=np.float32)).to(device)
     movers = data.movers[rows].to(device)
-    null = Text(model.embed_text(model.y_embedder.null_caption_embedding[:NULL_WORDS]))
+    null = Text(model.embed_text(model.y_embedder.null_caption_embedding[:NULL_TEXT_LENGTH]))
     clips, targets, weights = [], [], []
     for i, caption in enumerate(captions):
         kind = rng.uniform() if positions is None else 1.0
