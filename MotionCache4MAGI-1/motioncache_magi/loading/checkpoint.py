@@ -24,7 +24,7 @@ _VAE_FILE = "diffusion_pytorch_model.safetensors"
 
 
 def weight_folder(variant: Path, config: MagiConfig) -> Path:
-    """Name the folder of a variant's weights; in the official layout a base and a distilled model can lie side by side."""
+    """Name the folder of a variant's weights; base and distilled weights have folders of their own."""
     return variant / ("inference_weight.distill" if config.engine.distill else "inference_weight")
 
 

@@ -57,10 +57,7 @@ def chunk_text(
         MotionCacheError: if the shapes do not fit, or the prefix leaves no chunk to denoise.
     """
     _check(caption, mask, null_caption, chunks, prefix_chunks)
-    if special_tokens is None and (wanted := switches.beyond_default()):
-        raise ConfigError(
-            f"{', '.join(wanted)}: on, but no special tokens are loaded: pass the path of special_tokens.npz"
-        )
+    _check_switches(special_tokens, switches)
     null_caption = null_caption.to(caption)
     null = _prepend(_vectors(special_tokens, switches.before_null(), null_caption), null_caption)
     null_mask = torch.arange(len(null), device=caption.device) < NULL_TEXT_LENGTH  # special tokens do not add to it
@@ -88,6 +85,14 @@ def _check(
         )
     if not 0 <= prefix_chunks < chunks:
         raise MotionCacheError(f"a prefix of {prefix_chunks} chunks leaves nothing to denoise of {chunks} chunks")
+
+
+def _check_switches(special_tokens: SpecialTokens | None, switches: TextSwitches) -> None:
+    wanted = switches.beyond_default()
+    if special_tokens is None and wanted:
+        raise ConfigError(
+            f"{', '.join(wanted)}: on, but no special tokens are loaded: pass the path of special_tokens.npz"
+        )
 
 
 def _vectors(special_tokens: SpecialTokens | None, tokens: Sequence[Token], like: torch.Tensor) -> torch.Tensor:
