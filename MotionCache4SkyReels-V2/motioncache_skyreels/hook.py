@@ -40,7 +40,7 @@ from motioncache_skyreels.guards import VideoSize, check_chunks, check_end_frame
 from motioncache_skyreels.packed import Pack, TextContext, packed_block
 from motioncache_skyreels.patch import Patch
 from motioncache_skyreels.polynomials import model_polynomial
-from motioncache_skyreels.profile import course_of
+from motioncache_skyreels.profile import profile_window
 from motioncache_skyreels.schedule import Matrices, Schedule
 from motioncache_skyreels.step_distance import DistanceTable, StepDistance
 from motioncache_skyreels.window import BRANCHES, Window
@@ -238,9 +238,9 @@ class SkyReelsHook:
             keeps_velocity=self._planner is not None,
         )
         if self._planner is not None:
-            course = course_of(schedule, window.shape(hidden_states), self.cost())
+            profile = profile_window(schedule, window.shape(hidden_states), self.cost())
             self.engine.policy = self._planner.plan(
-                course, identity_of(self._transformer, self._pipeline.guidance_scale)
+                profile, identity_of(self._transformer, self._pipeline.guidance_scale)
             )
         return window
 

@@ -1,67 +1,68 @@
-"""What the policy `forecast` has to know of a window before it is sampled."""
+"""Tells the planner of `forecast` what it has to know of a window of SkyReels-V2 before it is sampled."""
 
-from dataclasses import replace
-
-from motioncache.forecast.planner import Course
+from motioncache.forecast.profile import WindowProfile
 from motioncache.trace import Phase, Record, Trace, WindowShape
 from motioncache_skyreels.cost import SkyReelsCost
 from motioncache_skyreels.schedule import Schedule
 
 NOISE = 1000
-"""Timestep of pure noise."""
+"""The timestep of pure noise, whose sigma is 1."""
 
 
-def course_of(schedule: Schedule, shape: WindowShape, cost: SkyReelsCost) -> Course:
-    """Starts, noise levels and FLOPs of a window's iterations."""
+def profile_window(schedule: Schedule, shape: WindowShape, cost: SkyReelsCost) -> WindowProfile:
+    """Read the starts and sigmas off the window's schedule, and count the FLOPs of its iterations."""
+    steps = _denoise_iterations(schedule)
+    reused = [_records(schedule, shape, iteration, computed=False) for iteration in range(schedule.iterations)]
+    computed = [_records(schedule, shape, iteration, computed=True) for iteration in range(schedule.iterations)]
+    fixed_flops = _flops(cost, shape, reused)
+    iteration_flops = [
+        _flops(cost, shape, [*reused[:i], computed[i], *reused[i + 1 :]]) - fixed_flops
+        for i in range(schedule.iterations)
+    ]
+    return WindowProfile(
+        iterations=schedule.iterations,
+        starts=tuple(iterations[0] for iterations in steps.values()),
+        iteration_flops=tuple(iteration_flops),
+        fixed_flops=fixed_flops,
+        sigmas=_sigmas(schedule, steps),
+        uncached_flops=cost.vanilla([shape]),
+    )
+
+
+def _denoise_iterations(schedule: Schedule) -> dict[int, list[int]]:
+    """The iterations at which each chunk is denoised."""
     steps: dict[int, list[int]] = {}
     for iteration in range(schedule.iterations):
         for visit in schedule.visits(iteration):
             if visit.kv_only is None:
                 steps.setdefault(visit.chunk, []).append(iteration)
+    return steps
+
+
+def _sigmas(schedule: Schedule, steps: dict[int, list[int]]) -> tuple[float, ...]:
+    """Noise level of each denoise step, read off the chunk with the most steps."""
     longest = max(steps, key=lambda chunk: len(steps[chunk]))
-    levels = tuple(max(schedule.chunk_timesteps(i, longest)) / NOISE for i in steps[longest])
-    reused = [_records(schedule, shape, iteration, computed=False) for iteration in range(schedule.iterations)]
-    base = _flops(cost, shape, reused)
-
-    def extra(iteration: int) -> int:
-        computed = _records(schedule, shape, iteration, computed=True)
-        return _flops(cost, shape, [*reused[:iteration], computed, *reused[iteration + 1 :]]) - base
-
-    return Course(
-        iterations=schedule.iterations,
-        starts=tuple(iterations[0] for iterations in steps.values()),
-        cost=tuple(extra(iteration) for iteration in range(schedule.iterations)),
-        base=base,
-        levels=levels,
-        vanilla=cost.vanilla([shape]),
-    )
+    return tuple(max(schedule.chunk_timesteps(iteration, longest)) / NOISE for iteration in steps[longest])
 
 
 def _flops(cost: SkyReelsCost, shape: WindowShape, records: list[list[Record]]) -> int:
+    """FLOPs of a window with these records, iteration by iteration."""
     return cost.video(Trace(records=[record for several in records for record in several], windows=[shape]))
 
 
 def _records(schedule: Schedule, shape: WindowShape, iteration: int, *, computed: bool) -> list[Record]:
-    """What the trace of an iteration says, where its denoise steps are computed or not."""
+    """What the trace says of an iteration whose denoise steps are all computed, or all forecast."""
     grid = shape.grid
-    template = Record(
-        window=0,
-        iteration=iteration,
-        chunk=0,
-        branch="",
-        step=0,
-        phase=Phase.forecast,
-        tokens=grid.tokens_per_chunk,
-        candidates=0,
-        computed=0,
-        attended=grid.tokens,
-    )
     return [
-        replace(
-            template,
+        Record(
+            window=0,
+            iteration=iteration,
             chunk=visit.chunk,
             branch=branch,
+            step=0,
             phase=visit.kv_only or Phase.forecast,
+            tokens=grid.tokens_per_chunk,
+            candidates=0,
             computed=grid.tokens_per_chunk if computed or visit.kv_only is not None else 0,
             attended=grid.chunk_of_tokens(visit.chunk).stop if shape.causal else grid.tokens,
         )

@@ -21,7 +21,8 @@ import torch
 
 from motioncache.engine import Task
 from motioncache.errors import ConfigError, MotionCacheError
-from motioncache.forecast.calibration import Array, Calibration, Forecast, sensitivity_between, velocity_products
+from motioncache.forecast.calibration import Calibration, sensitivity_between
+from motioncache.forecast.prediction import Array, Forecast, velocity_products
 from motioncache.presets import ForecastConfig
 from motioncache.state import ChunkState
 from motioncache_eval.bench.config import Method
@@ -46,7 +47,7 @@ class GuidedVelocities:
     """Engine observer: adds up the branches of every chunk's velocity, step by step, over one video."""
 
     def __init__(self, guidance: Mapping[str, float]) -> None:
-        self.levels: Sequence[float] = ()
+        self.sigmas: Sequence[float] = ()
         self._guidance = guidance
         self._steps: dict[int, dict[int, torch.Tensor]] = defaultdict(dict)
         self._hook: Any = None
@@ -58,7 +59,7 @@ class GuidedVelocities:
     def _observe(self, task: Task, state: ChunkState) -> None:
         if task.work.kv_only is not None or state.residual is None:
             return
-        self.levels = self._hook.engine.policy.levels
+        self.sigmas = self._hook.engine.policy.sigmas
         steps, step = self._steps[task.work.chunk], task.request.step
         guided = self._guidance[task.work.branch] * state.residual.double().cpu().flatten()
         steps[step] = steps[step] + guided if step in steps else guided
@@ -81,14 +82,14 @@ class Exact:
         latents: in the end.
         products: see `GuidedVelocities`.
         values: of a chunk's latents.
-        levels: noise level of each denoise step.
+        sigmas: noise level of each denoise step.
     """
 
     job: Any
     latents: torch.Tensor
     products: dict[int, Array]
     values: int
-    levels: tuple[float, ...]
+    sigmas: tuple[float, ...]
 
 
 class OneForecast:
@@ -125,12 +126,12 @@ def sample_exact(model: BenchModel, job: Any) -> Exact:
     sample = model.take(job, method, prepare=velocities.attach).sample
     if len(sample.trace.windows if sample.trace else ()) != 1:
         raise MotionCacheError("a calibration needs videos of one window: pass a smaller num_frames")
-    levels = tuple(velocities.levels)
-    if not all(a > b for a, b in pairwise(levels)):
+    sigmas = tuple(velocities.sigmas)
+    if not all(a > b for a, b in pairwise(sigmas)):
         raise MotionCacheError("two steps have the same noise level: pass a smaller num_inference_steps")
-    print(f"{job.prompt}: {sample.seconds:.1f} s, {len(levels)} steps", flush=True)
+    print(f"{job.prompt}: {sample.seconds:.1f} s, {len(sigmas)} steps", flush=True)
     return Exact(
-        job=job, latents=sample.latents, products=velocities.products(), values=velocities.values(), levels=levels
+        job=job, latents=sample.latents, products=velocities.products(), values=velocities.values(), sigmas=sigmas
     )
 
 
@@ -169,8 +170,8 @@ def calibrate(model: BenchModel, prompts: Sequence[str]) -> Calibration:
     shorter = sample_shorter(model, jobs)
     exact = [sample_exact(model, job) for job in jobs]
     products = np.mean([chunk for video in exact for chunk in video.products.values()], axis=0)
-    levels = exact[0].levels
-    made = Calibration(model=model.identity, levels=levels, products=products, sensitivity=np.ones(len(levels)))
+    sigmas = exact[0].sigmas
+    made = Calibration(model=model.identity, sigmas=sigmas, products=products, sensitivity=np.ones(len(sigmas)))
     return replace(made, sensitivity=measure_sensitivity(model, shorter, made))
 
 
@@ -193,14 +194,14 @@ def measure_sensitivity(model: BenchModel, videos: Sequence[Exact], made: Calibr
     them. A mean of squares would be decided by the one video that turns into another; one of logarithms would overlook
     it.
     """
-    levels = videos[0].levels
-    steps = np.unique(np.linspace(1, len(levels) - 1, MEASURED_STEPS).round().astype(int)).tolist()
-    forecast, ratios = made.at(levels, 2), []
+    sigmas = videos[0].sigmas
+    steps = np.unique(np.linspace(1, len(sigmas) - 1, MEASURED_STEPS).round().astype(int)).tolist()
+    forecast, ratios = made.at(sigmas, 2), []
     for index, video in enumerate(videos):
         chunks = list(video.products)
         ratios.append(sensitivity_of(model, video, chunks[index % len(chunks)], steps, forecast))
-    measured = np.exp(np.interp(np.arange(len(levels)), steps, 2 * np.log(np.sqrt(ratios).mean(axis=0))))
-    return sensitivity_between(levels, measured, made.levels)
+    measured = np.exp(np.interp(np.arange(len(sigmas)), steps, 2 * np.log(np.sqrt(ratios).mean(axis=0))))
+    return sensitivity_between(sigmas, measured, made.sigmas)
 
 
 def main(arguments: list[str] | None = None) -> int:

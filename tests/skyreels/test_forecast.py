@@ -11,7 +11,7 @@ from motioncache.api import get_hook
 from motioncache.presets import ForecastAblationConfig, Unit
 from motioncache.trace import Phase
 
-from ..calibration import courses
+from ..calibration import watched_planner
 from .conftest import generate, make_pipeline
 
 CALLS: dict[str, dict[str, Any]] = {
@@ -32,10 +32,12 @@ def test_the_budget_is_kept(name: str, measured: str) -> None:
     for share in (0.75, 0.5):
         target = exact.summary().vanilla_flops / most / share
         config = ForecastConfig(target_speedup=target, calibration=measured)
-        with motioncache.cached(pipeline, config) as statistics, courses() as seen:
+        with motioncache.cached(pipeline, config) as statistics, watched_planner() as seen:
             generate(pipeline, **call)
-        assert sum(course.whole for course, _ in seen) == pytest.approx(most, rel=1e-3)  # a prompt is embedded once
-        known = sum(course.flops(made.plan) for course, made in seen)
+        assert sum(profile.full_flops for profile, _ in seen) == pytest.approx(
+            most, rel=1e-3
+        )  # a prompt is embedded once
+        known = sum(profile.flops(policy.planned) for profile, policy in seen)
         assert known == pytest.approx(statistics.summary().flops, rel=1e-3)
         assert 0.95 * share * most <= statistics.summary().flops <= 1.05 * share * most
 
@@ -72,7 +74,7 @@ def test_a_forecast_is_the_sum_of_velocities_times_coefficients(measured: str) -
     engine.observer = observe
     generate(pipeline)
     assert forecasts > 10
-    shapes = {residual.shape for residuals in kept.values() for residual in residuals}
+    shapes = {velocity.shape for velocities in kept.values() for velocity in velocities}
     assert shapes == {(1, 4, 5, 4, 8)}  # a velocity of a chunk, and not a hidden state
     decided = {(r.iteration, r.computed > 0) for r in motioncache.last_trace(pipeline).denoise_records()}
     assert len(decided) == len({iteration for iteration, _ in decided})  # all chunks and branches alike

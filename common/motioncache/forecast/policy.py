@@ -9,8 +9,10 @@ from pathlib import Path
 import torch
 
 from motioncache.decision import Decision, Memory, Policy, Proposal, Request
-from motioncache.forecast.calibration import Calibration, Forecast, ModelIdentity
-from motioncache.forecast.planner import CLOSE, Course, even_plan, solve_plan
+from motioncache.forecast.calibration import Calibration, ModelIdentity
+from motioncache.forecast.planner import BUDGET_TOLERANCE, plan_evenly, plan_iterations
+from motioncache.forecast.prediction import Forecast
+from motioncache.forecast.profile import WindowProfile
 from motioncache.grid import TokenGrid
 from motioncache.presets import ForecastAblationConfig, ForecastConfig, Schedule, Unit
 from motioncache.trace import Phase
@@ -29,16 +31,16 @@ class ForecastCache(Policy):
     """Decisions for chunks and all CFG branches that are known before sampling begins.
 
     Args:
-        plan: whether to compute, for each iteration of a window, or with `Unit.chunk` for each step of every chunk.
-        levels: noise level of each denoise step of a chunk.
+        planned: whether to compute, for each iteration of a window, or with `Unit.chunk` for each step of every chunk.
+        sigmas: noise level of each denoise step of a chunk.
         forecast: None where everything is computed.
     """
 
     def __init__(
-        self, plan: Sequence[bool], levels: Sequence[float], forecast: Forecast | None, *, unit: Unit = Unit.window
+        self, planned: Sequence[bool], sigmas: Sequence[float], forecast: Forecast | None, *, unit: Unit = Unit.window
     ) -> None:
-        self.plan = plan
-        self.levels = levels
+        self.planned = planned
+        self.sigmas = sigmas
         self._order = 1 if forecast is None else forecast.order
         self._coefficients = None if forecast is None else cache(forecast.coefficients)  # alike in all branches
         self._unit = unit
@@ -53,7 +55,7 @@ class ForecastCache(Policy):
     def _propose(self, request: Request) -> Proposal:
         computed = _memory(request.memory).computed
         place = request.iteration if self._unit is Unit.window else request.step
-        if self.plan[place] or not computed or self._coefficients is None:
+        if self.planned[place] or not computed or self._coefficients is None:
             return Proposal(phase=Phase.forecast, due=True)
         return Proposal(phase=Phase.forecast, due=False, coefficients=self._coefficients(request.step, computed))
 
@@ -92,7 +94,7 @@ class ForecastPlanner:
         needed = config.target_speedup > 1 or config.calibration is not None
         self.calibration = Calibration.load(path) if needed else None
 
-    def plan(self, course: Course, model: ModelIdentity) -> ForecastCache:
+    def plan(self, profile: WindowProfile, model: ModelIdentity) -> ForecastCache:
         """The policy for one window.
 
         Warns once of a calibration that was made for another model or fewer steps, and of a target that is not met.
@@ -100,28 +102,28 @@ class ForecastPlanner:
         Raises:
             ConfigError: for a speed-up that cannot be reached.
         """
-        config, budget = self._config, course.vanilla / self._config.target_speedup
-        if budget >= course.whole or self.calibration is None:
-            return ForecastCache((True,) * course.iterations, course.levels, None)
-        self._check(self.calibration, course, model)
-        forecast = self.calibration.at(course.levels, config.order)
+        config, budget = self._config, profile.uncached_flops / self._config.target_speedup
+        if budget >= profile.full_flops or self.calibration is None:
+            return ForecastCache((True,) * profile.iterations, profile.sigmas, None)
+        self._check(self.calibration, profile, model)
+        forecast = self.calibration.at(profile.sigmas, config.order)
         varied = config if isinstance(config, ForecastAblationConfig) else ForecastAblationConfig()
-        decided = course if varied.unit is Unit.window else course.of_one_chunk()
+        decided = profile if varied.unit is Unit.window else profile.of_one_chunk()
         even = varied.schedule is Schedule.even
-        plan = even_plan(decided, budget) if even else solve_plan(decided, forecast, budget)
-        reached = decided.flops(plan) / budget
-        if abs(reached - 1) > CLOSE and not even:
+        planned = plan_evenly(decided, budget) if even else plan_iterations(decided, forecast, budget)
+        reached = decided.flops(planned) / budget
+        if abs(reached - 1) > BUDGET_TOLERANCE and not even:
             _warn_once(
                 f"target_speedup {config.target_speedup:g}: a window has too few iterations to meet it; the plan "
                 f"reaches {config.target_speedup / reached:.3g}"
             )
-        return ForecastCache(plan, course.levels, forecast, unit=varied.unit)
+        return ForecastCache(planned, profile.sigmas, forecast, unit=varied.unit)
 
-    def _check(self, calibration: Calibration, course: Course, model: ModelIdentity) -> None:
+    def _check(self, calibration: Calibration, profile: WindowProfile, model: ModelIdentity) -> None:
         other = calibration.model.differs(model)
         if other is not None:
             _warn_once(f"{self._name} was measured {other}: {_POOR}")
-        measured, steps = len(calibration.levels), len(course.levels)
+        measured, steps = len(calibration.sigmas), len(profile.sigmas)
         if steps > measured:
             _warn_once(f"{self._name} was measured with {measured} steps, not {steps}: {_POOR}")
 
