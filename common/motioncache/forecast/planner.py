@@ -18,9 +18,9 @@ BUDGET_TOLERANCE = 0.05
 """Planned iterations whose FLOPs differ from the budget by at most this share of it meet it."""
 
 _PRICE_RANGE = (1e-12, 1e12)
-"""Errors that the FLOPs of the full window may be worth, lowest and highest.
+"""The prices to search, lowest and highest: the error that the FLOPs of the full window are worth.
 
-At the lowest price computing any iteration pays; at the highest none pays but those that have to be computed.
+At the lowest price it pays to compute every iteration, at the highest only those that have to be computed.
 """
 
 _BISECTIONS = 60
@@ -34,8 +34,8 @@ def plan_iterations(profile: WindowProfile, forecast: Forecast, budget: float) -
     the chunk from. No two computed iterations are more than `MAX_GAP` apart.
 
     Args:
-        budget: FLOPs that the window may take. If they leave more than `BUDGET_TOLERANCE` of it unused, the planned
-            iterations whose FLOPs come nearest to the budget are taken instead, even if they exceed it.
+        budget: FLOPs that the window may take. If the best choice within them leaves more than `BUDGET_TOLERANCE` of
+            them unused, the choice whose FLOPs come nearest to the budget is taken instead, even if it exceeds them.
 
     Raises:
         ConfigError: if the budget does not pay for the iterations that have to be computed.
@@ -70,7 +70,7 @@ def plan_evenly(profile: WindowProfile, budget: float) -> tuple[bool, ...]:
 
 
 def _best_within(profile: WindowProfile, errors: GapErrors, budget: float, cheapest: list[int]) -> list[int]:
-    """The iterations with the least error found for at most `budget` FLOPs; `cheapest` if that does not pay for any.
+    """Find the iterations with the least error for at most `budget` FLOPs; `cheapest` if they pay for no others.
 
     A higher price of FLOPs never leads to more FLOPs, so bisection (of the price's logarithm) finds the lowest price
     that keeps the budget. The FLOPs rise in jumps from one price to the next; single iterations fill what is left.
@@ -98,7 +98,7 @@ def _best_within(profile: WindowProfile, errors: GapErrors, budget: float, cheap
 #
 # The table is filled in backwards, and the path begins at the state (0, 0): iteration 0 is always computed.
 def _shortest_path(profile: WindowProfile, errors: GapErrors, price: float) -> list[int]:
-    """The iterations with the least error + price * FLOPs; FLOPs are counted as shares of the full window's."""
+    """Find the iterations with the least error + price * FLOPs, the FLOPs as a share of the full window's."""
     end = profile.iterations
     flops = np.array([*profile.iteration_flops, 0.0]) / profile.full_flops * price
     value = np.zeros((end + 1, MAX_GAP + 1))
@@ -128,7 +128,7 @@ def _fill(profile: WindowProfile, errors: GapErrors, computed: list[int], budget
 
 
 def _nearest(profile: WindowProfile, errors: GapErrors, found: Sequence[list[int]], budget: float) -> list[int]:
-    """The choice whose FLOPs are nearest to the budget, among those `found` and those one change away.
+    """Take the choice whose FLOPs are nearest to the budget, among those `found` and those one change away.
 
     All that meet the budget count as equally near; of equally near ones the one with the least error is taken.
     """
@@ -144,7 +144,7 @@ def _nearest(profile: WindowProfile, errors: GapErrors, found: Sequence[list[int
 
 
 def _changes(computed: list[int], iterations: int) -> Iterator[list[int]]:
-    """The choices with one iteration more, one less, or one exchanged for another; iteration 0 stays."""
+    """Yield the choices with one iteration more, one less, or one exchanged for another; iteration 0 stays."""
     others = [i for i in range(iterations) if i not in computed]
     yield from (sorted([*computed, i]) for i in others)
     for left_out in computed[1:]:
