@@ -23,10 +23,9 @@ from variation import Cost, Variation, plan_variation
 
 from motioncache.errors import ConfigError
 from motioncache.forecast.calibration import Calibration
-from motioncache.forecast.policy import shipped_calibration
+from motioncache.forecast.policy import ForecastConfig, shipped_calibration
 from motioncache.forecast.prediction import Array, Forecast, end_sigmas
 from motioncache.forecast.profile import WindowProfile
-from motioncache.presets import ForecastConfig
 from motioncache_eval.bench.config import Method
 from motioncache_eval.bench.model import BenchModel, calibration_hash, find_loader
 from motioncache_eval.calibrate import GuidedVelocities

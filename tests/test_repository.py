@@ -9,11 +9,12 @@ from typing import cast
 
 import pytest
 import yaml
+from motioncache_magi.cache.policy import MagiMotionCacheConfig, Residual
 
 from motioncache import ForecastConfig, MotionCacheConfig
-from motioncache.presets import PolicyConfig, parse_policy, structured
+from motioncache.config import PolicyConfig, structured
+from motioncache.presets import parse_policy
 from motioncache_magi.cache.adapter import POLICIES
-from motioncache_magi.cache.policy import MagiMotionCacheConfig, Residual
 from motioncache_skyreels.job.config import JobConfig, load_job
 from motioncache_skyreels.polynomials import Polynomial
 from motioncache_skyreels.vbench.config import load_vbench

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,10 +14,7 @@ from PIL import Image
 from torch import nn
 from tqdm import tqdm
 
-from motioncache.engine import Engine
 from motioncache.errors import MotionCacheError
-from motioncache.policies.none import NoCache
-from motioncache_magi.cache.hook import MagiHook
 from motioncache_magi.loading.checkpoint import load_dit, load_vae
 from motioncache_magi.loading.folders import Folders
 from motioncache_magi.model.config import MagiConfig
@@ -92,8 +89,8 @@ class MagiPipeline:
         self.device = device
         self._offload = offload
         self._progress: dict[str, Any] = {}
-        self.cache: MagiHook | None = None
-        """Set by `motioncache.enable_cache`."""
+        self.create_sampler: Callable[..., Sampler] = Sampler
+        """Makes the sampler of each video; `motioncache.enable_cache` puts one here that reuses."""
 
     @classmethod
     def from_pretrained(
@@ -245,18 +242,7 @@ class MagiPipeline:
             latents = torch.randn(shape, generator=request.generator, device=device)
         if latents.shape != shape:
             raise MotionCacheError(f"latents have the shape {tuple(latents.shape)}, and this call needs {shape}")
-        captions = self._embed(texts.caption, texts.caption_mask)
-        engine = Engine(NoCache())
-        if self.cache is not None:
-            self.cache.start_video(
-                self.config,
-                schedule,
-                words=len(captions[-1].embedded),
-                tokens_per_chunk=runtime.chunk_width * (shape[-2] // 2) * (shape[-1] // 2),
-            )
-            engine = self.cache.engine
-        sampler = Sampler if self.cache is None else self.cache.sampler
-        return sampler(
+        return self.create_sampler(
             self.transformer,
             Settings(
                 schedule=schedule,
@@ -268,10 +254,8 @@ class MagiPipeline:
             ),
             latents[0].to(self.device, torch.float32, copy=True),
             prefix=request.prefix,
-            captions=captions,
+            captions=self._embed(texts.caption, texts.caption_mask),
             null=self._embed(texts.null[:1], texts.null_mask[:1])[0],
-            engine=engine,
-            reuse=None if self.cache is None else self.cache.reuse,
             on_step=lambda: bar.update(),
         )
 

@@ -6,12 +6,16 @@ Linear layers see all rows at once; attention runs per chunk, without a mask, ag
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import torch
+from diffusers import SkyReelsV2Transformer3DModel
 from diffusers.models.attention_dispatch import dispatch_attention_fn
 from diffusers.models.transformers.transformer_skyreels_v2 import SkyReelsV2Attention, SkyReelsV2TransformerBlock
 
 from motioncache.kv_cache import KVCache
+from motioncache_skyreels.patch import Patch
 
 
 @dataclass(slots=True)
@@ -20,7 +24,7 @@ class TextContext:
 
     Attributes:
         source: the embeddings as the pipeline passed them; another object means another prompt.
-        embedded: `[B, words, D]`.
+        embedded: `[B, text_length, D]`.
     """
 
     source: torch.Tensor
@@ -66,6 +70,19 @@ class Pack:
             first = rows.get(segment.branch)
             rows[segment.branch] = slice(segment.start if first is None else first.start, segment.stop)
         return rows
+
+
+def patch_blocks(patch: Patch, transformer: SkyReelsV2Transformer3DModel) -> None:
+    """Let the transformer's blocks take packed rows."""
+    for block in transformer.blocks:
+        patch.set_forward(block, partial(_block_forward, block))
+
+
+def _block_forward(block: SkyReelsV2TransformerBlock, *args: Any, **kwargs: Any) -> torch.Tensor:
+    """Packed rows come with a `Pack`; any other call is the block's own."""
+    if len(args) == 3 and isinstance(args[1], Pack):
+        return packed_block(block, *args)
+    return type(block).forward(block, *args, **kwargs)
 
 
 def packed_block(block: SkyReelsV2TransformerBlock, hidden: torch.Tensor, pack: Pack, layer: int) -> torch.Tensor:
@@ -122,7 +139,7 @@ def cross_attention(attn: SkyReelsV2Attention, x: torch.Tensor, pack: Pack, laye
 
 
 def text_keys_values(attn: SkyReelsV2Attention, text: TextContext, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Keys and values of a prompt `[B, words, H, d]`, projected once."""
+    """Keys and values of a prompt `[B, text_length, H, d]`, projected once."""
     if layer not in text.keys_values:
         if getattr(attn, "fused_projections", False):
             key, value = attn.to_kv(text.embedded).chunk(2, dim=-1)

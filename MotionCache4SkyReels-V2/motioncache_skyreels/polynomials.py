@@ -1,19 +1,20 @@
 """The distance polynomial of each known model, from the table in the presets file."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from diffusers import SkyReelsV2Transformer3DModel
 
+from motioncache.config import read_yaml, structured
+from motioncache.distance import DistanceConfig
 from motioncache.errors import MotionCacheError
-from motioncache.presets import read_yaml, structured
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Polynomial:
-    """A row of the table.
+    """A row of the table of distance polynomials.
 
     Args:
         layers, width: the transformer that it was fitted on.
@@ -46,3 +47,11 @@ def model_polynomial(transformer: SkyReelsV2Transformer3DModel, table: Path) -> 
         f"no distance polynomial is known for a transformer of {layers} layers and width {width}: fit one with "
         "`python -m motioncache_skyreels.fit_polynomial MODEL` and add it under `polynomials:` or pass `coefficients`"
     )
+
+
+def with_model_polynomial(config: DistanceConfig, transformer: SkyReelsV2Transformer3DModel, table: Path) -> Any:
+    """The config with the model's own polynomial where it names none."""
+    if config.coefficients:
+        return config
+    polynomial = model_polynomial(transformer, table)
+    return replace(config, coefficients=polynomial.coefficients, fit_range=config.fit_range or polynomial.fit_range)

@@ -3,7 +3,7 @@
 from motioncache.forecast.profile import WindowProfile
 from motioncache.trace import Phase, Record, Trace, WindowShape
 from motioncache_skyreels.cost import SkyReelsCost
-from motioncache_skyreels.schedule import Schedule
+from motioncache_skyreels.schedule import Schedule, Visit
 
 NOISE = 1000
 """The timestep of pure noise, whose sigma is 1."""
@@ -11,7 +11,6 @@ NOISE = 1000
 
 def profile_window(schedule: Schedule, shape: WindowShape, cost: SkyReelsCost) -> WindowProfile:
     """Read the starts and sigmas off the window's schedule, and count the FLOPs of its iterations."""
-    steps = _denoise_iterations(schedule)
     reused = [_records(schedule, shape, iteration, computed=False) for iteration in range(schedule.iterations)]
     computed = [_records(schedule, shape, iteration, computed=True) for iteration in range(schedule.iterations)]
     fixed_flops = _flops(cost, shape, reused)
@@ -21,28 +20,27 @@ def profile_window(schedule: Schedule, shape: WindowShape, cost: SkyReelsCost) -
     ]
     return WindowProfile(
         iterations=schedule.iterations,
-        starts=tuple(iterations[0] for iterations in steps.values()),
+        starts=_starts(schedule),
         iteration_flops=tuple(iteration_flops),
         fixed_flops=fixed_flops,
-        sigmas=_sigmas(schedule, steps),
+        sigmas=_sigmas(schedule),
         uncached_flops=cost.vanilla([shape]),
     )
 
 
-def _denoise_iterations(schedule: Schedule) -> dict[int, list[int]]:
-    """The iterations at which each chunk is denoised."""
-    steps: dict[int, list[int]] = {}
-    for iteration in range(schedule.iterations):
-        for visit in schedule.visits(iteration):
-            if visit.kv_only is None:
-                steps.setdefault(visit.chunk, []).append(iteration)
-    return steps
+def _starts(schedule: Schedule) -> tuple[int, ...]:
+    """The iteration of each chunk's first denoise step."""
+    return tuple(iteration for iteration, visits in enumerate(schedule.visits) for visit in visits if visit.step == 0)
 
 
-def _sigmas(schedule: Schedule, steps: dict[int, list[int]]) -> tuple[float, ...]:
+def _sigmas(schedule: Schedule) -> tuple[float, ...]:
     """Noise level of each denoise step, read off the chunk with the most steps."""
-    longest = max(steps, key=lambda chunk: len(steps[chunk]))
-    return tuple(max(schedule.chunk_timesteps(iteration, longest)) / NOISE for iteration in steps[longest])
+    steps: dict[int, list[Visit]] = {}
+    for visits in schedule.visits:
+        for visit in visits:
+            if visit.kv_only is None:
+                steps.setdefault(visit.chunk, []).append(visit)
+    return tuple(max(visit.timesteps) / NOISE for visit in max(steps.values(), key=len))
 
 
 def _flops(cost: SkyReelsCost, shape: WindowShape, records: list[list[Record]]) -> int:
@@ -67,5 +65,5 @@ def _records(schedule: Schedule, shape: WindowShape, iteration: int, *, computed
             attended=grid.chunk_of_tokens(visit.chunk).stop if shape.causal else grid.tokens,
         )
         for branch in shape.branches
-        for visit in schedule.visits(iteration)
+        for visit in schedule.visits[iteration]
     ]

@@ -4,19 +4,14 @@ The modulation depends on timestep and fps alone, so the distances of a schedule
 computed once, in float32 on the host, and no step waits for the device.
 """
 
-from collections.abc import Iterable
-
 import torch
 from diffusers import SkyReelsV2Transformer3DModel
 from torch import nn
 from torch.nn.functional import linear, silu
 
-from motioncache.distance import polynomial, relative_l1
+from motioncache.distance import Distance, DistanceConfig, polynomial, relative_l1
 from motioncache.errors import MotionCacheError
-from motioncache.presets import Distance, DistanceConfig
-
-Timesteps = tuple[int, ...]
-DistanceTable = dict[tuple[Timesteps, Timesteps], float | torch.Tensor]
+from motioncache_skyreels.schedule import Timesteps
 
 
 class StepDistance:
@@ -31,10 +26,6 @@ class StepDistance:
         self._config = config
         self._fps = _fps_term(transformer, fps)
         self._modulations: dict[int, torch.Tensor] = {}
-
-    def table(self, steps: Iterable[tuple[Timesteps, Timesteps]]) -> DistanceTable:
-        """The distances of all steps of a schedule."""
-        return {(previous, current): self.between(previous, current) for previous, current in steps}
 
     def between(self, previous: Timesteps, current: Timesteps) -> float | torch.Tensor:
         """A float, or float32 `[frames]` where `distance` is per token and the frames' timesteps differ."""

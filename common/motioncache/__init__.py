@@ -1,15 +1,13 @@
 """MotionCache: training-free acceleration of autoregressive video diffusion (arXiv 2605.01725)."""
 
 from motioncache.api import cached, disable_cache, enable_cache, last_trace, summary
+from motioncache.config import PolicyConfig
 from motioncache.errors import ConfigError, MotionCacheError
-from motioncache.presets import (
-    ForecastConfig,
-    MotionCacheConfig,
-    NoCacheConfig,
-    PolicyConfig,
-    TeaCacheConfig,
-    load_config,
-)
+from motioncache.forecast.policy import ForecastConfig
+from motioncache.policies.motioncache import MotionCacheConfig
+from motioncache.policies.none import NoCacheConfig
+from motioncache.policies.teacache import TeaCacheConfig
+from motioncache.presets import load_config
 from motioncache.summary import ChunkSummary, Summary
 
 __all__ = [

@@ -1,243 +1,191 @@
-"""The engine: plan what to compute, let the model compute it, commit what came out."""
+"""The engine: decide what to compute, let the model compute it, complete the chunk with what is reused, commit."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
-from motioncache.decision import Decision, Policy, Proposal, Request
-from motioncache.grid import TokenGrid
-from motioncache.state import ChunkState, StateStore
+from motioncache.decision import Call, Decision, Memory, Policy
 from motioncache.trace import Phase, Record, Trace, WindowShape
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
-    """One chunk of one CFG branch that an adapter brings to one model call.
+@dataclass(slots=True)
+class ChunkState:
+    """What is remembered of one chunk in one CFG branch; a window's states are dropped with it.
 
     Attributes:
-        kv_only: `Phase.prefix`, `Phase.finished` or `Phase.idle` for a pass that only writes keys and values; None to
-            denoise.
-        distance: see `Request`.
-        attended: tokens in the range that this chunk attends to.
+        outputs: the chunk's last outputs, the latest first: residuals (after minus before the blocks, each token's
+            from its last computation) or, where the adapter says so, velocities. `[batch, tokens, channels]`.
+        memory: what the policy remembers.
     """
 
-    branch: str
-    chunk: int
-    iteration: int
-    attended: int
-    distance: float | torch.Tensor = 0.0
-    kv_only: Phase | None = None
+    outputs: tuple[torch.Tensor, ...] = ()
+    memory: Memory = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
-    """A work with its decision: `due` is True for all tokens, False for none, or their int64 indices on the host."""
+class Probe:
+    """A tool that looks on while a video is sampled, or replaces what was computed; set as `Engine.probe`.
 
-    work: Work
-    request: Request
-    proposal: Proposal
-    decision: Decision
+    Override what is needed: every method here does nothing.
+    """
 
-    @property
-    def due(self) -> bool | torch.Tensor:
-        return self.decision.due
+    def window_started(self, window: WindowShape) -> None:
+        """A window begins."""
 
-    @property
-    def computed(self) -> int:
-        """Number of tokens that run through the blocks."""
-        if isinstance(self.due, torch.Tensor):
-            return len(self.due)
-        return self.request.grid.tokens_per_chunk if self.due else 0
+    def computed(self, decision: Decision, before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
+        """See `Engine.complete` for the arguments; what is returned is taken for `after`."""
+        return after
 
-    def indices(self) -> torch.Tensor:
-        """Indices of the due tokens within the chunk, int64 `[computed]`, on the host."""
-        return self.due if isinstance(self.due, torch.Tensor) else torch.arange(self.computed)
+    def committed(self, decision: Decision, state: ChunkState) -> None:
+        """A chunk has been committed; `state` is what is remembered of it now."""
 
 
 class Engine:
     """Runs one policy over the windows of a video. One engine belongs to one pipeline.
 
-    A window's states live from `start_window` to `end_window` in a store of their own: reset means that it is dropped.
-
-    `observer`, if set, sees every task after its commit with the chunk's state.
+    For each model call: `decide`, run the due tokens, and for each chunk in order `complete` and `commit`.
     """
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
         self.trace = Trace()
-        self.observer: Callable[[Task, ChunkState], None] | None = None
-        self._store: StateStore | None = None
-        self._carried: StateStore | None = None
-        self._shape: WindowShape | None = None
+        self.probe = Probe()
+        self._states: dict[tuple[str, int], ChunkState] = {}
+        self._window: WindowShape | None = None
 
     def start_video(self) -> None:
         """Forget the last video."""
         self.trace = Trace()
         self.drop()
 
-    def start_window(self, shape: WindowShape) -> None:
-        """Begin a window with a new store, in which only what the policy carries over is known."""
-        self._store, self._carried = self._carried or StateStore(), None
-        self._shape = shape
-        self.trace.windows.append(shape)
+    def start_window(self, window: WindowShape) -> None:
+        """Begin a window in which nothing is known yet."""
+        self.end_window()
+        self._window = window
+        self.trace.windows.append(window)
+        self.probe.window_started(window)
 
     def end_window(self) -> None:
-        """Free the states of the window, except for what the policy carries over to the next."""
-        if self._store is None:
-            return
-        self._carried = StateStore()
-        for (branch, chunk), state in self._store.items():
-            memory = self.policy.carry(state.memory)
-            if memory is not None:
-                self._carried.get(branch, chunk).memory = memory
-        self._store = self._shape = None
+        """Free what belongs to the window."""
+        self._states = {}
+        self._window = None
 
     def drop(self) -> None:
-        """Free all states; the trace stays."""
-        self._store = self._carried = self._shape = None
+        """Free all that belongs to the video; the trace stays."""
+        self.end_window()
 
-    def plan(self, works: Sequence[Work]) -> list[Task]:
-        """Decide for all chunks of a model call at once, with one transfer from the device at most."""
-        requests = [self._request(work) for work in works]
-        denoising = [i for i, work in enumerate(works) if work.kv_only is None]
-        asked = [requests[i] for i in denoising]
-        proposed = self.policy.propose(asked)
-        settled = self.policy.settle(asked, proposed, _to_host([p.due for p in proposed]))
-        tasks: list[Task] = []
-        answers = dict(zip(denoising, zip(proposed, settled, strict=True), strict=True))
-        for i, (work, request) in enumerate(zip(works, requests, strict=True)):
-            proposal, decision = answers.get(i) or _compute_all(work, request.grid)
-            tasks.append(Task(work=work, request=request, proposal=proposal, decision=decision))
-        return tasks
+    def state(self, branch: str, chunk: int) -> ChunkState:
+        """The state of a chunk in a CFG branch, a fresh one if it has not been seen."""
+        return self._states.setdefault((branch, chunk), ChunkState())
 
-    def commit(
-        self,
-        task: Task,
-        embedded: torch.Tensor,
-        computed: torch.Tensor,
-        *,
-        moved: Callable[[torch.Tensor], torch.Tensor] = lambda hidden: hidden,
-        recorded: Task | None = None,
-    ) -> torch.Tensor:
-        """Take in what the model computed and return the whole chunk after the blocks.
+    def decide(self, calls: Sequence[Call]) -> list[Decision]:
+        """Decide for all chunks of a model call, with one transfer from the device at most."""
+        window = self.window
+        denoising = [call for call in calls if call.kv_only is None]
+        memories = [self.state(call.branch, call.chunk).memory for call in denoising]
+        decided = _to_host(self.policy.decide(denoising, memories, window))
+        by_place = {(decision.call.branch, decision.call.chunk): decision for decision in decided}
+        return [
+            by_place[call.branch, call.chunk] if call.kv_only is None else _for_keys_and_values(call, call.kv_only)
+            for call in calls
+        ]
 
-        Tasks of one model call have to be committed in the order of their chunks.
+    def complete(self, decision: Decision, before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
+        """The whole chunk after the blocks: computed rows as they came out, all others from the kept outputs.
 
         Args:
-            embedded: the chunk before the blocks, `[batch, tokens_per_chunk, channels]`.
-            computed: the due tokens after the blocks, `[batch, task.computed, channels]`.
-            moved: turns the chunk after the blocks into what the policy measures motion on, where that is another.
-            recorded: what the trace says was computed, where that is another than what is taken in.
+            before: the chunk before the blocks, `[batch, tokens, channels]`.
+            after: the due tokens after the blocks, `[batch, decision.computed, channels]`.
         """
-        work, state = task.work, self._state(task.work)
-        hidden = self._scatter(task, state, embedded, computed)
-        if work.kv_only is None:
-            predecessor = self._states.get(work.branch, work.chunk - 1).memory if work.chunk > 0 else None
-            state.memory = self.policy.remember(task.request, task.proposal, task.decision, moved(hidden), predecessor)
-            state.step += 1
-        elif work.kv_only is Phase.prefix:
-            state.memory = self.policy.adopt(hidden, task.request.grid) or state.memory
-        else:
-            state.residuals = ()  # a finished chunk is never denoised again, and one to come has none
-        self.trace.records.append(self._record(recorded or task))
-        if self.observer is not None:
-            self.observer(task, state)
-        return hidden
-
-    def inherit(self, branch: str, chunk: int, source: int) -> None:
-        """Give a chunk what another one of its branch has kept."""
-        own, other = self._states.get(branch, chunk), self._states.get(branch, source)
-        own.residuals, own.memory = other.residuals, other.memory
-
-    def follow(self, task: Task, *, branch: str, computed: int, attended: int) -> None:
-        """Record that another branch of guidance computed tokens of a task's chunk along with it."""
-        phase = task.work.kv_only or Phase.guidance
-        record = self._record(task)
-        self.trace.records.append(
-            replace(record, branch=branch, phase=phase, computed=computed, attended=attended, due=None)
-        )
-
-    def _scatter(self, task: Task, state: ChunkState, embedded: torch.Tensor, computed: torch.Tensor) -> torch.Tensor:
-        """hidden = embedded + residual, with the due rows replaced by what was computed."""
-        if task.due is True:
-            if self.policy.kept and task.work.kv_only is None:
-                state.residuals = (computed - embedded, *state.residuals)[: self.policy.kept]
-            return computed
-        if state.residual is None:
+        call, history = decision.call, self.policy.history
+        after = self.probe.computed(decision, before, after)
+        state = self.state(call.branch, call.chunk)
+        if decision.due is True:
+            if history and call.kv_only is None:
+                state.outputs = (after - before, *state.outputs)[:history]
+            return after
+        if not state.outputs:
             raise RuntimeError(
-                f"chunk {task.work.chunk} ({task.work.branch}) has no residual to reuse at step {task.request.step}: "
+                f"chunk {call.chunk} ({call.branch}) has no output to reuse at step {call.step}: "
                 "the policy has to compute a chunk's first step in full"
             )
-        hidden = embedded + _combine(state.residuals, task.proposal.coefficients)
-        if isinstance(task.due, torch.Tensor):
-            rows = task.due.to(embedded.device, non_blocking=True)
-            hidden.index_copy_(1, rows, computed)
-            state.residual.index_copy_(1, rows, computed - embedded.index_select(1, rows))
+        hidden = before + _combine(state.outputs, decision.coefficients)
+        if isinstance(decision.due, torch.Tensor):
+            rows = decision.due.to(before.device, non_blocking=True)
+            hidden.index_copy_(1, rows, after)
+            state.outputs[0].index_copy_(1, rows, after - before.index_select(1, rows))
         return hidden
 
-    def _request(self, work: Work) -> Request:
-        state = self._state(work)
-        assert self._shape is not None
-        return Request(
-            branch=work.branch,
-            chunk=work.chunk,
-            iteration=work.iteration,
-            iterations=self._shape.iterations,
-            step=state.step,
-            distance=work.distance,
-            grid=self._shape.grid,
-            memory=state.memory,
-        )
+    def commit(self, decision: Decision, hidden: torch.Tensor) -> None:
+        """Remember a completed chunk and record what was done; chunks of one model call come in their order.
 
-    def _state(self, work: Work) -> ChunkState:
-        return self._states.get(work.branch, work.chunk)
+        Args:
+            hidden: the whole chunk, as the policy measures motion on it, `[batch, tokens, channels]`.
+        """
+        call, window = decision.call, self.window
+        state = self.state(call.branch, call.chunk)
+        if call.kv_only is None:
+            predecessor = self.state(call.branch, call.chunk - 1).memory if call.chunk > 0 else None
+            state.memory = self.policy.remember(decision, hidden, window, predecessor)
+        elif call.kv_only is Phase.prefix:
+            state.memory = self.policy.remember_prefix(hidden, window)
+        else:
+            state.outputs = ()  # a finished chunk is never denoised again, and an idle one has none
+        self.record(decision)
+        self.probe.committed(decision, state)
+
+    def record(self, decision: Decision) -> None:
+        """Add what was done to the trace."""
+        call = decision.call
+        self.trace.records.append(
+            Record(
+                window=len(self.trace.windows) - 1,
+                iteration=call.iteration,
+                chunk=call.chunk,
+                branch=call.branch,
+                step=call.step,
+                phase=decision.phase,
+                tokens=call.tokens,
+                candidates=decision.candidates if isinstance(decision.candidates, int) else decision.computed,
+                computed=decision.computed,
+                attended=call.attended,
+                due=decision.due if isinstance(decision.due, torch.Tensor) else None,
+            )
+        )
 
     @property
-    def _states(self) -> StateStore:
-        if self._store is None:
+    def window(self) -> WindowShape:
+        """The window that is being sampled."""
+        if self._window is None:
             raise RuntimeError("the engine has no window: call start_window first")
-        return self._store
-
-    def _record(self, task: Task) -> Record:
-        work = task.work
-        return Record(
-            window=len(self.trace.windows) - 1,
-            iteration=work.iteration,
-            chunk=work.chunk,
-            branch=work.branch,
-            step=-1 if work.kv_only else task.request.step,
-            phase=task.decision.phase,
-            tokens=task.request.grid.tokens_per_chunk,
-            candidates=task.decision.candidates,
-            computed=task.computed,
-            attended=work.attended,
-            due=task.due if isinstance(task.due, torch.Tensor) else None,
-        )
+        return self._window
 
 
-def _compute_all(work: Work, grid: TokenGrid) -> tuple[Proposal, Decision]:
-    phase = work.kv_only or Phase.uncached
-    return (
-        Proposal(phase=phase, due=True),
-        Decision(phase=phase, due=True, candidates=grid.tokens_per_chunk),
-    )
+def _for_keys_and_values(call: Call, phase: Phase) -> Decision:
+    return Decision(call=call, phase=phase, due=True)
 
 
-def _combine(residuals: Sequence[torch.Tensor], coefficients: Sequence[float]) -> torch.Tensor:
-    """Sum of residuals, each times its coefficient."""
+def _combine(outputs: Sequence[torch.Tensor], coefficients: Sequence[float]) -> torch.Tensor:
+    """Sum of outputs, each times its coefficient."""
     if coefficients == (1.0,):
-        return residuals[0]
-    combined = residuals[0] * coefficients[0]
-    for residual, coefficient in zip(residuals[1:], coefficients[1:], strict=False):
-        combined = combined + residual * coefficient
+        return outputs[0]
+    combined = outputs[0] * coefficients[0]
+    for output, coefficient in zip(outputs[1:], coefficients[1:], strict=False):
+        combined = combined + output * coefficient
     return combined
 
 
-def _to_host(proposed: Sequence[bool | torch.Tensor]) -> list[torch.Tensor | None]:
-    """Bring all masks to the host in one transfer, the only wait of a model call."""
-    masks = [due for due in proposed if isinstance(due, torch.Tensor)]
+def _to_host(decisions: Sequence[Decision]) -> list[Decision]:
+    """Turn all masks into indices and counts, in one transfer: the only wait of a model call."""
+    masks = [mask for d in decisions for mask in (d.due, d.candidates) if isinstance(mask, torch.Tensor)]
     if not masks:
-        return [None] * len(proposed)
-    on_host = iter(torch.stack(masks).cpu())
-    return [next(on_host) if isinstance(due, torch.Tensor) else None for due in proposed]
+        return list(decisions)
+    on_host = dict(zip(map(id, masks), torch.stack(masks).cpu(), strict=True))
+    return [_with_indices(d, on_host) if isinstance(d.due, torch.Tensor) else d for d in decisions]
+
+
+def _with_indices(decision: Decision, on_host: dict[int, torch.Tensor]) -> Decision:
+    indices = on_host[id(decision.due)].nonzero().flatten()
+    due = indices if 0 < len(indices) < decision.call.tokens else len(indices) > 0
+    candidates = len(indices) if decision.candidates is None else int(on_host[id(decision.candidates)].sum())
+    return replace(decision, due=due, candidates=candidates)

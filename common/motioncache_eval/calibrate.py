@@ -19,12 +19,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from motioncache.engine import Task
+from motioncache.engine import ChunkState, Task
 from motioncache.errors import ConfigError, MotionCacheError
 from motioncache.forecast.calibration import Calibration, sensitivity_between
+from motioncache.forecast.policy import ForecastConfig
 from motioncache.forecast.prediction import Array, Forecast, velocity_products
-from motioncache.presets import ForecastConfig
-from motioncache.state import ChunkState
 from motioncache_eval.bench.config import Method
 from motioncache_eval.bench.model import BenchModel, find_loader
 from motioncache_eval.command import check_output_file, run_command

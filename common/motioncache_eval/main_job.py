@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 
+from motioncache.config import PolicyConfig
 from motioncache.errors import MotionCacheError
-from motioncache.presets import NoCacheConfig, PolicyConfig
+from motioncache.policies.none import NoCacheConfig
 from motioncache_eval.figures import draw_decisions
 from motioncache_eval.job_page import views, write_job_page
 from motioncache_eval.metrics import fidelity

@@ -7,9 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from motioncache.engine import Task
+from motioncache.engine import ChunkState, Task
 from motioncache.grid import TokenGrid
-from motioncache.state import ChunkState
 from motioncache.trace import Phase, Trace
 from motioncache_eval.figures import MotionMap
 

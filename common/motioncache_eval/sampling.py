@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from motioncache.api import cached, get_hook
-from motioncache.presets import PolicyConfig
+from motioncache.config import PolicyConfig
 from motioncache.summary import Summary
 from motioncache.trace import Trace
 

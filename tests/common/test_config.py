@@ -4,8 +4,10 @@ from typing import Any
 import pytest
 
 from motioncache import ConfigError, MotionCacheConfig, NoCacheConfig, load_config
+from motioncache.config import parse_overrides
+from motioncache.distance import Distance
 from motioncache.motion import Normalisation
-from motioncache.presets import Distance, parse_overrides, parse_policy
+from motioncache.presets import parse_policy
 
 
 def test_yaml_values_become_a_checked_dataclass() -> None:

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from motioncache.decision import Decision, Memory, Request
+from motioncache.distance import Distance
 from motioncache.grid import TokenGrid
 from motioncache.motion import Normalisation
-from motioncache.policies.motioncache import MotionCache, MotionMemory
-from motioncache.presets import Distance, MotionCacheConfig
+from motioncache.policies.motioncache import MotionCache, MotionCacheConfig, MotionMemory
 from motioncache.trace import Phase
 
 GRID = TokenGrid(frames=4, height=1, width=2, chunk_frames=2)

@@ -13,10 +13,10 @@ from motioncache.forecast import policy
 from motioncache.forecast.calibration import Calibration, ModelIdentity
 from motioncache.forecast.gap_errors import MAX_GAP
 from motioncache.forecast.planner import plan_evenly, plan_iterations
-from motioncache.forecast.policy import ForecastPlanner
+from motioncache.forecast.policy import ForecastConfig, ForecastPlanner
 from motioncache.forecast.prediction import Forecast
 from motioncache.forecast.profile import WindowProfile
-from motioncache.presets import ForecastAblationConfig, ForecastConfig, Schedule, Unit
+from motioncache_eval.bench.ablation import ForecastAblationConfig, Schedule, Unit
 
 STEPS = 6
 SIGMAS = tuple(1 - i / STEPS for i in range(STEPS))

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import yaml
 
+from motioncache.config import structured
 from motioncache.distance import polynomial
 from motioncache.errors import MotionCacheError
-from motioncache.presets import structured
 from motioncache_skyreels.fit_polynomial import fit, main, yaml_row
 from motioncache_skyreels.polynomials import Polynomial
 

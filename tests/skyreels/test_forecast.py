@@ -8,8 +8,8 @@ import torch
 import motioncache
 from motioncache import ForecastConfig, MotionCacheError
 from motioncache.api import get_hook
-from motioncache.presets import ForecastAblationConfig, Unit
 from motioncache.trace import Phase
+from motioncache_eval.bench.ablation import ForecastAblationConfig, Unit
 
 from ..calibration import watched_planner
 from .conftest import generate, make_pipeline

@@ -11,8 +11,9 @@ from diffusers import SkyReelsV2DiffusionForcingVideoToVideoPipeline
 import motioncache
 from motioncache import ForecastConfig, MotionCacheConfig, MotionCacheError
 from motioncache.api import get_hook
+from motioncache.config import PolicyConfig
+from motioncache.distance import Distance
 from motioncache.motion import Normalisation
-from motioncache.presets import Distance, PolicyConfig
 from motioncache.trace import Phase
 
 from .conftest import COEFFICIENTS, embeddings, generate, make_pipeline

@@ -7,8 +7,7 @@ import torch
 
 from motioncache import NoCacheConfig
 from motioncache.api import cached, get_hook
-from motioncache.engine import Task
-from motioncache.state import ChunkState
+from motioncache.engine import ChunkState, Task
 from motioncache_eval.recording import Recording
 from motioncache_skyreels.fit_polynomial import KeepResidual
 from motioncache_skyreels.record import Watch, main

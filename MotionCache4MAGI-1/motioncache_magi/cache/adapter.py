@@ -1,12 +1,17 @@
 """MAGI-1 for `motioncache`: which pipelines are served, with which policies and presets."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from motioncache.api import presets_file
-from motioncache.presets import ForecastAblationConfig, ForecastConfig, NoCacheConfig, Policies, PolicyConfig
+from motioncache.config import PolicyConfig
+from motioncache.forecast.policy import ForecastConfig
+from motioncache.policies.none import NoCacheConfig
+from motioncache.presets import Policies
+from motioncache.registry import presets_file
+from motioncache_magi.cache.flowcache import MagiFlowCacheConfig
 from motioncache_magi.cache.hook import MagiHook
-from motioncache_magi.cache.policy import MagiFlowCacheConfig, MagiMotionCacheConfig, MagiTeaCacheConfig
+from motioncache_magi.cache.motioncache import MagiMotionCacheConfig
+from motioncache_magi.cache.teacache import MagiTeaCacheConfig
 from motioncache_magi.pipeline import MagiPipeline
 
 POLICIES: Policies = {
@@ -15,7 +20,6 @@ POLICIES: Policies = {
     "flowcache": MagiFlowCacheConfig,
     "motioncache": MagiMotionCacheConfig,
     "forecast": ForecastConfig,
-    "forecast-ablation": ForecastAblationConfig,
 }
 
 
@@ -23,7 +27,7 @@ class MagiAdapter:
     """How `motioncache` finds out whether a pipeline is one of ours, and hooks it."""
 
     name = "magi-1"
-    policies = POLICIES
+    policies: ClassVar[Policies] = POLICIES
 
     @staticmethod
     def serves(pipeline: object) -> bool:
@@ -33,6 +37,5 @@ class MagiAdapter:
     def presets() -> Path:
         return presets_file(Path(__file__).parents[1])
 
-    @staticmethod
-    def hook(pipeline: Any, config: PolicyConfig) -> MagiHook:
-        return MagiHook(pipeline, config)
+    def hook(self, pipeline: Any, config: PolicyConfig) -> MagiHook:
+        return MagiHook(pipeline, config, presets=self.presets())

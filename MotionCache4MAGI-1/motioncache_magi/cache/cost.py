@@ -8,7 +8,7 @@ from motioncache.trace import Record, Trace, WindowShape
 from motioncache_magi.model.config import MagiConfig, ModelConfig
 from motioncache_magi.sampling.guidance import Guidance
 from motioncache_magi.sampling.kv_layout import NEARLY_CLEAN, TEXT
-from motioncache_magi.sampling.passes import works_of
+from motioncache_magi.sampling.passes import passes_of
 from motioncache_magi.sampling.schedule import Step, WindowSchedule, time_schedule
 from motioncache_magi.text.prompt import NULL_WORDS
 
@@ -81,7 +81,7 @@ class MagiCost:
     def _step(self, step: Step, times: list[float], tokens_per_chunk: int, *, refresh: bool) -> int:
         """FLOPs of the chunks that a step denoises, or with `refresh` of the clean chunk that it computes once more."""
         total = 0
-        for work in works_of(step, times, Guidance.of(self.config), self.config.runtime.clean_t):
+        for work in passes_of(step, times, Guidance.of(self.config), self.config.runtime.clean_t):
             if work.refresh is not refresh:
                 continue
             captioned = work.branch in (TEXT, NEARLY_CLEAN) and not work.refresh

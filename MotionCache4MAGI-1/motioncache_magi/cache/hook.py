@@ -3,19 +3,21 @@
 from pathlib import Path
 from typing import Any
 
-from motioncache.api import presets_file
+import torch
+
+from motioncache.config import PolicyConfig
 from motioncache.decision import Policy
 from motioncache.engine import Engine
 from motioncache.forecast.calibration import ModelIdentity, sample_weights
-from motioncache.forecast.policy import ForecastPlanner
+from motioncache.forecast.policy import ForecastConfig
 from motioncache.policies.none import NoCache
-from motioncache.presets import ForecastConfig, PolicyConfig
+from motioncache_magi.cache.config import MagiReuseConfig, Output
 from motioncache_magi.cache.cost import MagiCost
-from motioncache_magi.cache.policy import MagiReuseConfig, Residual
-from motioncache_magi.compat.published import sampler_of
-from motioncache_magi.model.config import MagiConfig
+from motioncache_magi.cache.flowcache import CompressedSampler, MagiFlowCacheConfig
+from motioncache_magi.cache.reuse import EngineReuse
 from motioncache_magi.model.dit import VideoDiT
-from motioncache_magi.sampling.sampler import Sampler
+from motioncache_magi.sampling.passes import deciding_branch
+from motioncache_magi.sampling.sampler import Sampler, Settings
 from motioncache_magi.sampling.schedule import WindowSchedule
 
 
@@ -26,36 +28,52 @@ def identity_of(transformer: VideoDiT) -> ModelIdentity:
 
 
 class MagiHook:
-    """Supplies the pipeline's sampler with an engine. The pipeline has a place for one, so nothing is patched."""
+    """Makes the samplers of a pipeline, and gives them an engine. Nothing is patched: the pipeline has a place for it.
 
-    def __init__(self, pipeline: Any, config: PolicyConfig) -> None:
+    Args:
+        presets: the model's presets file.
+    """
+
+    def __init__(self, pipeline: Any, config: PolicyConfig, *, presets: Path) -> None:
         self._pipeline = pipeline
         self.config = config
         self.engine = Engine(NoCache())
         self._cost: MagiCost | None = None
-        presets = presets_file(Path(__file__).parents[1])
-        self._planner = ForecastPlanner(config, presets) if isinstance(config, ForecastConfig) else None
-        pipeline.cache = self
+        self._planner = config.planner(presets) if isinstance(config, ForecastConfig) else None
+        pipeline.create_sampler = self.create_sampler
 
     @property
-    def reuse(self) -> MagiReuseConfig | None:
-        """How reused tokens move on; None where everything is computed."""
+    def reuse_config(self) -> MagiReuseConfig:
+        """How the tokens that are not computed move on."""
         if isinstance(self.config, ForecastConfig):
-            return MagiReuseConfig(residual=Residual.velocity)
-        return self.config if isinstance(self.config, MagiReuseConfig) else None
+            return MagiReuseConfig(output=Output.velocity)
+        return self.config if isinstance(self.config, MagiReuseConfig) else MagiReuseConfig()
+
+    def create_sampler(self, model: VideoDiT, settings: Settings, latents: torch.Tensor, **options: Any) -> Sampler:
+        """A sampler of one video that this cache takes part in; see `Sampler` for the arguments."""
+        text_length = len(options["captions"][-1].embedded)
+        cost = MagiCost(config=self._pipeline.config, schedule=settings.schedule, words=text_length)
+        _, _, height, width = latents.shape
+        tokens_per_chunk = settings.chunk_frames * (height // 2) * (width // 2)
+        self._cost = cost
+        self.engine.policy = self._create_policy(settings.schedule, cost, tokens_per_chunk)
+        if isinstance(self.config, MagiFlowCacheConfig) and self.config.past_chunks is not None:
+            options |= {"past_chunks": self.config.past_chunks, "importance": self.config.importance}
+        return self.sampler_class(model, settings, latents, reuse=self.create_reuse(settings), **options)
 
     @property
-    def sampler(self) -> type[Sampler]:
-        return sampler_of(self.reuse)
+    def sampler_class(self) -> type[Sampler]:
+        """The sampling loop that the policy asks for."""
+        compresses = isinstance(self.config, MagiFlowCacheConfig) and self.config.past_chunks is not None
+        return CompressedSampler if compresses else Sampler
 
-    def start_video(self, config: MagiConfig, schedule: WindowSchedule, *, words: int, tokens_per_chunk: int) -> None:
-        """Take in the schedule of the video that comes."""
-        self._cost = MagiCost(config=config, schedule=schedule, words=words)
-        self.engine.policy = self._policy(schedule, self._cost, tokens_per_chunk)
+    def create_reuse(self, settings: Settings) -> EngineReuse:
+        """What takes part in the sampling of one video."""
+        return EngineReuse(self.engine, self.reuse_config, deciding_branch(settings.guidance))
 
-    def _policy(self, schedule: WindowSchedule, cost: MagiCost, tokens_per_chunk: int) -> Policy:
+    def _create_policy(self, schedule: WindowSchedule, cost: MagiCost, tokens_per_chunk: int) -> Policy:
         if isinstance(self.config, MagiReuseConfig):
-            return self.config.policy(schedule)
+            return self.config.create_policy(schedule)
         if self._planner is not None:
             return self._planner.plan(cost.profile(tokens_per_chunk), identity_of(self._pipeline.transformer))
         return NoCache()
@@ -69,5 +87,5 @@ class MagiHook:
 
     def undo(self) -> None:
         """Give the pipeline back without a cache, and free all state."""
-        self._pipeline.cache = None
+        self._pipeline.create_sampler = Sampler
         self.engine.drop()

@@ -4,9 +4,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from motioncache.engine import Engine
 from motioncache.kv_cache import KVCache
-from motioncache.policies.none import NoCache
 from motioncache_eval.parity import FileReport, Tolerance
 from motioncache_magi.model.config import MagiConfig
 from motioncache_magi.model.dit import VideoDiT, from_patches
@@ -188,7 +186,6 @@ def _guided(case: Case, *, cfg: int, times: list[float], near: bool, extra: bool
         captions=captions,
         # The golden calls pass a caption for the clean chunk, where sampling passes none.
         null=captions[0] if cfg == 1 else case.null(),
-        engine=Engine(NoCache()),
     )
     first = 1 if extra else 0
     step = Step(
@@ -201,7 +198,6 @@ def _guided(case: Case, *, cfg: int, times: list[float], near: bool, extra: bool
         interval=1,
         finished=None,
     )
-    sampler.start()
     sampler.step(step)
     new = slice(first * case.width, None)
     return (sampler.latents - case.latents)[None, :, new]

@@ -1,28 +1,27 @@
 """Golden runs of cache methods: corrected behaviour in `_fixed` files, published in `_ref` files."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 
-from motioncache.decision import Memory, Request
-from motioncache.distance import relative_l1
-from motioncache.engine import Engine
+from motioncache.decision import Call, Decision, Memory, Policy
+from motioncache.distance import Distance, relative_l1
 from motioncache.grid import TokenGrid
-from motioncache.presets import Distance
-from motioncache.trace import Phase, Record
+from motioncache.trace import Phase, Record, WindowShape
 from motioncache_eval.parity import EXACT, FileReport
-from motioncache_magi.cache.policy import (
-    MagiMemory,
-    MagiMotionCache,
-    MagiMotionCacheConfig,
-    MagiTeaCacheConfig,
-    motion_weight,
-)
+from motioncache_magi.cache.config import MagiReuseConfig
+from motioncache_magi.cache.hook import MagiHook
+from motioncache_magi.cache.motioncache import MagiMemory, MagiMotionCache, MagiMotionCacheConfig, motion_weight
+from motioncache_magi.cache.teacache import MagiTeaCacheConfig
+from motioncache_magi.compat.published import PublishedAdapter, PublishedMotionCacheConfig, PublishedTeaCacheConfig
 from motioncache_magi.model.config import MagiConfig
 from motioncache_magi.model.dit import to_patches
 from motioncache_magi.parity.golden import FLOAT, Golden
-from motioncache_magi.parity.videos import golden_sampler, golden_settings, sampled
+from motioncache_magi.parity.videos import golden_sampler, sampled
+from motioncache_magi.sampling.sampler import Sampler
 from motioncache_magi.sampling.schedule import WindowSchedule
 
 VOTE = 4 / 6
@@ -32,13 +31,12 @@ VOTE = 4 / 6
 def check_motion_video(golden: Golden) -> FileReport:
     """Latents, the number of reused tokens at every step of every chunk, and their masks."""
     report, tensors = FileReport(golden.name), golden.tensors
-    cache = cache_config(golden.about["motion_config"], quirks=golden.name.endswith("_ref"))
     inputs = golden.sibling(golden.about["inputs_in"])
-    config = MagiConfig.from_dict(golden.about["config"], where=golden.name)
-    engine = Engine(ComparesWithNoise(cache, golden_settings(inputs, config).schedule, inputs))
-    sampler = golden_sampler(inputs, config, engine=engine, reuse=cache)
+    cache = cache_config(golden.about["motion_config"], published=golden.name.endswith("_ref"))
+    hook, sampler = _hooked_sampler(golden, cache)
+    hook.engine.policy = ComparesWithNoise(hook.engine.policy, inputs)
     report.compare("latents", sampled(sampler, inputs), tensors["latents"], FLOAT)
-    records = list(engine.trace.denoise_records())
+    records = list(hook.engine.trace.denoise_records())
     log = [(r.iteration, r.chunk, r.step, r.tokens - r.computed) for r in records]
     report.compare("reuse_log", torch.tensor(log), tensors["reuse_log"], EXACT)
     if "token_masks" in tensors:
@@ -50,38 +48,51 @@ def check_motion_video(golden: Golden) -> FileReport:
 def check_teacache_video(golden: Golden) -> FileReport:
     """Latents, and at which steps the whole window is reused."""
     report, given = FileReport(golden.name), golden.about["motion_config"]
-    cache = MagiTeaCacheConfig(
+    kind = PublishedTeaCacheConfig if golden.name.endswith("_ref") else MagiTeaCacheConfig
+    cache = kind(
         warmup=max(given["no_reuse_first_n_steps"] - 1, 0),
         threshold=max(given["rel_l1_thresh"], 0.0),
         refresh_clean=False,
-        reference_quirks=golden.name.endswith("_ref"),
     )
+    hook, sampler = _hooked_sampler(golden, cache)
     inputs = golden.sibling(golden.about["inputs_in"])
-    config = MagiConfig.from_dict(golden.about["config"], where=golden.name)
-    schedule = golden_settings(inputs, config).schedule
-    engine = Engine(cache.policy(schedule))
-    sampler = golden_sampler(inputs, config, engine=engine, reuse=cache)
     report.compare("latents", sampled(sampler, inputs), golden.tensors["latents"], FLOAT)
-    computed = dict.fromkeys(range(schedule.total), 0)
-    for record in engine.trace.denoise_records():
+    total = hook.engine.trace.windows[0].iterations
+    computed = dict.fromkeys(range(total), 0)
+    for record in hook.engine.trace.denoise_records():
         computed[record.iteration] += record.computed
     log = [(step, -1, 0, int(tokens == 0)) for step, tokens in computed.items()]
     report.compare("reuse_log", torch.tensor(log), golden.tensors["reuse_log"], EXACT)
     return report
 
 
-class ComparesWithNoise(MagiMotionCache):
+def _hooked_sampler(golden: Golden, cache: MagiReuseConfig) -> tuple[MagiHook, Sampler]:
+    """A sampler of the golden inputs that a cache takes part in."""
+    inputs = golden.sibling(golden.about["inputs_in"])
+    config = MagiConfig.from_dict(golden.about["config"], where=golden.name)
+    hook = PublishedAdapter().hook(SimpleNamespace(config=config), cache)
+    return hook, golden_sampler(inputs, config, hook.create_sampler)
+
+
+class ComparesWithNoise(Policy):
     """What all golden runs do with a given video: the first new chunk is compared with noise, which stands where the
-    given chunks never were put. We compare it with the given video.
+    given chunks never were put. The product compares it with the given video.
     """
 
-    def __init__(self, config: MagiMotionCacheConfig, schedule: WindowSchedule, inputs: Golden) -> None:
-        super().__init__(config, schedule)
+    def __init__(self, policy: Policy, inputs: Golden) -> None:
+        self._policy = policy
         self._noise = inputs.tensors["noise"][0]
+        self.history = policy.history
 
-    def adopt(self, hidden: torch.Tensor, grid: TokenGrid) -> Memory:
-        before = self._noise[:, grid.chunk_frames - 1 : grid.chunk_frames]
-        return MagiMemory(last_frame=to_patches(before)[None])
+    def decide(self, calls: Sequence[Call], memories: Sequence[Memory], window: WindowShape) -> list[Decision]:
+        return self._policy.decide(calls, memories, window)
+
+    def remember(self, decision: Decision, hidden: torch.Tensor, window: WindowShape, predecessor: Memory) -> Memory:
+        return self._policy.remember(decision, hidden, window, predecessor)
+
+    def remember_prefix(self, hidden: torch.Tensor, window: WindowShape) -> Memory:
+        frames = window.grid.chunk_frames
+        return MagiMemory(last_frame=to_patches(self._noise[:, frames - 1 : frames])[None])
 
 
 def check_motion_unit(golden: Golden) -> FileReport:
@@ -101,8 +112,11 @@ def _check_decisions(report: FileReport, golden: Golden, inputs: Golden, name: s
     about, features = golden.about, inputs.tensors["feats"]
     frames, rows, columns = about["tokens_grid"]
     grid = TokenGrid(frames=frames * about["chunks"], height=rows, width=columns, chunk_frames=frames)
-    config = cache_config(given, quirks=golden.name.endswith("_ref"))
-    policy = MagiMotionCache(config, _schedule(about))
+    config = cache_config(given, published=golden.name.endswith("_ref"))
+    policy = config.create_policy(_schedule(about))
+    assert isinstance(policy, MagiMotionCache)
+    window = WindowShape(grid=grid, iterations=len(about["index"]), branches=("text",), causal=True)
+    tokens = grid.tokens_per_chunk
     memories: dict[int, MagiMemory] = {}
     last: dict[int, torch.Tensor] = {}
     found: dict[str, list[torch.Tensor]] = {key: [] for key in ("chunk_acc", "chunk_flags", "token_acc", "token_masks")}
@@ -114,30 +128,22 @@ def _check_decisions(report: FileReport, golden: Golden, inputs: Golden, name: s
         if step > 0:
             weight = inputs.tensors["weights_after_step"][step - 1][grid.chunk_of_frames(chunk)]
             memory = replace(memory, weight=weight.flatten())
-        request = Request(
-            branch="text",
-            chunk=chunk,
-            iteration=step,
-            iterations=len(about["index"]),
-            step=count,
-            distance=distance,
-            grid=grid,
-            memory=memory,
+        call = Call(
+            branch="text", chunk=chunk, step=count, iteration=step, tokens=tokens, attended=tokens, distance=distance
         )
-        (proposal,) = policy.propose([request])
-        mask = proposal.due if isinstance(proposal.due, torch.Tensor) else None
-        (decision,) = policy.settle([request], [proposal], [mask])
-        patches = torch.zeros(1, grid.tokens_per_chunk, 1)
-        remembered = policy.remember(request, proposal, decision, patches, None)
+        decision = policy.decide_chunk(call, memory, window)
+        mask = decision.due if isinstance(decision.due, torch.Tensor) else None
+        remembered = policy.remember(decision, torch.zeros(1, tokens, 1), window, None)
         assert isinstance(remembered, MagiMemory)
         assert remembered.chunk_distance is not None
         assert remembered.token_distance is not None
         memories[chunk] = remembered
         in_token_phase = decision.phase is Phase.token and mask is not None
+        reused = decision.phase is Phase.chunk and mask is not None and not mask.any()
         found["chunk_acc"].append(remembered.chunk_distance)
         found["token_acc"].append(remembered.token_distance)
-        found["chunk_flags"].append(torch.tensor(decision.phase is Phase.chunk and decision.due is False))
-        found["token_masks"].append(~mask if in_token_phase and mask is not None else torch.zeros(len(patches[0])) > 0)
+        found["chunk_flags"].append(torch.tensor(reused))
+        found["token_masks"].append(~mask if in_token_phase and mask is not None else torch.zeros(tokens) > 0)
     for key, values in found.items():
         if f"{name}.{key}" not in golden.tensors:  # of methods that decide for whole chunks only
             continue
@@ -176,11 +182,12 @@ def _reused(record: Record) -> torch.Tensor:
     return mask
 
 
-def cache_config(given: dict[str, Any], *, quirks: bool) -> MagiMotionCacheConfig:
+def cache_config(given: dict[str, Any], *, published: bool) -> MagiMotionCacheConfig:
     """From the fields of the published YAML file; a negative threshold means that everything is due."""
     most = given["max_token_reuse_ratio"]
     ratio = (given["initial_token_reuse_ratio"], given["final_token_reuse_ratio"])
-    return MagiMotionCacheConfig(
+    kind = PublishedMotionCacheConfig if published else MagiMotionCacheConfig
+    return kind(
         warmup=given["warmup_steps"] - 1,
         chunk_phase_steps=given["chunk_wise_only_steps"] if given["token_wise_reuse"] else None,
         threshold=max(given["rel_l1_thresh"], 0.0),
@@ -193,5 +200,4 @@ def cache_config(given: dict[str, Any], *, quirks: bool) -> MagiMotionCacheConfi
         temporal_vote=VOTE if given["enable_temporal_voting"] else None,
         refresh_clean=False,
         nearly_clean=not given["discard_nearly_clean_chunk"],
-        reference_quirks=quirks,
     )

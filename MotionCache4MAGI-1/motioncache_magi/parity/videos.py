@@ -1,12 +1,10 @@
 """Golden videos: whole runs of the official sampling loop."""
 
+from collections.abc import Callable
+
 import torch
 
-from motioncache.engine import Engine
-from motioncache.policies.none import NoCache
 from motioncache_eval.parity import FileReport
-from motioncache_magi.cache.policy import MagiReuseConfig
-from motioncache_magi.compat.published import sampler_of
 from motioncache_magi.model.config import MagiConfig
 from motioncache_magi.parity.golden import FLOAT, Golden
 from motioncache_magi.parity.model import build_dit, embed_words, null_text, settings
@@ -17,27 +15,22 @@ def check_video(golden: Golden) -> FileReport:
     """Latents of all chunks that the sampler yields, from the golden noise and text."""
     report = FileReport(golden.name)
     config = MagiConfig.from_dict(golden.about["config"], where=golden.name)
-    sampler = golden_sampler(golden, config, engine=Engine(NoCache()))
-    report.compare("latents", sampled(sampler, golden), golden.tensors["latents"], FLOAT)
+    report.compare("latents", sampled(golden_sampler(golden, config), golden), golden.tensors["latents"], FLOAT)
     return report
 
 
-def golden_sampler(
-    golden: Golden, config: MagiConfig, *, engine: Engine, reuse: MagiReuseConfig | None = None
-) -> Sampler:
+def golden_sampler(golden: Golden, config: MagiConfig, create: Callable[..., Sampler] = Sampler) -> Sampler:
     """A sampler with the noise, the text and the prefix of a golden file."""
     tensors = golden.tensors
     model = build_dit(golden.sibling(golden.about["weights"]), config)
     fixed = golden_settings(golden, config)
-    return sampler_of(reuse)(
+    return create(
         model,
         fixed,
         tensors["noise"][0].clone(),
         prefix=tensors["prefix_latents"][0] if "prefix_latents" in tensors else None,
         captions=[embed_words(model, tensors["caption_embs"], tensors["caption_mask"])] * fixed.schedule.chunks,
         null=null_text(model),
-        engine=engine,
-        reuse=reuse,
     )
 
 

@@ -5,6 +5,10 @@ from dataclasses import dataclass
 import torch
 
 from motioncache_magi.model.config import MagiConfig
+from motioncache_magi.sampling.kv_layout import ALONE, NEARLY_CLEAN, PAST, TEXT
+
+Velocities = dict[tuple[str, int], torch.Tensor]
+"""Velocities by branch and chunk, `[due, values of a patch]`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,3 +59,23 @@ class Guidance:
     def repeats_nearly_clean(self, t: float) -> bool:
         """Whether the oldest chunk, at time `t`, is computed a second time without its past."""
         return self.distilled and t > self.nearly_clean_from
+
+
+def join_branches(
+    guidance: Guidance, velocities: Velocities, chunk: int, t: float, due: bool | torch.Tensor
+) -> torch.Tensor:
+    """The guided velocity of a chunk's due tokens at a time, `[due, values]`."""
+    if guidance.distilled:
+        velocity = velocities[TEXT, chunk]
+        if (NEARLY_CLEAN, chunk) not in velocities:
+            return velocity
+        again = velocities[NEARLY_CLEAN, chunk]  # all tokens
+        again = again[due.to(again.device)] if isinstance(due, torch.Tensor) else again
+        return guidance.nearly_clean_weight * velocity + (1 - guidance.nearly_clean_weight) * again
+    scales = guidance.scales(t)
+    guided = (scales.past - scales.text) * velocities[PAST, chunk]
+    if scales.text != 0:
+        guided = guided + scales.text * velocities[TEXT, chunk]
+    if scales.past != 1:
+        guided = guided + (1 - scales.past) * velocities[ALONE, chunk]
+    return guided

@@ -8,10 +8,11 @@ TEXT, PAST, ALONE, NEARLY_CLEAN = "text", "past", "alone", "nearly clean"
 """Branches: with text and past; with the past alone; with neither; and the oldest chunk again, without its past."""
 
 
-class Layout:
-    """Branches that see the past hold all chunks that are still seen, side by side; they move up as the window slides.
+class KVLayout:
+    """A slot of the KV cache holds one chunk of one branch.
 
-    A branch that does not see the past holds each chunk of the window by itself.
+    Branches that see the past hold all chunks that are still seen, side by side; they move up as the window slides. A
+    branch that does not see the past holds each chunk of the window by itself.
     """
 
     def __init__(self, schedule: WindowSchedule, branches: tuple[str, ...]) -> None:
@@ -21,34 +22,34 @@ class Layout:
         capacity = self._capacity(schedule)
         sizes = {TEXT: capacity, PAST: capacity, ALONE: schedule.window, NEARLY_CLEAN: 1}
         self._first: dict[str, int] = {}
-        self.rows = 0
+        self.slots = 0
         for branch in branches:
-            self._first[branch] = self.rows
-            self.rows += sizes[branch]
+            self._first[branch] = self.slots
+            self.slots += sizes[branch]
 
     def _capacity(self, schedule: WindowSchedule) -> int:
         """Chunks that a branch with a past holds at most."""
         steps = [*schedule.prefix_steps(), *schedule]
         return max(max(s.window.stop, (s.refresh or 0) + 1) - self._oldest[s.index] for s in steps)
 
-    def row(self, branch: str, chunk: int) -> int:
-        """Place of a chunk in a branch."""
+    def slot(self, branch: str, chunk: int) -> int:
+        """The slot of a chunk in a branch."""
         within = {NEARLY_CLEAN: 0, ALONE: chunk % self._window}.get(branch, chunk - self._base)
         return self._first[branch] + within
 
-    def slide(self, step: int, held: int) -> Iterator[tuple[slice, int]]:
-        """Forget what neither this step nor a later one sees.
+    def slide(self, step: int, end: int) -> Iterator[tuple[slice, int]]:
+        """Forget the chunks that neither this step nor a later one sees.
 
         Args:
             step: index of the step that comes.
-            held: the first chunk that has no keys and values yet.
+            end: the first chunk that has no keys and values yet.
 
         Yields:
-            Rows to move, and where to: once for each branch that sees the past.
+            Slots to move, and where to: once for each branch that sees the past.
         """
         oldest = self._oldest[step]
-        by, kept = oldest - self._base, max(held - oldest, 0)
+        by, count = oldest - self._base, max(end - oldest, 0)
         self._base = oldest
         for branch, first in self._first.items():
-            if branch in (TEXT, PAST) and by > 0 and kept > 0:
-                yield slice(first + by, first + by + kept), first
+            if branch in (TEXT, PAST) and by > 0 and count > 0:
+                yield slice(first + by, first + by + count), first

@@ -8,7 +8,7 @@ from motioncache_magi.sampling.schedule import KeyRange, Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
+class Pass:
     """One chunk in one branch.
 
     Attributes:
@@ -27,26 +27,26 @@ class Work:
         return self.seen[1] - self.seen[0]
 
 
-def works_of(step: Step, times: list[float], guidance: Guidance, clean_time: float) -> list[Work]:
+def passes_of(step: Step, times: list[float], guidance: Guidance, clean_time: float) -> list[Pass]:
     """Everything that a step computes.
 
     Args:
-        times: of all denoise steps of a chunk.
+        times: times of all denoise steps of a chunk.
     """
     window = list(zip(step.window, (times[count] for count in step.counts), step.ranges, strict=True))
-    works: list[Work] = []
+    passes: list[Pass] = []
     for branch in _branches_with_past(guidance, [t for _, t, _ in window]):
         if step.refresh is not None:
             seen = step.refresh_range
-            works.append(Work(branch=branch, chunk=step.refresh, t=clean_time, seen=seen, refresh=True))
-        works += [Work(branch=branch, chunk=chunk, t=t, seen=seen) for chunk, t, seen in window]
+            passes.append(Pass(branch=branch, chunk=step.refresh, t=clean_time, seen=seen, refresh=True))
+        passes += [Pass(branch=branch, chunk=chunk, t=t, seen=seen) for chunk, t, seen in window]
     for chunk, t, _ in window:
         own = (chunk, chunk + 1)
         if guidance.distilled and chunk == step.window[0] and guidance.repeats_nearly_clean(t):
-            works.append(Work(branch=NEARLY_CLEAN, chunk=chunk, t=t, seen=own))
+            passes.append(Pass(branch=NEARLY_CLEAN, chunk=chunk, t=t, seen=own))
         if not guidance.distilled and guidance.scales(t).past != 1:
-            works.append(Work(branch=ALONE, chunk=chunk, t=t, seen=own))
-    return works
+            passes.append(Pass(branch=ALONE, chunk=chunk, t=t, seen=own))
+    return passes
 
 
 def _branches_with_past(guidance: Guidance, times: list[float]) -> tuple[str, ...]:

@@ -93,6 +93,11 @@ class Step:
     interval: int
     finished: int | None
 
+    @property
+    def chunks(self) -> list[int]:
+        """All chunks that this step touches, in order."""
+        return [*([] if self.refresh is None else [self.refresh]), *self.window]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowSchedule:

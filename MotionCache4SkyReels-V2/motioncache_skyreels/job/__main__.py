@@ -4,7 +4,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from motioncache.api import find_adapter, resolve_preset
+from motioncache.registry import find_adapter, resolve_preset
 from motioncache_eval.command import show_usage
 from motioncache_eval.main_job import MainJob, check_output, run_main_job
 from motioncache_skyreels.cli import run_command

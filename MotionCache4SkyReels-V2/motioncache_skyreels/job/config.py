@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from motioncache.presets import parse_overrides, read_yaml, structured
+from motioncache.config import parse_overrides, read_yaml, structured
 from motioncache_eval.settings import require, require_device, require_prompt, require_seed
 
 DTYPES = ("float32", "bfloat16", "float16")

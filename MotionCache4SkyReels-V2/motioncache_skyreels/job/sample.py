@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from diffusers import SkyReelsV2DiffusionForcingPipeline
 
+from motioncache.config import PolicyConfig
 from motioncache.errors import MotionCacheError
-from motioncache.presets import PolicyConfig
 from motioncache_eval.sampling import Sample, take_sample
 from motioncache_skyreels.job.config import JobConfig
 

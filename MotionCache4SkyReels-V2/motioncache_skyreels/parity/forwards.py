@@ -5,13 +5,14 @@ from collections.abc import Sequence
 import torch
 from diffusers import SkyReelsV2Transformer3DModel
 
-from motioncache.decision import Decision, Memory, Proposal, Request
+from motioncache.decision import Call, Decision, Memory
 from motioncache.engine import Engine
+from motioncache.policies.motioncache import MotionCacheConfig
 from motioncache.policies.none import NoCache
-from motioncache.presets import MotionCacheConfig
-from motioncache.trace import Phase
+from motioncache.trace import Phase, WindowShape
 from motioncache_eval.parity import FileReport
-from motioncache_skyreels.hook import patch_blocks
+from motioncache_skyreels.compat.published import PublishedMotionCacheWindow, without_finished
+from motioncache_skyreels.packed import patch_blocks
 from motioncache_skyreels.parity.golden import LATENTS, Golden, build_transformer
 from motioncache_skyreels.patch import Patch
 from motioncache_skyreels.schedule import Matrices, Schedule
@@ -26,21 +27,19 @@ class Scripted(NoCache):
         self.due = due
         self.hidden: list[torch.Tensor] = []
 
-    @property
-    def kept(self) -> int:
-        return 1
+    history = 1
 
-    def settle(
-        self, requests: Sequence[Request], proposals: Sequence[Proposal], masks: Sequence[torch.Tensor | None]
-    ) -> list[Decision]:
+    def decide(self, calls: Sequence[Call], memories: Sequence[Memory], window: WindowShape) -> list[Decision]:
         return [
-            Decision(phase=Phase.token, due=True if request.step == 0 else self.due, candidates=0)
-            for request in requests
+            Decision(call=call, phase=Phase.token, due=True if call.step == 0 else self._mask(call)) for call in calls
         ]
 
-    def remember(
-        self, request: Request, proposal: Proposal, decision: Decision, hidden: torch.Tensor, predecessor: Memory
-    ) -> Memory:
+    def _mask(self, call: Call) -> torch.Tensor:
+        mask = torch.zeros(call.tokens, dtype=torch.bool)
+        mask[self.due] = True
+        return mask
+
+    def remember(self, decision: Decision, hidden: torch.Tensor, window: WindowShape, predecessor: Memory) -> Memory:
         self.hidden.append(hidden)
         return None
 
@@ -61,10 +60,10 @@ def check_forward(golden: Golden) -> FileReport:
     causal = _run(transformer, golden, NoCache(), [("x", "t")], chunk_frames)
     report.compare("causal", causal, tensors["causal"], LATENTS)
     report.compare("reference_chunked", causal, tensors["reference_chunked"], LATENTS)
-    for name, stale in (("selective_correct", False), ("selective_reference", True)):
+    for name, window in (("selective_correct", Window), ("selective_reference", PublishedMotionCacheWindow)):
         policy = Scripted(due)
         calls = [("x", "t_mixed"), ("x_sel", "t_mixed")]
-        _run(transformer, golden, policy, calls, chunk_frames, stale=stale)
+        _run(transformer, golden, policy, calls, chunk_frames, window=window)
         report.compare(name, policy.hidden[-1][:, due], tensors[name], LATENTS)
     mixed = policy.hidden[frames // chunk_frames - 1]
     report.compare("mixed_last_chunk", mixed, tensors["mixed_last_chunk_tokens_full"], LATENTS)
@@ -79,7 +78,7 @@ def _run(
     chunk_frames: int,
     *,
     causal: bool = True,
-    stale: bool = False,
+    window: type[Window] = Window,
 ) -> torch.Tensor:
     """Run model calls of (latents, timesteps) in one window; after the first only the last chunk advances."""
     tensors = golden.tensors
@@ -87,15 +86,7 @@ def _run(
     advances = torch.ones_like(timesteps, dtype=torch.bool)
     advances[1:, :-chunk_frames] = False
     matrices = Matrices(timesteps=timesteps, update_mask=advances, valid_interval=[], prefix_frames=0)
-    window = Window(
-        transformer,
-        Engine(policy),
-        Schedule(matrices, chunk_frames=chunk_frames, finished_visits=False),
-        {},
-        texts={},
-        branches=("cond",),
-        causal=causal,
-        stale_modulation=stale,
-    )
+    schedule = without_finished(Schedule(matrices, chunk_frames=chunk_frames))
+    made = window(transformer, Engine(policy), schedule, texts={}, branches=("cond",), causal=causal)
     fps = [golden.about["fps_index"]]
-    return [window.forward("cond", tensors[x], tensors[t], tensors["ctx"], fps) for x, t in calls][-1]
+    return [made.forward("cond", tensors[x], tensors[t], tensors["ctx"], fps) for x, t in calls][-1]

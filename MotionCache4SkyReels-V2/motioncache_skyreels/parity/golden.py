@@ -9,9 +9,11 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 
+from motioncache.distance import Distance
 from motioncache.motion import Normalisation
-from motioncache.presets import Distance, MotionCacheConfig
+from motioncache.policies.motioncache import MotionCacheConfig
 from motioncache_eval.parity import GoldenFile, Tolerance, read_json
+from motioncache_skyreels.compat.published import PublishedMotionCacheConfig
 
 PUBLISHED_COEFFICIENTS = (-52186.2437, 9230.41404, -528.275948, 13.6987616, -0.0499875664)
 """Distance polynomial of the published code for the 1.3B model (TeaCache's fit), highest power first."""
@@ -61,7 +63,8 @@ def cache_config(golden: Golden) -> MotionCacheConfig:
     Both kinds were made without clamping the distance: that is a choice of ours.
     """
     given = golden.about["cache_config"]
-    return MotionCacheConfig(
+    kind = PublishedMotionCacheConfig if golden.name.endswith("_reference") else MotionCacheConfig
+    return kind(
         warmup=given["warmup"],
         chunk_phase_updates=given["phase1"],
         threshold=given["threshold"],
@@ -72,5 +75,4 @@ def cache_config(golden: Golden) -> MotionCacheConfig:
         floor=given["floor"],
         temporal_vote=given["temporal"],
         minimum_update_ratio=given["min_ratio"],
-        reference_quirks=golden.name.endswith("_reference"),
     )

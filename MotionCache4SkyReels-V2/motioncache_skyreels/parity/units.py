@@ -1,14 +1,15 @@
 """Golden data of single functions: frame difference, distance, decision."""
 
+from dataclasses import replace
+
 import torch
 
-from motioncache.decision import Proposal, Request
+from motioncache.decision import Call
 from motioncache.distance import polynomial, relative_l1
 from motioncache.grid import TokenGrid
 from motioncache.motion import Normalisation, motion_score, motion_weight
-from motioncache.policies.motioncache import MotionCache, MotionMemory
-from motioncache.presets import MotionCacheConfig
-from motioncache.trace import Phase
+from motioncache.policies.motioncache import MotionCache, MotionCacheConfig, MotionMemory
+from motioncache.trace import WindowShape
 from motioncache_eval.parity import EXACT, FileReport
 from motioncache_skyreels.parity.golden import DISTANCES, WEIGHTS, Golden
 
@@ -85,48 +86,29 @@ def _replay(case: dict, golden: Golden) -> dict[str, list[torch.Tensor]]:
         )
     )
     grid = TokenGrid(frames=case["frames"], height=case["H"], width=case["W"], chunk_frames=case["frames"])
+    window = WindowShape(grid=grid, iterations=0, branches=("cond",), causal=True)
     tokens = grid.tokens_per_chunk
-    hidden = torch.zeros(1, tokens, 1)
     memory = MotionMemory(accumulated=torch.zeros(tokens), token_phase=case["phase1_update_count"] == 0)
     ours: dict[str, list[torch.Tensor]] = {k: [] for k in ("acc_post", "voted", "updated", "ratio", "skip", "phase2")}
     for i in range(case["steps"]):
-        in_token_phase = memory.token_phase
+        in_token_phase, step = memory.token_phase, case["warmup"] + 1 + i
         weight = golden.tensors[f"{case['case']}.weights_used"][i] if in_token_phase else None
-        request = Request(
-            branch="cond",
-            chunk=0,
-            iteration=case["warmup"] + 1 + i,
-            iterations=case["warmup"] + 1 + case["steps"],
-            step=case["warmup"] + 1 + i,
-            distance=float(golden.tensors[f"{case['case']}.dist"][i]),
-            grid=grid,
-            memory=MotionMemory(
-                accumulated=memory.accumulated, weight=weight, updates=memory.updates, token_phase=in_token_phase
-            ),
+        distance = float(golden.tensors[f"{case['case']}.dist"][i])
+        call = Call(
+            branch="cond", chunk=0, step=step, iteration=step, tokens=tokens, attended=tokens, distance=distance
         )
-        proposal, updated, candidates, memory = _step(policy, request, hidden)
-        ours["acc_post"].append(_accumulated(memory))
-        ours["voted"].append(torch.as_tensor(proposal.due))
+        decision = policy.decide_chunk(call, replace(memory, weight=weight), window)
+        assert isinstance(decision.due, torch.Tensor)
+        assert isinstance(decision.candidates, torch.Tensor)
+        updated, count = decision.due, int(decision.candidates.sum())
+        answer = replace(decision, due=bool(updated.any()))  # as the engine hands it on: some are computed, or none is
+        memory = policy.remember(answer, torch.zeros(1, tokens, 1), window, None)
+        assert isinstance(memory, MotionMemory)
+        assert memory.accumulated is not None
+        ours["acc_post"].append(memory.accumulated)
+        ours["voted"].append(decision.candidates)
         ours["updated"].append(updated)
-        ours["ratio"].append(torch.tensor(candidates / tokens, dtype=torch.float64))
-        ours["skip"].append(torch.tensor(candidates > 0 and not updated.any()))
+        ours["ratio"].append(torch.tensor(count / tokens, dtype=torch.float64))
+        ours["skip"].append(torch.tensor(count > 0 and not updated.any()))
         ours["phase2"].append(torch.tensor(in_token_phase))
     return ours
-
-
-def _step(
-    policy: MotionCache, request: Request, hidden: torch.Tensor
-) -> tuple[Proposal, torch.Tensor, int, MotionMemory]:
-    (proposal,) = policy.propose([request])
-    (decision,) = policy.settle([request], [proposal], [torch.as_tensor(proposal.due)])
-    updated = torch.zeros(request.grid.tokens_per_chunk, dtype=torch.bool)
-    updated[decision.due if isinstance(decision.due, torch.Tensor) else slice(None)] = decision.due is not False
-    memory = policy.remember(request, proposal, decision, hidden, None)
-    assert isinstance(memory, MotionMemory)
-    assert proposal.phase is not Phase.warmup
-    return proposal, updated, decision.candidates, memory
-
-
-def _accumulated(memory: MotionMemory) -> torch.Tensor:
-    assert memory.accumulated is not None
-    return memory.accumulated

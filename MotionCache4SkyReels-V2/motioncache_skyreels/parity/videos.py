@@ -2,19 +2,21 @@
 
 import re
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from diffusers import SkyReelsV2DiffusionForcingPipeline, SkyReelsV2Transformer3DModel
 
 from motioncache.api import cached, get_hook
-from motioncache.engine import Engine, Task
+from motioncache.decision import Call, Decision, Memory, Policy
+from motioncache.engine import ChunkState, Engine, Probe
 from motioncache.errors import MotionCacheError
 from motioncache.policies.motioncache import MotionMemory
-from motioncache.presets import NoCacheConfig
-from motioncache.state import ChunkState
-from motioncache.trace import Phase
+from motioncache.policies.none import NoCacheConfig
+from motioncache.trace import Phase, WindowShape
 from motioncache_eval.parity import EXACT, FileReport
+from motioncache_skyreels.compat.published import PublishedAdapter
 from motioncache_skyreels.parity.golden import DISTANCES, LATENTS, WEIGHTS, Golden, build_pipeline, cache_config
 from motioncache_skyreels.window import BRANCHES
 
@@ -38,7 +40,7 @@ def check_trace(golden: Golden) -> FileReport:
     """A trace with the cache on, and its final latents."""
     report = FileReport(golden.name)
     pipeline = build_pipeline(golden)
-    with cached(pipeline, cache_config(golden)):
+    with cached(pipeline, cache_config(golden), adapter=PublishedAdapter()):
         recorder = Recorder(golden, get_hook(pipeline).engine, pipeline.transformer)
         latents = _generate(pipeline, golden, golden.about["io"]["addnoise"])
     for name, expected in golden.tensors.items():
@@ -75,26 +77,50 @@ def check_vanilla(golden: Golden) -> FileReport:
     return report
 
 
-class Recorder:
+class Overheard(Policy):
+    """A policy that also keeps the masks it last proposed, by branch and chunk."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self.history = policy.history
+        self.voted: dict[tuple[str, int], torch.Tensor] = {}
+
+    def decide(self, calls: Sequence[Call], memories: Sequence[Memory], window: WindowShape) -> list[Decision]:
+        decisions = self._policy.decide(calls, memories, window)
+        for decision in decisions:
+            if isinstance(decision.candidates, torch.Tensor):
+                self.voted[decision.call.branch, decision.call.chunk] = decision.candidates
+        return decisions
+
+    def remember(self, decision: Decision, hidden: torch.Tensor, window: WindowShape, predecessor: Memory) -> Memory:
+        return self._policy.remember(decision, hidden, window, predecessor)
+
+    def remember_prefix(self, hidden: torch.Tensor, window: WindowShape) -> Memory:
+        return self._policy.remember_prefix(hidden, window)
+
+
+class Recorder(Probe):
     """Collects what a trace file holds: per window, iteration, branch and chunk, and whole model calls."""
 
     def __init__(self, golden: Golden, engine: Engine, transformer: SkyReelsV2Transformer3DModel) -> None:
         self._wanted = set(golden.tensors)
         self._engine = engine
+        self._policy = Overheard(engine.policy)
         self._values: dict[tuple[str, str], list[tuple[tuple[int, int, int], Any]]] = defaultdict(list)
         self._made: Counter[str] = Counter()
         self.calls: dict[str, torch.Tensor] = {}
-        engine.observer = self._observe
+        engine.policy, engine.probe = self._policy, self
         transformer.register_forward_hook(self._record_call, with_kwargs=True)
 
     @property
     def _window(self) -> str:
         return f"w{len(self._engine.trace.windows) - 1}"
 
-    def _observe(self, task: Task, state: ChunkState) -> None:
-        """One chunk of one branch has been committed."""
-        where = (task.work.iteration, BRANCHES.index(task.work.branch), task.work.chunk)
-        for quantity, value in _quantities(task, state).items():
+    def committed(self, decision: Decision, state: ChunkState) -> None:
+        call = decision.call
+        where = (call.iteration, BRANCHES.index(call.branch), call.chunk)
+        voted = self._policy.voted.get((call.branch, call.chunk))
+        for quantity, value in _quantities(decision, state, voted).items():
             self._values[self._window, quantity].append((where, value))
 
     def _record_call(self, module: Any, args: Any, kwargs: dict[str, Any], output: tuple[torch.Tensor]) -> None:
@@ -117,34 +143,34 @@ class Recorder:
         return filled
 
 
-def _quantities(task: Task, state: ChunkState) -> dict[str, Any]:
+def _quantities(decision: Decision, state: ChunkState, voted: torch.Tensor | None) -> dict[str, Any]:
     """What the golden files record of one chunk at one iteration."""
-    if task.work.kv_only is not None:
-        return {"kind": ORIGINAL, "n_tokens": task.computed, "mask": 1, "chunk_step": -2}
-    tokens = task.request.grid.tokens_per_chunk
-    mask = torch.zeros(tokens)
-    mask[task.indices()] = 1
-    found: dict[str, Any] = {"kind": _kind(task), "n_tokens": task.computed, "mask": mask}
-    found["chunk_step"] = task.request.step
-    if task.decision.phase is Phase.warmup:
+    call = decision.call
+    if call.kv_only is not None:
+        return {"kind": ORIGINAL, "n_tokens": decision.computed, "mask": 1, "chunk_step": -2}
+    mask = torch.zeros(call.tokens)
+    mask[decision.indices()] = 1
+    found: dict[str, Any] = {"kind": _kind(decision), "n_tokens": decision.computed, "mask": mask}
+    found["chunk_step"] = call.step
+    if decision.phase is Phase.warmup:
         return found
     memory = state.memory
     assert isinstance(memory, MotionMemory)
     assert memory.accumulated is not None
-    found |= {"dist": task.work.distance, "acc_post": memory.accumulated, "voted": task.proposal.due}
-    found["phase2"] = int(task.decision.phase is Phase.token)
+    found |= {"dist": call.distance, "acc_post": memory.accumulated, "voted": voted}
+    found["phase2"] = int(decision.phase is Phase.token)
     if memory.weight is not None:
         found["weights_new"] = memory.weight
     return found
 
 
-def _kind(task: Task) -> int:
-    if task.decision.phase is Phase.warmup:
+def _kind(decision: Decision) -> int:
+    if decision.phase is Phase.warmup:
         return WARMUP
-    if task.due is True:
+    if decision.due is True:
         return FULL
-    if task.due is False:
-        return SKIPPED if task.decision.candidates else REUSE
+    if decision.due is False:
+        return SKIPPED if decision.candidates else REUSE
     return SELECTIVE
 
 

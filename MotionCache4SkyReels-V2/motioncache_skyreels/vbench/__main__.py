@@ -14,9 +14,10 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from motioncache.api import enable_cache, resolve_preset
+from motioncache.api import enable_cache
+from motioncache.config import PolicyConfig
 from motioncache.errors import MotionCacheError
-from motioncache.presets import PolicyConfig
+from motioncache.registry import resolve_preset
 from motioncache_eval.command import show_usage
 from motioncache_eval.settings import check_device
 from motioncache_eval.video import to_uint8, write_mp4

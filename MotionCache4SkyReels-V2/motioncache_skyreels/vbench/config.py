@@ -7,8 +7,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from motioncache.config import parse_overrides, read_yaml, structured
 from motioncache.errors import ConfigError
-from motioncache.presets import parse_overrides, read_yaml, structured
 from motioncache_skyreels.job.config import JobConfig, require, resolve_paths
 
 

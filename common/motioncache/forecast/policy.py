@@ -1,4 +1,4 @@
-"""Computes the iterations of a plan, and forecasts the velocity of all chunks at the others."""
+"""Computes planned iterations of a window, and forecasts the velocity of all chunks at the others."""
 
 import logging
 from collections.abc import Sequence
@@ -6,18 +6,38 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import torch
-
-from motioncache.decision import Decision, Memory, Policy, Proposal, Request
+from motioncache.config import PolicyConfig, require_range
+from motioncache.decision import Call, Decision, Memory, Policy
 from motioncache.forecast.calibration import Calibration, ModelIdentity
-from motioncache.forecast.planner import BUDGET_TOLERANCE, plan_evenly, plan_iterations
+from motioncache.forecast.planner import BUDGET_TOLERANCE, plan_iterations
 from motioncache.forecast.prediction import Forecast
 from motioncache.forecast.profile import WindowProfile
-from motioncache.grid import TokenGrid
-from motioncache.presets import ForecastAblationConfig, ForecastConfig, Schedule, Unit
-from motioncache.trace import Phase
+from motioncache.trace import Phase, WindowShape
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForecastConfig(PolicyConfig):
+    """Forecast: iterations planned before sampling compute all chunks; at the others velocities are forecast.
+
+    Args:
+        target_speedup: FLOPs of the video without a cache over those that it takes.
+        calibration: a file that `python -m motioncache_eval.calibrate` wrote; null takes the one beside the presets.
+        order: a velocity is forecast from so many that were computed; 1 repeats the last one, scaled.
+    """
+
+    target_speedup: float = 2.0
+    calibration: str | None = None
+    order: int = 2
+
+    def __post_init__(self) -> None:
+        require_range("target_speedup", self.target_speedup, self.target_speedup >= 1, "1 or more")
+        require_range("order", self.order, self.order in (1, 2), "1 or 2")
+
+    def planner(self, presets: Path) -> "ForecastPlanner":
+        """What makes the policy of each window, for a model with this presets file."""
+        return ForecastPlanner(self, presets)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,48 +48,34 @@ class ForecastMemory:
 
 
 class ForecastCache(Policy):
-    """Decisions for chunks and all CFG branches that are known before sampling begins.
+    """Decisions for all chunks and CFG branches that are known before sampling begins.
 
     Args:
-        planned: whether to compute, for each iteration of a window, or with `Unit.chunk` for each step of every chunk.
-        sigmas: noise level of each denoise step of a chunk.
+        planned: whether to compute, for each iteration of the window.
+        profile: the window that it was made for.
         forecast: None where everything is computed.
     """
 
-    def __init__(
-        self, planned: Sequence[bool], sigmas: Sequence[float], forecast: Forecast | None, *, unit: Unit = Unit.window
-    ) -> None:
+    def __init__(self, planned: Sequence[bool], profile: WindowProfile, forecast: Forecast | None) -> None:
         self.planned = planned
-        self.sigmas = sigmas
-        self._order = 1 if forecast is None else forecast.order
+        self.profile = profile
+        self.history = 1 if forecast is None else forecast.order
         self._coefficients = None if forecast is None else cache(forecast.coefficients)  # alike in all branches
-        self._unit = unit
 
-    @property
-    def kept(self) -> int:
-        return self._order
+    def decide(self, calls: Sequence[Call], memories: Sequence[Memory], window: WindowShape) -> list[Decision]:
+        return [self._decide(call, memory) for call, memory in zip(calls, memories, strict=True)]
 
-    def propose(self, requests: Sequence[Request]) -> list[Proposal]:
-        return [self._propose(request) for request in requests]
+    def _decide(self, call: Call, memory: Memory) -> Decision:
+        computed = memory.computed if isinstance(memory, ForecastMemory) else ()
+        if self.computes(call) or not computed or self._coefficients is None:
+            latest = (call.step, *computed)[: self.history]
+            return Decision(call=call, phase=Phase.forecast, due=True, memory=ForecastMemory(computed=latest))
+        coefficients = self._coefficients(call.step, computed)
+        return Decision(call=call, phase=Phase.forecast, due=False, coefficients=coefficients, memory=memory)
 
-    def _propose(self, request: Request) -> Proposal:
-        computed = _memory(request.memory).computed
-        place = request.iteration if self._unit is Unit.window else request.step
-        if self.planned[place] or not computed or self._coefficients is None:
-            return Proposal(phase=Phase.forecast, due=True)
-        return Proposal(phase=Phase.forecast, due=False, coefficients=self._coefficients(request.step, computed))
-
-    def remember(
-        self, request: Request, proposal: Proposal, decision: Decision, hidden: torch.Tensor, predecessor: Memory
-    ) -> Memory:
-        computed = _memory(request.memory).computed
-        return ForecastMemory(computed=(request.step, *computed)[: self.kept] if decision.due else computed)
-
-    def adopt(self, hidden: torch.Tensor, grid: TokenGrid) -> Memory:
-        return None
-
-    def carry(self, memory: Memory) -> Memory:
-        return None
+    def computes(self, call: Call) -> bool:
+        """Whether the call is planned to be computed."""
+        return self.planned[call.iteration]
 
 
 def shipped_calibration(presets: Path) -> Path:
@@ -102,22 +108,23 @@ class ForecastPlanner:
         Raises:
             ConfigError: for a speed-up that cannot be reached.
         """
-        config, budget = self._config, profile.uncached_flops / self._config.target_speedup
+        budget = profile.uncached_flops / self._config.target_speedup
         if budget >= profile.full_flops or self.calibration is None:
-            return ForecastCache((True,) * profile.iterations, profile.sigmas, None)
+            return ForecastCache((True,) * profile.iterations, profile, None)
         self._check(self.calibration, profile, model)
-        forecast = self.calibration.at(profile.sigmas, config.order)
-        varied = config if isinstance(config, ForecastAblationConfig) else ForecastAblationConfig()
-        decided = profile if varied.unit is Unit.window else profile.of_one_chunk()
-        even = varied.schedule is Schedule.even
-        planned = plan_evenly(decided, budget) if even else plan_iterations(decided, forecast, budget)
-        reached = decided.flops(planned) / budget
-        if abs(reached - 1) > BUDGET_TOLERANCE and not even:
+        return self._within(profile, self.calibration.at(profile.sigmas, self._config.order), budget)
+
+    def _within(self, profile: WindowProfile, forecast: Forecast, budget: float) -> ForecastCache:
+        """The policy that keeps a budget of FLOPs."""
+        planned = plan_iterations(profile, forecast, budget)
+        reached = profile.flops(planned) / budget
+        if abs(reached - 1) > BUDGET_TOLERANCE:
+            target = self._config.target_speedup
             _warn_once(
-                f"target_speedup {config.target_speedup:g}: a window has too few iterations to meet it; the plan "
-                f"reaches {config.target_speedup / reached:.3g}"
+                f"target_speedup {target:g}: a window has too few iterations to meet it; the plan "
+                f"reaches {target / reached:.3g}"
             )
-        return ForecastCache(planned, profile.sigmas, forecast, unit=varied.unit)
+        return ForecastCache(planned, profile, forecast)
 
     def _check(self, calibration: Calibration, profile: WindowProfile, model: ModelIdentity) -> None:
         other = calibration.model.differs(model)
@@ -137,7 +144,3 @@ _POOR = (
 @cache
 def _warn_once(finding: str) -> None:
     logger.warning(finding)
-
-
-def _memory(memory: Memory) -> ForecastMemory:
-    return memory if isinstance(memory, ForecastMemory) else ForecastMemory()

@@ -1,15 +1,53 @@
 """MotionCache: warm-up, chunk phase, token phase (arXiv 2605.01725)."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
-from motioncache.decision import ChunkPolicy, Decision, Memory, Proposal, Request
-from motioncache.grid import TokenGrid
-from motioncache.motion import motion_score, motion_weight, temporal_vote
-from motioncache.presets import MotionCacheConfig
-from motioncache.trace import Phase
+from motioncache.config import require_range
+from motioncache.decision import Call, ChunkPolicy, Decision, Memory
+from motioncache.distance import DistanceConfig
+from motioncache.motion import Normalisation, motion_score, motion_weight, temporal_vote
+from motioncache.trace import Phase, WindowShape
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MotionCacheConfig(DistanceConfig):
+    """MotionCache: decides token by token. The defaults are the published configuration; see `DistanceConfig` too.
+
+    Args:
+        warmup: last denoise step of a chunk, counted from 0, that is computed in full whatever the distance.
+        chunk_phase_updates: updates of a chunk after the warm-up before motion weights set in; null stays with whole
+            chunks to the end, which is FlowCache.
+        normalisation: `max_rescale`, `mean` or `max`, see `motioncache.motion.motion_weight`.
+        floor: lowest motion weight under `max_rescale`.
+        temporal_vote: a position is computed in all latent frames of a chunk when it is due in more than this share of
+            them; null decides every token by itself.
+        minimum_update_ratio: a chunk of which fewer tokens are due is reused whole, its accumulated distance is kept.
+        shared_mask: compute the tokens that are due in the first CFG branch in the others too; as published, every
+            branch decides by itself.
+    """
+
+    warmup: int = 4
+    chunk_phase_updates: int | None = 6
+    normalisation: Normalisation = Normalisation.max_rescale
+    floor: float = 0.6
+    temporal_vote: float | None = 0.5
+    minimum_update_ratio: float = 0.4
+    shared_mask: bool = False
+
+    def __post_init__(self) -> None:
+        DistanceConfig.__post_init__(self)
+        require_range("warmup", self.warmup, self.warmup >= 0, "0 or more")
+        updates = self.chunk_phase_updates
+        require_range("chunk_phase_updates", updates, updates is None or updates >= 0, "null, or 0 or more")
+        require_range("floor", self.floor, 0 <= self.floor <= 1, "between 0 and 1")
+        vote = self.temporal_vote
+        require_range("temporal_vote", vote, vote is None or 0 <= vote < 1, "null, or at least 0 and less than 1")
+        ratio = self.minimum_update_ratio
+        require_range("minimum_update_ratio", ratio, 0 <= ratio <= 1, "between 0 and 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +55,7 @@ class MotionMemory:
     """What MotionCache remembers of one chunk and CFG branch.
 
     Attributes:
-        accumulated: distance of each token since it was last computed, float32 `[tokens]`.
+        accumulated: distance of each token since it was last computed, float32 `[tokens]`; None before the chunk phase.
         weight: motion weights, float32 `[tokens]`; None outside the token phase.
         updates: updates made in the chunk phase so far.
         token_phase: whether the token phase has begun.
@@ -34,93 +72,93 @@ class MotionMemory:
 class MotionCache(ChunkPolicy):
     """One decision per token: a token is due when its accumulated distance reaches the threshold.
 
-    Differences from the published code, all on unless `reference_quirks` is set: a frame without a predecessor gets the
-    neutral weight 1 (published: the floor, which makes it the *least* likely to be computed), and nothing survives
-    from one window to the next (published: the last frames do, so that a chunk is compared with another window's).
+    A latent frame without a predecessor gets the neutral weight 1, and nothing survives from one window to the next.
+    The published code differs in both (`motioncache_skyreels.compat`).
     """
 
     def __init__(self, config: MotionCacheConfig) -> None:
         self.config = config
 
-    @property
-    def kept(self) -> int:
-        return 1
+    history = 1
 
-    def propose(self, requests: Sequence[Request]) -> list[Proposal]:
-        proposals = super().propose(requests)
-        if not self.config.shared_mask:
-            return proposals
-        first = dict(reversed([(request.chunk, own) for request, own in zip(requests, proposals, strict=True)]))
-        return [first[request.chunk] for request in requests]
+    def decide(self, calls: Sequence[Call], memories: Sequence[Memory], window: WindowShape) -> list[Decision]:
+        decisions = super().decide(calls, memories, window)
+        return _share_masks(decisions) if self.config.shared_mask else decisions
 
-    def propose_chunk(self, request: Request) -> Proposal:
-        memory = _motion_memory(request.memory)
-        if request.step <= self.config.warmup or memory.accumulated is None:
-            return Proposal(phase=Phase.warmup, due=True)
-        distance = request.distance
+    def decide_chunk(self, call: Call, memory: Memory, window: WindowShape) -> Decision:
+        memory = _motion_memory(memory)
+        if call.step <= self.config.warmup or memory.accumulated is None:
+            return Decision(call=call, phase=Phase.warmup, due=True, memory=memory)
+        distance = call.distance
         if isinstance(distance, torch.Tensor):  # [chunk_frames] -> [tokens]
-            distance = distance.to(memory.accumulated.device).repeat_interleave(request.grid.tokens_per_frame)
+            distance = distance.to(memory.accumulated.device).repeat_interleave(window.grid.tokens_per_frame)
         # The token phase of the paper: the same distance, multiplied per token by its motion weight.
-        step = distance if memory.weight is None else distance * memory.weight
-        accumulated = memory.accumulated + step
-        due = accumulated >= self.config.threshold
+        accumulated = memory.accumulated + (distance if memory.weight is None else distance * memory.weight)
+        candidates = accumulated >= self.config.threshold
         if self.config.temporal_vote is not None:
-            due = temporal_vote(due, request.grid.chunk_frames, self.config.temporal_vote)
-        return Proposal(phase=Phase.token if memory.token_phase else Phase.chunk, due=due, accumulated=accumulated)
+            candidates = temporal_vote(candidates, window.grid.chunk_frames, self.config.temporal_vote)
+        # Too few due tokens do not pay for a pass: the chunk is reused whole, and its distances go on adding up.
+        due = candidates & (candidates.sum() >= _fewest_due(call.tokens, self.config.minimum_update_ratio))
+        return Decision(
+            call=call,
+            phase=Phase.token if memory.token_phase else Phase.chunk,
+            due=due,
+            candidates=candidates,
+            memory=replace(memory, accumulated=accumulated.masked_fill(due, 0.0)),
+        )
 
-    def settle_mask(self, proposal: Proposal, mask: torch.Tensor) -> Decision:
-        """Too few due tokens do not pay for a pass: the chunk is reused whole."""
-        decision = super().settle_mask(proposal, mask)
-        too_few = decision.candidates / len(mask) < self.config.minimum_update_ratio
-        return replace(decision, due=False) if too_few else decision
-
-    def remember(
-        self, request: Request, proposal: Proposal, decision: Decision, hidden: torch.Tensor, predecessor: Memory
-    ) -> Memory:
-        memory = _motion_memory(request.memory)
+    def remember(self, decision: Decision, hidden: torch.Tensor, window: WindowShape, predecessor: Memory) -> Memory:
+        memory, call = _motion_memory(decision.memory), decision.call
         if decision.phase is Phase.warmup:
-            memory = replace(memory, accumulated=None)
-            if request.step == self.config.warmup:  # the last warm-up step opens the chunk phase
-                zeros = torch.zeros(request.grid.tokens_per_chunk, dtype=torch.float32, device=hidden.device)
-                memory = replace(memory, accumulated=zeros, updates=0, token_phase=False, weight=None)
-        else:
-            memory = replace(memory, accumulated=_reset(proposal, decision))
-            if decision.due is not False and not memory.token_phase:
-                memory = replace(memory, updates=memory.updates + 1)
+            memory = MotionMemory(last_frame=memory.last_frame)
+            if call.step == self.config.warmup:  # the last warm-up step opens the chunk phase
+                zeros = torch.zeros(call.tokens, dtype=torch.float32, device=hidden.device)
+                memory = replace(memory, accumulated=zeros)
+        elif decision.due is not False and not memory.token_phase:
+            memory = replace(memory, updates=memory.updates + 1)
         last = self.config.chunk_phase_updates
-        opened = memory.accumulated is not None and last is not None and memory.updates >= last
-        if not opened:
+        if memory.accumulated is None or last is None or memory.updates < last:
             return memory
-        return self._weigh(replace(memory, token_phase=True), request, hidden, predecessor)
-
-    def _weigh(self, memory: MotionMemory, request: Request, hidden: torch.Tensor, predecessor: Memory) -> MotionMemory:
-        grid = request.grid
+        grid = window.grid
         frames = hidden.view(len(hidden), grid.chunk_frames, grid.tokens_per_frame, -1)
-        before = _motion_memory(predecessor).last_frame if request.chunk > 0 else None
-        # The first chunk of a video copies its second frame's score; any other chunk should have a predecessor.
-        missing = 1.0 if request.chunk > 0 else torch.nan
-        score = motion_score(frames, before, missing=missing)
+        before = _motion_memory(predecessor).last_frame
+        weight = self._weigh(frames, before, first_chunk=call.chunk == 0).flatten()
+        return replace(memory, token_phase=True, weight=weight, last_frame=frames[:, -1].clone())
+
+    def _weigh(self, frames: torch.Tensor, before: torch.Tensor | None, *, first_chunk: bool) -> torch.Tensor:
+        """Motion weights `[frames, tokens_per_frame]` of a chunk `[batch, frames, tokens_per_frame, channels]`.
+
+        The first frame of a video copies the weights of the second. Any other chunk whose predecessor is not known
+        gets the neutral weight in its first frame.
+        """
+        score = motion_score(frames, before, missing=torch.nan if first_chunk else 1.0)
         weight = motion_weight(score, self.config.normalisation, self.config.floor)
-        if request.chunk > 0 and before is None and not self.config.reference_quirks:
+        if before is None and not first_chunk:
             weight = torch.cat([torch.ones_like(weight[:1]), weight[1:]])
-        return replace(memory, weight=weight.flatten(), last_frame=frames[:, -1].clone())
+        return weight
 
-    def adopt(self, hidden: torch.Tensor, grid: TokenGrid) -> Memory:
-        if self.config.reference_quirks:
-            return None
-        return MotionMemory(last_frame=hidden[:, -grid.tokens_per_frame :].clone())
-
-    def carry(self, memory: Memory) -> Memory:
-        if self.config.reference_quirks and isinstance(memory, MotionMemory):
-            return MotionMemory(last_frame=memory.last_frame)
-        return None
+    def remember_prefix(self, hidden: torch.Tensor, window: WindowShape) -> Memory:
+        return MotionMemory(last_frame=hidden[:, -window.grid.tokens_per_frame :].clone())
 
 
-def _reset(proposal: Proposal, decision: Decision) -> torch.Tensor | None:
-    """Computed tokens start again from 0; if too few were due, nothing was computed and nothing is reset."""
-    if decision.due is False or proposal.accumulated is None or isinstance(proposal.due, bool):
-        return proposal.accumulated
-    return proposal.accumulated.masked_fill(proposal.due, 0.0)
+def _fewest_due(tokens: int, ratio: float) -> int:
+    """The smallest number of tokens whose share reaches `ratio`."""
+    fewest = math.ceil(tokens * ratio)
+    return fewest - 1 if fewest > 0 and (fewest - 1) / tokens >= ratio else fewest  # the product may round up
+
+
+def _share_masks(decisions: Sequence[Decision]) -> list[Decision]:
+    """Let every CFG branch compute what the first one decided for the same chunk."""
+    first: dict[int, Decision] = {}
+    for decision in decisions:
+        first.setdefault(decision.call.chunk, decision)
+    return [_decide_like(first[decision.call.chunk], decision) for decision in decisions]
+
+
+def _decide_like(first: Decision, own: Decision) -> Decision:
+    accumulated = _motion_memory(first.memory).accumulated
+    memory = replace(_motion_memory(own.memory), accumulated=accumulated)
+    return replace(first, call=own.call, memory=memory)
 
 
 def _motion_memory(memory: Memory) -> MotionMemory:

@@ -1,31 +1,22 @@
-"""The policy of the `exact` tier: every denoise step is computed, only chunk KV reuse saves work."""
+"""The policy of the `exact` preset: every denoise step is computed, only chunk KV reuse saves work."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-import torch
+from motioncache.config import PolicyConfig
+from motioncache.decision import Call, Decision, Memory, Policy
+from motioncache.trace import Phase, WindowShape
 
-from motioncache.decision import Decision, Memory, Policy, Proposal, Request
-from motioncache.grid import TokenGrid
-from motioncache.trace import Phase
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoCacheConfig(PolicyConfig):
+    """Compute every denoise step; it has no settings."""
 
 
 class NoCache(Policy):
     """Computes all tokens at all steps."""
 
-    @property
-    def kept(self) -> int:
-        return 0
+    history = 0
 
-    def propose(self, requests: Sequence[Request]) -> list[Proposal]:
-        return [Proposal(phase=Phase.uncached, due=True) for _ in requests]
-
-    def remember(
-        self, request: Request, proposal: Proposal, decision: Decision, hidden: torch.Tensor, predecessor: Memory
-    ) -> Memory:
-        return None
-
-    def adopt(self, hidden: torch.Tensor, grid: TokenGrid) -> Memory:
-        return None
-
-    def carry(self, memory: Memory) -> Memory:
-        return None
+    def decide(self, calls: Sequence[Call], memories: Sequence[Memory], window: WindowShape) -> list[Decision]:
+        return [Decision(call=call, phase=Phase.uncached, due=True) for call in calls]

@@ -5,9 +5,25 @@ from dataclasses import dataclass
 
 import torch
 
-from motioncache.decision import Decision, Memory, Policy, Proposal, Request
-from motioncache.grid import TokenGrid
-from motioncache.trace import Phase
+from motioncache.config import require_range
+from motioncache.decision import Call, Decision, Memory, Policy
+from motioncache.distance import DistanceConfig
+from motioncache.trace import Phase, WindowShape
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TeaCacheConfig(DistanceConfig):
+    """TeaCache: all chunks of a window are computed or reused together; see `DistanceConfig` for the rest.
+
+    Args:
+        warmup: last iteration of a window, counted from 0, that is computed in full whatever the distance.
+    """
+
+    warmup: int = 4
+
+    def __post_init__(self) -> None:
+        DistanceConfig.__post_init__(self)
+        require_range("warmup", self.warmup, self.warmup >= 0, "0 or more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,45 +51,24 @@ class TeaCache(Policy):
         self._threshold = threshold
         self._warmup = warmup
 
-    @property
-    def kept(self) -> int:
-        return 1
+    history = 1
 
-    def propose(self, requests: Sequence[Request]) -> list[Proposal]:
-        known = [request for request in requests if isinstance(request.memory, TeaMemory)]
-        if not known or _forced(known[0], self._warmup):
-            return [Proposal(phase=Phase.warmup, due=True) for _ in requests]
-        accumulated = _accumulated(known)
+    def decide(self, calls: Sequence[Call], memories: Sequence[Memory], window: WindowShape) -> list[Decision]:
+        started = [(c, m) for c, m in zip(calls, memories, strict=True) if isinstance(m, TeaMemory)]
+        iteration = calls[0].iteration if calls else 0
+        if not started or iteration <= self._warmup or iteration == window.iterations - 1:
+            fresh = TeaMemory(accumulated=torch.zeros(()))
+            return [Decision(call=call, phase=Phase.warmup, due=True, memory=fresh) for call in calls]
+        distances = torch.stack([torch.as_tensor(call.distance, dtype=torch.float32).mean() for call, _ in started])
+        accumulated = started[0][1].accumulated.to(distances.device) + distances.mean()
         due = accumulated >= self._threshold
-        kept = accumulated.masked_fill(due, 0.0)
+        memory = TeaMemory(accumulated=accumulated.masked_fill(due, 0.0))
         return [
-            Proposal(
+            Decision(
+                call=call,
                 phase=Phase.chunk,
-                due=due.expand(request.grid.tokens_per_chunk) if isinstance(request.memory, TeaMemory) else True,
-                accumulated=kept,
+                due=due.expand(call.tokens) if isinstance(known, TeaMemory) else True,
+                memory=memory,
             )
-            for request in requests
+            for call, known in zip(calls, memories, strict=True)
         ]
-
-    def remember(
-        self, request: Request, proposal: Proposal, decision: Decision, hidden: torch.Tensor, predecessor: Memory
-    ) -> Memory:
-        return TeaMemory(accumulated=torch.zeros(()) if proposal.accumulated is None else proposal.accumulated)
-
-    def adopt(self, hidden: torch.Tensor, grid: TokenGrid) -> Memory:
-        return None
-
-    def carry(self, memory: Memory) -> Memory:
-        return None
-
-
-def _forced(request: Request, warmup: int) -> bool:
-    return request.iteration <= warmup or request.iteration == request.iterations - 1
-
-
-def _accumulated(known: Sequence[Request]) -> torch.Tensor:
-    """What the window has accumulated, with the mean distance of its chunks added; float32 scalar."""
-    memory = known[0].memory
-    assert isinstance(memory, TeaMemory)
-    distances = torch.stack([torch.as_tensor(request.distance, dtype=torch.float32).mean() for request in known])
-    return memory.accumulated.to(distances.device) + distances.mean()

@@ -10,9 +10,10 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from motioncache.api import Adapter, resolve_preset
+from motioncache.config import PolicyConfig, parse_overrides, read_yaml, structured
 from motioncache.errors import ConfigError
-from motioncache.presets import PolicyConfig, parse_overrides, parse_policy, read_yaml, structured
+from motioncache.presets import parse_policy
+from motioncache.registry import Adapter, resolve_preset
 from motioncache_eval.prompts import read_prompts
 from motioncache_eval.settings import require
 

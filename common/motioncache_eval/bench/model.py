@@ -12,11 +12,10 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from motioncache.api import Adapter
 from motioncache.errors import ConfigError, MotionCacheError
 from motioncache.forecast.calibration import Calibration, ModelIdentity
-from motioncache.forecast.policy import ForecastPlanner
-from motioncache.presets import ForecastConfig
+from motioncache.forecast.policy import ForecastConfig, ForecastPlanner
+from motioncache.registry import Adapter
 from motioncache_eval.bench.config import Method, fingerprint, portable
 from motioncache_eval.meter import Meter, PeakMemory
 from motioncache_eval.sampling import Sample, take_sample

@@ -1,0 +1,83 @@
+"""Adapters: what a model's package brings so that its pipelines can be hooked."""
+
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Protocol
+
+from motioncache.config import PolicyConfig
+from motioncache.engine import Engine
+from motioncache.errors import MotionCacheError
+from motioncache.presets import Policies, load_config
+from motioncache.summary import Cost
+
+
+class Hook(Protocol):
+    """A cache on one pipeline; made by an adapter."""
+
+    @property
+    def engine(self) -> Engine: ...
+
+    @property
+    def config(self) -> PolicyConfig: ...
+
+    def cost(self) -> Cost: ...
+
+    def undo(self) -> None: ...
+
+
+class Adapter(Protocol):
+    """What a model's package registers under the entry point group `motioncache.adapters`."""
+
+    @property
+    def name(self) -> str: ...
+
+    def serves(self, pipeline: object) -> bool: ...
+
+    @property
+    def policies(self) -> Policies: ...
+
+    def presets(self) -> Path: ...
+
+    def hook(self, pipeline: object, config: PolicyConfig) -> Hook: ...
+
+
+def find_adapter(pipeline: object) -> Adapter:
+    """The installed adapter that serves a pipeline.
+
+    Raises:
+        MotionCacheError: if none does.
+    """
+    adapters = installed_adapters()
+    for adapter in adapters:
+        if adapter.serves(pipeline):
+            return adapter
+    known = ", ".join(adapter.name for adapter in adapters) or "none"
+    raise MotionCacheError(
+        f"no adapter serves a {type(pipeline).__name__}; installed adapters: {known}. "
+        "A cache that hooks nothing would change nothing"
+    )
+
+
+def installed_adapters() -> list[Adapter]:
+    """All adapters that installed packages register."""
+    found = sorted(entry_points(group="motioncache.adapters"), key=lambda point: point.name)
+    return [point.load()() for point in found]
+
+
+def presets_file(package: Path) -> Path:
+    """The YAML file of a model's presets: beside its package in the repository, inside it in a wheel."""
+    inside = package / "addconfig" / "config.yaml"
+    return inside if inside.is_file() else package.parent / "addconfig" / "config.yaml"
+
+
+def resolve_preset(adapter: Adapter, preset: str | PolicyConfig | Path | None) -> PolicyConfig:
+    """The policy that a preset stands for, see `motioncache.enable_cache`."""
+    policies = adapter.policies
+    if isinstance(preset, Path) or (isinstance(preset, str) and preset.endswith((".yaml", ".yml"))):
+        return load_config(preset, policies=policies)
+    if isinstance(preset, str) or preset is None:
+        return load_config(adapter.presets(), preset, policies)
+    if not isinstance(preset, tuple(policies.values())):
+        allowed = ", ".join(config.__name__ for config in policies.values())
+        raise MotionCacheError(f"a {type(preset).__name__} does not fit {adapter.name}; allowed: {allowed}")
+    return preset
