@@ -21,11 +21,11 @@ from token_scores import SELECTORS
 from trial import Trial
 from variation import Cost, Variation, plan_variation
 
+from motioncache.engine import Engine
 from motioncache.errors import ConfigError
 from motioncache.forecast.calibration import Calibration
-from motioncache.forecast.policy import ForecastConfig, shipped_calibration
+from motioncache.forecast.policy import ForecastCache, ForecastConfig, shipped_calibration
 from motioncache.forecast.prediction import Array, Forecast, end_sigmas
-from motioncache.forecast.profile import WindowProfile
 from motioncache_eval.bench.config import Method
 from motioncache_eval.bench.model import BenchModel, calibration_hash, find_loader
 from motioncache_eval.calibrate import GuidedVelocities
@@ -34,9 +34,8 @@ from motioncache_eval.intervals import bootstrap_interval
 from motioncache_eval.metrics import moving_pixels, psnr, psnr_where
 from motioncache_eval.prompts import read_prompts
 from motioncache_eval.report import environment, write_json
+from motioncache_skyreels.adapter import SkyReelsAdapter
 from motioncache_skyreels.cost import SkyReelsCost
-from motioncache_skyreels.hook import SkyReelsAdapter
-from motioncache_skyreels.profile import profile_window
 
 HERE = Path(__file__).resolve().parent
 OUTPUT = HERE / "results" / "skyreels-v2" / "trials"
@@ -127,22 +126,17 @@ class Known:
 
     def __init__(self, bench: BenchModel, job: Any) -> None:
         velocities = GuidedVelocities(bench.guidance(job))
-        profile: list[WindowProfile] = []
+        engines: list[Engine] = []
 
         def prepare(hook: Any) -> None:
             velocities.attach(hook)
-            observe = hook.engine.observer
-
-            def observed(task: Any, state: Any) -> None:
-                observe(task, state)
-                if not profile:
-                    profile.append(profile_window(hook._window._schedule, hook.engine.trace.windows[0], hook.cost()))
-                    self.grid = hook.engine.trace.windows[0].grid
-
-            hook.engine.observer = observed
+            engines.append(hook.engine)
 
         taken = bench.take(job, Method(name="exact", policy=ForecastConfig(target_speedup=1.0)), prepare=prepare)
-        self.profile, self.frames = profile[0], bench.decode(job, taken.sample.latents)
+        (engine,) = engines
+        assert isinstance(engine.policy, ForecastCache)
+        self.profile, self.grid = engine.policy.profile, engine.trace.windows[0].grid
+        self.frames = bench.decode(job, taken.sample.latents)
         self.products = np.mean(list(velocities.products().values()), axis=0)
 
 

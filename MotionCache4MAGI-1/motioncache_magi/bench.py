@@ -6,8 +6,8 @@ from pathlib import Path
 
 from motioncache_eval.bench.model import BenchModel, weights_hash
 from motioncache_magi.baselines import PEERS
-from motioncache_magi.cache.adapter import MagiAdapter
 from motioncache_magi.cache.hook import identity_of
+from motioncache_magi.compat.published import PublishedAdapter
 from motioncache_magi.job.config import load_magi_job
 from motioncache_magi.job.sample import decode, load_pipeline, quiet_libraries, run_pipeline, warm_up
 
@@ -19,7 +19,7 @@ def load(config: Path, overrides: Sequence[str]) -> BenchModel:
     pipeline.set_progress_bar_config(disable=True)
     frames = pipeline.config.runtime.chunk_width * pipeline.config.runtime.temporal_downsample_factor
     return BenchModel(
-        adapter=MagiAdapter(),
+        adapter=PublishedAdapter(),
         job=job,
         pipeline=pipeline,
         call=run_pipeline,

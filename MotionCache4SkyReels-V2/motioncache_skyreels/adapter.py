@@ -1,7 +1,7 @@
 """SkyReels-V2 for `motioncache`: which pipelines are served, with which policies and presets."""
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from diffusers import (
     SkyReelsV2DiffusionForcingImageToVideoPipeline,
@@ -25,7 +25,7 @@ class SkyReelsAdapter:
     """How `motioncache` finds out whether a pipeline is one of ours, and hooks it."""
 
     name = "skyreels-v2"
-    policies: ClassVar[Policies] = POLICIES
+    policies: Policies = POLICIES
 
     @staticmethod
     def serves(pipeline: object) -> bool:

@@ -7,7 +7,8 @@ from pathlib import Path
 from motioncache_eval.bench.model import BenchModel, weights_hash
 from motioncache_skyreels.baselines import create_peers
 from motioncache_skyreels.cli import quiet_libraries
-from motioncache_skyreels.hook import SkyReelsAdapter, identity_of
+from motioncache_skyreels.compat.published import PublishedAdapter
+from motioncache_skyreels.hook import identity_of
 from motioncache_skyreels.job.config import JobConfig, load_job
 from motioncache_skyreels.job.load import check_size, load_pipeline
 from motioncache_skyreels.job.sample import decode, run_pipeline, warm_up
@@ -22,7 +23,7 @@ def load(config: Path, overrides: Sequence[str]) -> BenchModel:
     check_size(pipeline, job)
     pipeline.set_progress_bar_config(disable=True)
     return BenchModel(
-        adapter=SkyReelsAdapter(),
+        adapter=PublishedAdapter(),
         job=job,
         pipeline=pipeline,
         call=run_pipeline,

@@ -17,8 +17,9 @@ import torch
 from diffusers import SkyReelsV2DiffusionForcingPipeline
 
 from motioncache.api import cached, get_hook
+from motioncache.decision import Decision
 from motioncache.distance import relative_l1
-from motioncache.engine import ChunkState, Task
+from motioncache.engine import ChunkState, Probe
 from motioncache.errors import MotionCacheError
 from motioncache.policies.motioncache import MotionCacheConfig
 from motioncache.policies.none import NoCache, NoCacheConfig
@@ -53,25 +54,24 @@ class PolynomialFit:
 class KeepResidual(NoCache):
     """Computes every step, and lets the engine keep the residual."""
 
-    @property
-    def kept(self) -> int:
-        return 1
+    history = 1
 
 
-class ResidualChanges:
-    """Engine observer: relative change of each chunk's residual from step to step."""
+class ResidualChanges(Probe):
+    """Takes the relative change of each chunk's residual from step to step."""
 
     def __init__(self) -> None:
         self.by_step: dict[int, list[float]] = defaultdict(list)
         self._last: dict[tuple[str, int], torch.Tensor] = {}
 
-    def __call__(self, task: Task, state: ChunkState) -> None:
-        if task.work.kv_only is not None or state.residual is None:
+    def committed(self, decision: Decision, state: ChunkState) -> None:
+        call = decision.call
+        if call.kv_only is not None or not state.outputs:
             return
-        key, step = (task.work.branch, task.work.chunk), task.request.step
-        if step > 0:
-            self.by_step[step].append(float(relative_l1(state.residual, self._last[key])))
-        self._last[key] = state.residual
+        key, residual = (call.branch, call.chunk), state.outputs[0]
+        if call.step > 0:
+            self.by_step[call.step].append(float(relative_l1(residual, self._last[key])))
+        self._last[key] = residual
 
 
 def fit_model(
@@ -82,7 +82,7 @@ def fit_model(
     for i, prompt in enumerate(prompts):
         with cached(pipeline, NoCacheConfig()):
             engine = get_hook(pipeline).engine
-            engine.policy, engine.observer = KeepResidual(), changes
+            engine.policy, engine.probe = KeepResidual(), changes
             run_pipeline(pipeline, replace(job, prompt=prompt, seed=job.seed + i))
     timesteps = pipeline.scheduler.timesteps.long().tolist()
     uses_fps = pipeline.transformer.config.inject_sample_info

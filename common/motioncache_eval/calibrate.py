@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from motioncache.engine import ChunkState, Task
+from motioncache.decision import Decision
+from motioncache.engine import ChunkState, Engine, Probe
 from motioncache.errors import ConfigError, MotionCacheError
 from motioncache.forecast.calibration import Calibration, sensitivity_between
-from motioncache.forecast.policy import ForecastConfig
+from motioncache.forecast.policy import ForecastCache, ForecastConfig
 from motioncache.forecast.prediction import Array, Forecast, velocity_products
 from motioncache_eval.bench.config import Method
 from motioncache_eval.bench.model import BenchModel, find_loader
@@ -42,25 +43,29 @@ FIRST_SEED = 1000
 """Added to the job's seed, so that no benchmark has the same noise."""
 
 
-class GuidedVelocities:
-    """Engine observer: adds up the branches of every chunk's velocity, step by step, over one video."""
+class GuidedVelocities(Probe):
+    """Adds up the branches of every chunk's velocity, step by step, over one video."""
 
     def __init__(self, guidance: Mapping[str, float]) -> None:
         self.sigmas: Sequence[float] = ()
         self._guidance = guidance
         self._steps: dict[int, dict[int, torch.Tensor]] = defaultdict(dict)
-        self._hook: Any = None
+        self._engine: Engine | None = None
 
     def attach(self, hook: Any) -> None:
-        self._hook = hook
-        hook.engine.observer = self._observe
+        """Watch a video, by its cache's hook."""
+        self._engine = hook.engine
+        hook.engine.probe = self
 
-    def _observe(self, task: Task, state: ChunkState) -> None:
-        if task.work.kv_only is not None or state.residual is None:
+    def committed(self, decision: Decision, state: ChunkState) -> None:
+        call = decision.call
+        if call.kv_only is not None or not state.outputs:
             return
-        self.sigmas = self._hook.engine.policy.sigmas
-        steps, step = self._steps[task.work.chunk], task.request.step
-        guided = self._guidance[task.work.branch] * state.residual.double().cpu().flatten()
+        assert self._engine is not None
+        assert isinstance(self._engine.policy, ForecastCache)
+        self.sigmas = self._engine.policy.profile.sigmas
+        steps, step = self._steps[call.chunk], call.step
+        guided = self._guidance[call.branch] * state.outputs[0].double().cpu().flatten()
         steps[step] = steps[step] + guided if step in steps else guided
 
     def products(self) -> dict[int, Array]:
@@ -91,27 +96,27 @@ class Exact:
     sigmas: tuple[float, ...]
 
 
-class OneForecast:
+class OneForecast(Probe):
     """Puts a forecast in place of one chunk's velocity at one step of a video that is computed in full."""
 
     def __init__(self, chunk: int, step: int, known: Sequence[int], coefficients: Sequence[float]) -> None:
         self._chunk, self._step, self._known, self._coefficients = chunk, step, known, coefficients
         self._velocities: dict[tuple[str, int], torch.Tensor] = {}
-        self._commit: Any = None
 
     def attach(self, hook: Any) -> None:
-        self._commit = hook.engine.commit
-        hook.engine.commit = self._replaced
+        """Take part in a video, by its cache's hook."""
+        hook.engine.probe = self
 
-    def _replaced(self, task: Task, embedded: torch.Tensor, computed: torch.Tensor, **more: Any) -> torch.Tensor:
-        step, branch = task.request.step, task.work.branch
-        if task.work.kv_only is None and task.work.chunk == self._chunk:
-            if step in self._known:
-                self._velocities[branch, step] = computed - embedded
-            elif step == self._step:
-                kept = [self._velocities[branch, known] for known in self._known]
-                computed = embedded + sum(c * v for c, v in zip(self._coefficients, kept, strict=True))
-        return self._commit(task, embedded, computed, **more)
+    def computed(self, decision: Decision, before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
+        call = decision.call
+        if call.kv_only is not None or call.chunk != self._chunk:
+            return after
+        if call.step in self._known:
+            self._velocities[call.branch, call.step] = after - before
+        if call.step != self._step:
+            return after
+        earlier = [self._velocities[call.branch, step] for step in self._known]
+        return before + sum(c * v for c, v in zip(self._coefficients, earlier, strict=True))
 
 
 def sample_exact(model: BenchModel, job: Any) -> Exact:

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from motioncache.engine import ChunkState, Task
+from motioncache.decision import Decision
+from motioncache.engine import ChunkState, Engine, Probe
 from motioncache.grid import TokenGrid
 from motioncache.trace import Phase, Trace
 from motioncache_eval.figures import MotionMap
@@ -18,7 +19,7 @@ class TokenDecision:
     """One decision of the token phase; the weights stay on the device, nothing else is kept alive.
 
     Attributes:
-        due: see `Task.due`.
+        due: see `Decision.due`.
         weight: float32 `[tokens_per_chunk]`.
     """
 
@@ -29,35 +30,34 @@ class TokenDecision:
     weight: torch.Tensor
 
 
-class MotionRecorder:
-    """Engine observer that keeps the token-phase decisions of one CFG branch."""
+class MotionRecorder(Probe):
+    """Keeps the token-phase decisions of one CFG branch."""
 
     def __init__(self, branch: str) -> None:
         self._branch = branch
         self._decisions: list[TokenDecision] = []
-        self._hook: Any = None
+        self._engine: Engine | None = None
 
     def attach(self, hook: Any) -> None:
+        """Watch the videos of a pipeline, by its cache's hook."""
         self._decisions.clear()
-        self._hook = hook
-        hook.engine.observer = self._observe
+        self._engine = hook.engine
+        hook.engine.probe = self
 
-    def _observe(self, task: Task, state: ChunkState) -> None:
-        weight: torch.Tensor | None = getattr(task.request.memory, "weight", None)  # of a policy that weighs motion
-        if task.work.branch == self._branch and task.decision.phase is Phase.token and weight is not None:
-            decision = TokenDecision(
-                window=len(self._hook.engine.trace.windows) - 1,
-                chunk=task.work.chunk,
-                step=task.request.step,
-                due=task.due,
-                weight=weight,
-            )
-            self._decisions.append(decision)
+    def committed(self, decision: Decision, state: ChunkState) -> None:
+        weight: torch.Tensor | None = getattr(decision.memory, "weight", None)  # where the policy weighs motion
+        call = decision.call
+        if call.branch == self._branch and decision.phase is Phase.token and weight is not None:
+            made = TokenDecision(window=self._window, chunk=call.chunk, step=call.step, due=decision.due, weight=weight)
+            self._decisions.append(made)
+
+    @property
+    def _window(self) -> int:
+        return -1 if self._engine is None else len(self._engine.trace.windows) - 1
 
     def weights(self) -> dict[int, torch.Tensor]:
         """The last weights of each chunk of the last window, float32 `[tokens_per_chunk]`."""
-        window = len(self._hook.engine.trace.windows) - 1
-        return {decision.chunk: decision.weight for decision in self._decisions if decision.window == window}
+        return {decision.chunk: decision.weight for decision in self._decisions if decision.window == self._window}
 
     def motion_map(self, trace: Trace, video: NDArray[np.uint8]) -> MotionMap | None:
         """The decision to show over its frame: one that computed some tokens if there is one, from the last window."""

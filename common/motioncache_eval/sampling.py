@@ -1,4 +1,4 @@
-"""Takes one sample under one tier, and its time."""
+"""Takes one sample under one preset, and its time."""
 
 import time
 from collections.abc import Callable
@@ -9,6 +9,7 @@ import torch
 
 from motioncache.api import cached, get_hook
 from motioncache.config import PolicyConfig
+from motioncache.registry import Adapter
 from motioncache.summary import Summary
 from motioncache.trace import Trace
 
@@ -35,17 +36,19 @@ def take_sample(
     policy: PolicyConfig | None,
     *,
     device: str,
+    adapter: Adapter | None = None,
     prepare: Callable[[Any], None] | None = None,
 ) -> Sample:
     """Run `call`, which samples with the pipeline and returns latents; `policy` None is the pipeline as it comes.
 
     Args:
-        prepare: called with the cache's hook before sampling, to attach an observer.
+        adapter: see `enable_cache`.
+        prepare: called with the cache's hook before sampling, to attach a probe.
     """
     if policy is None:
         latents, seconds = _timed(call, device)
         return Sample(latents=latents, seconds=seconds)
-    with cached(pipeline, policy) as statistics:
+    with cached(pipeline, policy, adapter=adapter) as statistics:
         hook = get_hook(pipeline)
         if prepare is not None:
             prepare(hook)

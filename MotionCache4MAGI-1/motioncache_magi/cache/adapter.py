@@ -1,7 +1,7 @@
 """MAGI-1 for `motioncache`: which pipelines are served, with which policies and presets."""
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from motioncache.config import PolicyConfig
 from motioncache.forecast.policy import ForecastConfig
@@ -27,7 +27,7 @@ class MagiAdapter:
     """How `motioncache` finds out whether a pipeline is one of ours, and hooks it."""
 
     name = "magi-1"
-    policies: ClassVar[Policies] = POLICIES
+    policies: Policies = POLICIES
 
     @staticmethod
     def serves(pipeline: object) -> bool:

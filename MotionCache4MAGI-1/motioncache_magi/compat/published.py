@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 
@@ -45,11 +45,13 @@ PUBLISHED: Policies = {
     "teacache-published": PublishedTeaCacheConfig,
 }
 
+WITH_PUBLISHED: Policies = {**MagiAdapter.policies, **PUBLISHED}
+
 
 class PublishedAdapter(MagiAdapter):
     """Serves the policies of the product and the published ones."""
 
-    policies: ClassVar[Policies] = {**MagiAdapter.policies, **PUBLISHED}
+    policies: Policies = WITH_PUBLISHED
 
     def hook(self, pipeline: Any, config: PolicyConfig) -> MagiHook:
         published = isinstance(config, (PublishedMotionCacheConfig, PublishedTeaCacheConfig))

@@ -8,7 +8,7 @@ with the others.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 
@@ -42,11 +42,13 @@ PUBLISHED: Policies = {
     "teacache-published": PublishedTeaCacheConfig,
 }
 
+WITH_PUBLISHED: Policies = {**SkyReelsAdapter.policies, **PUBLISHED}
+
 
 class PublishedAdapter(SkyReelsAdapter):
     """Serves the policies of the product and the published ones."""
 
-    policies: ClassVar[Policies] = {**SkyReelsAdapter.policies, **PUBLISHED}
+    policies: Policies = WITH_PUBLISHED
 
     def hook(self, pipeline: Any, config: PolicyConfig) -> SkyReelsHook:
         if isinstance(config, PublishedMotionCacheConfig):

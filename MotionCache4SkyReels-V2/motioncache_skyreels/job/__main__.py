@@ -7,8 +7,8 @@ from pathlib import Path
 from motioncache.registry import find_adapter, resolve_preset
 from motioncache_eval.command import show_usage
 from motioncache_eval.main_job import MainJob, check_output, run_main_job
+from motioncache_skyreels.adapter import SkyReelsAdapter
 from motioncache_skyreels.cli import run_command
-from motioncache_skyreels.hook import SkyReelsAdapter
 from motioncache_skyreels.job.config import JobConfig, load_job
 from motioncache_skyreels.job.load import check_size, load_pipeline
 from motioncache_skyreels.job.sample import decode, run_pipeline, warm_up

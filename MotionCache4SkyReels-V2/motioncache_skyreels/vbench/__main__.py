@@ -21,8 +21,8 @@ from motioncache.registry import resolve_preset
 from motioncache_eval.command import show_usage
 from motioncache_eval.settings import check_device
 from motioncache_eval.video import to_uint8, write_mp4
+from motioncache_skyreels.adapter import SkyReelsAdapter
 from motioncache_skyreels.cli import run_command
-from motioncache_skyreels.hook import SkyReelsAdapter
 from motioncache_skyreels.job.config import JobConfig
 from motioncache_skyreels.job.load import check_folder, check_size, load_pipeline
 from motioncache_skyreels.job.sample import decode, run_pipeline

@@ -14,7 +14,7 @@ from torch import nn
 
 from motioncache.errors import ConfigError, MotionCacheError
 from motioncache.forecast.calibration import Calibration, ModelIdentity
-from motioncache.forecast.policy import ForecastConfig, ForecastPlanner
+from motioncache.forecast.policy import ForecastConfig
 from motioncache.registry import Adapter
 from motioncache_eval.bench.config import Method, fingerprint, portable
 from motioncache_eval.meter import Meter, PeakMemory
@@ -84,7 +84,7 @@ class BenchModel:
         """Everything that a result follows from, besides versions; the same on every machine."""
         measured = {}
         if isinstance(method.policy, ForecastConfig):
-            planner = ForecastPlanner(method.policy, self.adapter.presets())
+            planner = method.policy.planner(self.adapter.presets())
             if planner.calibration is not None:
                 measured["calibration"] = calibration_hash(planner.calibration)
         return {"job": portable(job), "policy": method.settings, "weights": self.weights, **measured}
@@ -104,7 +104,9 @@ class BenchModel:
                 return self.call(self.pipeline, job, lambda: first_chunk.append(time.perf_counter() - started))
 
         with self._peer(method, job), PeakMemory(job.device) as memory:
-            taken = take_sample(self.pipeline, sample, method.policy, device=job.device, prepare=prepare)
+            taken = take_sample(
+                self.pipeline, sample, method.policy, device=job.device, adapter=self.adapter, prepare=prepare
+            )
         return Taken(
             sample=taken,
             model_seconds=meter.seconds,
