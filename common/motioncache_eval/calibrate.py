@@ -20,11 +20,12 @@ import numpy as np
 import torch
 
 from motioncache.decision import Decision
-from motioncache.engine import ChunkState, Engine, Probe
+from motioncache.engine import ChunkState, Engine
 from motioncache.errors import ConfigError, MotionCacheError
 from motioncache.forecast.calibration import Calibration, sensitivity_between
 from motioncache.forecast.policy import ForecastCache, ForecastConfig
 from motioncache.forecast.prediction import Array, Forecast, velocity_products
+from motioncache.probe import Probe
 from motioncache_eval.bench.config import Method
 from motioncache_eval.bench.model import BenchModel, find_loader
 from motioncache_eval.command import check_output_file, run_command
