@@ -37,7 +37,7 @@ def check_presets(model: Path) -> None:
     import yaml
     from diffusers import SkyReelsV2DiffusionForcingPipeline
 
-    from motioncache_skyreels.hook import SkyReelsAdapter
+    from motioncache_skyreels.adapter import SkyReelsAdapter
 
     pipeline = SkyReelsV2DiffusionForcingPipeline.from_pretrained(model)
     pipeline.set_progress_bar_config(disable=True)

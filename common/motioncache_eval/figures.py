@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motioncache.extras import require_extra
-from motioncache.trace import Phase, Record, Trace
+from motioncache.record import Phase, Record
+from motioncache.trace import Trace
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

@@ -11,7 +11,8 @@ from motioncache.decision import Decision
 from motioncache.engine import ChunkState, Engine
 from motioncache.grid import TokenGrid
 from motioncache.probe import Probe
-from motioncache.trace import Phase, Trace
+from motioncache.record import Phase
+from motioncache.trace import Trace
 from motioncache_eval.figures import MotionMap
 
 

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from motioncache.trace import Record, Trace
+from motioncache.record import Record
+from motioncache.trace import Trace
 
 WIDTH = 320
 """Frames that are wider are shrunk to this."""
