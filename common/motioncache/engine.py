@@ -83,7 +83,7 @@ class Engine:
         window = self.window
         denoising = [call for call in calls if call.kv_only is None]
         memories = [self.state(call.branch, call.chunk).memory for call in denoising]
-        decided = _to_host(self.policy.decide(denoising, memories, window))
+        decided = to_host(self.policy.decide(denoising, memories, window))
         by_place = {(decision.call.branch, decision.call.chunk): decision for decision in decided}
         return [
             by_place[call.branch, call.chunk] if call.kv_only is None else _for_keys_and_values(call, call.kv_only)
@@ -154,6 +154,11 @@ class Engine:
         )
 
     @property
+    def is_idle(self) -> bool:
+        """Whether nothing is remembered: no window is being sampled."""
+        return self._window is None and not self._states
+
+    @property
     def window(self) -> WindowShape:
         """The window that is being sampled."""
         if self._window is None:
@@ -175,7 +180,7 @@ def _combine(outputs: Sequence[torch.Tensor], coefficients: Sequence[float]) -> 
     return combined
 
 
-def _to_host(decisions: Sequence[Decision]) -> list[Decision]:
+def to_host(decisions: Sequence[Decision]) -> list[Decision]:
     """Turn all masks into indices and counts, in one transfer: the only wait of a model call."""
     masks = [mask for d in decisions for mask in (d.due, d.candidates) if isinstance(mask, torch.Tensor)]
     if not masks:
@@ -187,5 +192,5 @@ def _to_host(decisions: Sequence[Decision]) -> list[Decision]:
 def _with_indices(decision: Decision, on_host: dict[int, torch.Tensor]) -> Decision:
     indices = on_host[id(decision.due)].nonzero().flatten()
     due = indices if 0 < len(indices) < decision.call.tokens else len(indices) > 0
-    candidates = len(indices) if decision.candidates is None else int(on_host[id(decision.candidates)].sum())
+    candidates = len(indices) if decision.candidates is None else len(on_host[id(decision.candidates)].nonzero())
     return replace(decision, due=due, candidates=candidates)

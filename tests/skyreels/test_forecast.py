@@ -4,12 +4,14 @@ from typing import Any
 
 import pytest
 import torch
-from motioncache_eval.bench.ablation import ForecastAblationConfig, Unit
 
 import motioncache
 from motioncache import ForecastConfig, MotionCacheError
 from motioncache.api import get_hook
+from motioncache.decision import Decision
+from motioncache.engine import ChunkState, Probe
 from motioncache.trace import Phase
+from motioncache_eval.bench.ablation import ForecastAblationConfig, Unit
 
 from ..calibration import courses
 from .conftest import generate, make_pipeline
@@ -50,29 +52,33 @@ def test_a_target_of_1_computes_everything(name: str) -> None:
     assert statistics.summary().hit_ratio == 0
 
 
+class Velocities(Probe):
+    """Keeps the velocities that were computed, and checks that forecasts are made from the last two."""
+
+    def __init__(self) -> None:
+        self.computed_ones: dict[tuple[str, int], list[torch.Tensor]] = {}
+        self.forecasts = 0
+
+    def committed(self, decision: Decision, state: ChunkState) -> None:
+        key = (decision.call.branch, decision.call.chunk)
+        if decision.call.kv_only is not None:
+            return
+        if decision.due:
+            self.computed_ones.setdefault(key, []).insert(0, state.outputs[0])
+        else:
+            assert all(a is b for a, b in zip(state.outputs, self.computed_ones[key], strict=False))
+            assert len(decision.coefficients) == len(state.outputs) <= 2
+            self.forecasts += 1
+
+
 def test_a_forecast_is_the_sum_of_velocities_times_coefficients(measured: str) -> None:
     pipeline = make_pipeline()
     motioncache.enable_cache(pipeline, ForecastConfig(target_speedup=4.0, calibration=measured))
     engine = get_hook(pipeline).engine
-    kept: dict[tuple[str, int], list[torch.Tensor]] = {}
-    forecasts = 0
-
-    def observe(task: Any, state: Any) -> None:
-        nonlocal forecasts
-        key = (task.work.branch, task.work.chunk)
-        if task.work.kv_only is not None:
-            return
-        if task.due:
-            kept.setdefault(key, []).insert(0, state.residual)
-        else:
-            assert all(a is b for a, b in zip(state.residuals, kept[key], strict=False))
-            assert len(task.proposal.coefficients) == len(state.residuals) <= 2
-            forecasts += 1
-
-    engine.observer = observe
+    probe = engine.probe = Velocities()
     generate(pipeline)
-    assert forecasts > 10
-    shapes = {residual.shape for residuals in kept.values() for residual in residuals}
+    assert probe.forecasts > 10
+    shapes = {velocity.shape for velocities in probe.computed_ones.values() for velocity in velocities}
     assert shapes == {(1, 4, 5, 4, 8)}  # a velocity of a chunk, and not a hidden state
     decided = {(r.iteration, r.computed > 0) for r in motioncache.last_trace(pipeline).denoise_records()}
     assert len(decided) == len({iteration for iteration, _ in decided})  # all chunks and branches alike

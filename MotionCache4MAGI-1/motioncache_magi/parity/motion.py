@@ -1,15 +1,15 @@
 """Golden runs of cache methods: corrected behaviour in `_fixed` files, published in `_ref` files."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 
-from motioncache.decision import Call, Decision, Memory, Policy
+from motioncache.decision import Call, Memory, Policy
 from motioncache.distance import Distance, relative_l1
 from motioncache.grid import TokenGrid
+from motioncache.policies.wrapper import PolicyWrapper
 from motioncache.trace import Phase, Record, WindowShape
 from motioncache_eval.parity import EXACT, FileReport
 from motioncache_magi.cache.config import MagiReuseConfig
@@ -74,21 +74,14 @@ def _hooked_sampler(golden: Golden, cache: MagiReuseConfig) -> tuple[MagiHook, S
     return hook, golden_sampler(inputs, config, hook.create_sampler)
 
 
-class ComparesWithNoise(Policy):
+class ComparesWithNoise(PolicyWrapper):
     """What all golden runs do with a given video: the first new chunk is compared with noise, which stands where the
     given chunks never were put. The product compares it with the given video.
     """
 
     def __init__(self, policy: Policy, inputs: Golden) -> None:
-        self._policy = policy
+        super().__init__(policy)
         self._noise = inputs.tensors["noise"][0]
-        self.history = policy.history
-
-    def decide(self, calls: Sequence[Call], memories: Sequence[Memory], window: WindowShape) -> list[Decision]:
-        return self._policy.decide(calls, memories, window)
-
-    def remember(self, decision: Decision, hidden: torch.Tensor, window: WindowShape, predecessor: Memory) -> Memory:
-        return self._policy.remember(decision, hidden, window, predecessor)
 
     def remember_prefix(self, hidden: torch.Tensor, window: WindowShape) -> Memory:
         frames = window.grid.chunk_frames

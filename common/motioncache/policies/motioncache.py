@@ -98,7 +98,7 @@ class MotionCache(ChunkPolicy):
         if self.config.temporal_vote is not None:
             candidates = temporal_vote(candidates, window.grid.chunk_frames, self.config.temporal_vote)
         # Too few due tokens do not pay for a pass: the chunk is reused whole, and its distances go on adding up.
-        due = candidates & (candidates.sum() >= _fewest_due(call.tokens, self.config.minimum_update_ratio))
+        due = candidates & (candidates.sum() >= fewest_due(call.tokens, self.config.minimum_update_ratio))
         return Decision(
             call=call,
             phase=Phase.token if memory.token_phase else Phase.chunk,
@@ -141,7 +141,7 @@ class MotionCache(ChunkPolicy):
         return MotionMemory(last_frame=hidden[:, -window.grid.tokens_per_frame :].clone())
 
 
-def _fewest_due(tokens: int, ratio: float) -> int:
+def fewest_due(tokens: int, ratio: float) -> int:
     """The smallest number of tokens whose share reaches `ratio`."""
     fewest = math.ceil(tokens * ratio)
     return fewest - 1 if fewest > 0 and (fewest - 1) / tokens >= ratio else fewest  # the product may round up
