@@ -80,7 +80,7 @@ def list_videos(
         longs = read_prompts(_suite_file(long, suite, "_longer", suites)) if long else shorts
         if len(shorts) != len(longs):
             raise ConfigError(
-                f"{suite}: {len(shorts)} short prompts, but {len(longs)} long ones; pass as many long ones as short ones"
+                f"{suite}: {len(shorts)} short prompts, but {len(longs)} long ones; pass one long prompt for each"
             )
         videos += [
             Video(suite=suite, name=file_name(name, index), prompt=prompt, index=index)
