@@ -16,7 +16,8 @@ import torch
 from diffusers import SkyReelsV2DiffusionForcingPipeline, SkyReelsV2Transformer3DModel
 
 from motioncache.errors import MotionCacheError
-from motioncache_eval.recording import ChunkStep, Recorder, Recording
+from motioncache_eval.ranking.proxies import ChunkStep
+from motioncache_eval.ranking.recording import Recorder, Recording
 from motioncache_eval.video import to_uint8
 from motioncache_skyreels.cli import load_model, model_parser, run_command
 from motioncache_skyreels.job.config import JobConfig
