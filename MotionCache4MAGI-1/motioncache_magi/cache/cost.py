@@ -10,7 +10,7 @@ from motioncache_magi.sampling.guidance import Guidance
 from motioncache_magi.sampling.kv_layout import NEARLY_CLEAN, TEXT
 from motioncache_magi.sampling.passes import passes_of
 from motioncache_magi.sampling.schedule import Step, WindowSchedule, time_schedule
-from motioncache_magi.text.prompt import NULL_WORDS
+from motioncache_magi.text.chunks import NULL_TEXT_LENGTH
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ class MagiCost:
 
     def _record(self, record: Record) -> int:
         captioned = record.branch in (TEXT, NEARLY_CLEAN) and record.step >= 0
-        return self.tokens(record.computed, record.attended, self.words if captioned else NULL_WORDS)
+        return self.tokens(record.computed, record.attended, self.words if captioned else NULL_TEXT_LENGTH)
 
     def vanilla(self, windows: Iterable[WindowShape], *, dense: bool = True) -> int:
         """FLOPs without a cache; no pair of tokens is hidden by a mask, so `dense` makes no difference."""
@@ -84,6 +84,6 @@ class MagiCost:
             if work.refresh is not refresh:
                 continue
             captioned = work.branch in (TEXT, NEARLY_CLEAN) and not work.refresh
-            words = self.words if captioned else NULL_WORDS
+            words = self.words if captioned else NULL_TEXT_LENGTH
             total += self.tokens(tokens_per_chunk, work.chunks_seen * tokens_per_chunk, words)
         return total

@@ -19,7 +19,7 @@ from motioncache_magi.cache.teacache import MagiTeaCacheConfig
 from motioncache_magi.compat.published import PublishedAdapter, PublishedMotionCacheConfig, PublishedTeaCacheConfig
 from motioncache_magi.model.config import MagiConfig
 from motioncache_magi.model.dit import to_patches
-from motioncache_magi.parity.golden import FLOAT, Golden
+from motioncache_magi.parity.golden import DISTANCES, FLOAT, WEIGHTS, Golden
 from motioncache_magi.parity.videos import golden_sampler, sampled
 from motioncache_magi.sampling.sampler import Sampler
 from motioncache_magi.sampling.schedule import WindowSchedule
@@ -142,7 +142,7 @@ def _check_decisions(report: FileReport, golden: Golden, inputs: Golden, name: s
             continue
         theirs = golden.tensors[f"{name}.{key}"]
         known = ~theirs.isnan() if theirs.is_floating_point() else torch.ones_like(theirs, dtype=torch.bool)
-        tolerance = FLOAT if theirs.is_floating_point() else EXACT
+        tolerance = DISTANCES if theirs.is_floating_point() else EXACT
         report.compare(f"{name}.{key}", torch.stack(values)[known], theirs[known], tolerance)
 
 
@@ -158,7 +158,7 @@ def _check_weights(report: FileReport, golden: Golden) -> None:
             patches = to_patches(latents).view(latents.shape[1], theirs.shape[1], -1)
             before = patches[here.start - 1 : here.start] if chunk > 0 else None
             ours = motion_weight(patches[here], before, 0.6, 1.0)
-            report.compare(f"weights after step {step}, chunk {chunk}", ours, theirs[here], FLOAT)
+            report.compare(f"weights after step {step}, chunk {chunk}", ours, theirs[here], WEIGHTS)
 
 
 def _schedule(about: dict[str, Any]) -> WindowSchedule:

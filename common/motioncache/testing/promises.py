@@ -1,6 +1,6 @@
 """What every adapter promises, whatever the policy."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from typing import Any
@@ -56,7 +56,11 @@ class Promises:
     def test_a_call_in_which_nothing_is_due_runs_no_block(self, subject: Subject) -> None:
         pipeline = subject.create_pipeline()
         calls: list[int] = []
-        handle = subject.blocks(pipeline)[0].register_forward_hook(lambda *_: calls.append(1))
+
+        def count(*_: Any) -> None:
+            calls.append(1)
+
+        handle = subject.blocks(pipeline)[0].register_forward_hook(count)
         with cached(pipeline, _changed(subject, subject.nothing)):
             subject.sample(pipeline, 0)
             records = last_trace(pipeline).records
@@ -194,13 +198,13 @@ def _as_indices(decision: Decision) -> Decision:
 def _snapshot(subject: Subject, pipeline: Any) -> list[tuple[set[str], list[str]]]:
     """Which attributes the instances have, and what a model is saved as."""
     modules = [pipeline.transformer, *subject.blocks(pipeline)]
-    instances: list[Any] = [pipeline, *modules]
-    attributes = [set(vars(instance)) - {"_diffusers_hook"} for instance in instances]
-    return [(names, list(pipeline.transformer.state_dict())) for names in attributes]
+    saved: list[str] = list(pipeline.transformer.state_dict())
+    attributes: list[set[str]] = [set(vars(instance)) - {"_diffusers_hook"} for instance in [pipeline, *modules]]
+    return [(names, saved) for names in attributes]
 
 
 @contextmanager
-def _failing(module: torch.nn.Module, *, after: int) -> Iterator[None]:
+def _failing(module: torch.nn.Module, *, after: int) -> Generator[None]:
     """Let a module raise at the call that follows so many."""
     calls = 0
 
