@@ -26,7 +26,7 @@ from motioncache_skyreels.guards import VideoSize, check_chunks, check_end_frame
 from motioncache_skyreels.packed import TextContext, patch_blocks
 from motioncache_skyreels.patch import Patch
 from motioncache_skyreels.polynomials import with_model_polynomial
-from motioncache_skyreels.profile import course_of
+from motioncache_skyreels.profile import profile_window
 from motioncache_skyreels.schedule import Matrices, Schedule, no_distance
 from motioncache_skyreels.step_distance import StepDistance
 from motioncache_skyreels.window import BRANCHES, Window
@@ -184,9 +184,9 @@ class SkyReelsHook:
         schedule = self.create_schedule(matrices, chunk_frames if causal else frames, fps)
         window = self.create_window(schedule, causal=causal)
         if self._planner is not None:
-            course = course_of(schedule, window.shape(hidden_states), self.cost())
+            profile = profile_window(schedule, window.shape(hidden_states), self.cost())
             model = identity_of(self._transformer, self._pipeline.guidance_scale)
-            self.engine.policy = self._planner.plan(course, model)
+            self.engine.policy = self._planner.plan(profile, model)
         return window
 
     def create_engine(self) -> Engine:

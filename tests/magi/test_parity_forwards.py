@@ -124,8 +124,7 @@ def test_sampling_itself_gives_a_clean_chunk_the_null_text(
 
 @needs_fixtures
 @pytest.mark.parametrize("name", ["e2e_base_cfg3", "e2e_distill_n16_cfg1"])
-def test_golden_videos_deny_a_clean_chunk_its_caption(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_golden_videos_deny_a_clean_chunk_its_caption(name: str) -> None:
     golden = Golden(FIXTURES / f"{name}.safetensors")
     assert videos.check_video(golden).passed
-    monkeypatch.setattr(videos, "sampler_of", lambda reuse: DispatcherSampler)
-    assert not videos.check_video(golden).passed
+    assert not videos.check_video(golden, DispatcherSampler).passed

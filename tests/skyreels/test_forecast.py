@@ -13,7 +13,7 @@ from motioncache.engine import ChunkState, Probe
 from motioncache.trace import Phase
 from motioncache_eval.bench.ablation import ForecastAblationConfig, Unit
 
-from ..calibration import courses
+from ..calibration import watched_planner
 from .conftest import generate, make_pipeline
 
 CALLS: dict[str, dict[str, Any]] = {
@@ -34,10 +34,12 @@ def test_the_budget_is_kept(name: str, measured: str) -> None:
     for share in (0.75, 0.5):
         target = exact.summary().vanilla_flops / most / share
         config = ForecastConfig(target_speedup=target, calibration=measured)
-        with motioncache.cached(pipeline, config) as statistics, courses() as seen:
+        with motioncache.cached(pipeline, config) as statistics, watched_planner() as seen:
             generate(pipeline, **call)
-        assert sum(course.whole for course, _ in seen) == pytest.approx(most, rel=1e-3)  # a prompt is embedded once
-        known = sum(course.flops(made.plan) for course, made in seen)
+        assert sum(profile.full_flops for profile, _ in seen) == pytest.approx(
+            most, rel=1e-3
+        )  # a prompt is embedded once
+        known = sum(profile.flops(policy.planned) for profile, policy in seen)
         assert known == pytest.approx(statistics.summary().flops, rel=1e-3)
         assert 0.95 * share * most <= statistics.summary().flops <= 1.05 * share * most
 
