@@ -17,7 +17,8 @@ from functools import cache
 import numpy as np
 
 from motioncache_magi.cache.cost import MagiCost
-from motioncache_magi.cache.policy import MagiMotionCacheConfig, MagiTeaCacheConfig
+from motioncache_magi.cache.motioncache import MagiMotionCacheConfig
+from motioncache_magi.cache.teacache import MagiTeaCacheConfig
 from motioncache_magi.loading.variants import released
 from motioncache_magi.sampling.schedule import WindowSchedule, time_schedule
 

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from motioncache.presets import Policies
+from motioncache_eval.bench.ablation import ABLATION
 from motioncache_eval.bench.model import BenchModel, weights_hash
 from motioncache_skyreels.baselines import create_peers
 from motioncache_skyreels.cli import quiet_libraries
@@ -14,6 +16,14 @@ from motioncache_skyreels.job.load import check_size, load_pipeline
 from motioncache_skyreels.job.sample import decode, run_pipeline, warm_up
 from motioncache_skyreels.window import BRANCHES
 
+POLICIES: Policies = {**PublishedAdapter.policies, **ABLATION}
+
+
+class BenchAdapter(PublishedAdapter):
+    """Serves the policies of the product, the published ones and the ablation's."""
+
+    policies: Policies = POLICIES
+
 
 def load(config: Path, overrides: Sequence[str]) -> BenchModel:
     """See `motioncache_eval.bench.model.Loader`."""
@@ -23,7 +33,7 @@ def load(config: Path, overrides: Sequence[str]) -> BenchModel:
     check_size(pipeline, job)
     pipeline.set_progress_bar_config(disable=True)
     return BenchModel(
-        adapter=PublishedAdapter(),
+        adapter=BenchAdapter(),
         job=job,
         pipeline=pipeline,
         call=run_pipeline,

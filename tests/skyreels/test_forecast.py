@@ -12,6 +12,7 @@ from motioncache.decision import Decision
 from motioncache.engine import ChunkState, Probe
 from motioncache.trace import Phase
 from motioncache_eval.bench.ablation import ForecastAblationConfig, Unit
+from motioncache_skyreels.bench import BenchAdapter
 
 from ..calibration import watched_planner
 from .conftest import generate, make_pipeline
@@ -98,7 +99,7 @@ def test_an_impossible_target_is_refused(measured: str) -> None:
 def test_chunks_that_decide_for_themselves_go_by_their_own_step(measured: str) -> None:
     pipeline = make_pipeline()
     config = ForecastAblationConfig(target_speedup=4.0, calibration=measured, unit=Unit.chunk)
-    with motioncache.cached(pipeline, config):
+    with motioncache.cached(pipeline, config, adapter=BenchAdapter()):
         generate(pipeline)
         trace = motioncache.last_trace(pipeline)
     denoised = [record for record in trace.records if record.phase is Phase.forecast]

@@ -14,7 +14,6 @@ from motioncache.config import PolicyConfig, parse_overrides, read_yaml, structu
 from motioncache.errors import ConfigError
 from motioncache.presets import parse_policy
 from motioncache.registry import Adapter, resolve_preset
-from motioncache_eval.bench.ablation import ABLATION
 from motioncache_eval.prompts import read_prompts
 from motioncache_eval.settings import require
 
@@ -298,7 +297,7 @@ def build_method(name: str, given: MethodConfig, adapter: Adapter, family: str |
     if given.preset is not None:
         policy = resolve_preset(adapter, given.preset)
     elif given.policy is not None:
-        policy = parse_policy(given.policy, where=f"methods.{name}", policies={**adapter.policies, **ABLATION})
+        policy = parse_policy(given.policy, where=f"methods.{name}", policies=adapter.policies)
     return Method(
         name=name,
         policy=policy,
