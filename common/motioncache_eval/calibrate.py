@@ -102,7 +102,7 @@ def sample_exact(model: BenchModel, job: Any) -> Exact:
         job=job,
         latents=sample.latents,
         products=velocities.products(),
-        values_per_chunk=velocities.values_per_chunk(),
+        values_per_chunk=velocities.values_per_chunk,
         sigmas=sigmas,
     )
 

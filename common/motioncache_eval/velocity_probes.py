@@ -20,10 +20,12 @@ class GuidedVelocities(Probe):
 
     Attributes:
         sigmas: noise level of each denoise step; empty before the first one.
+        values_per_chunk: the number of values in a chunk's latents; 0 before the first denoise step.
     """
 
     def __init__(self, guidance: Mapping[str, float]) -> None:
         self.sigmas: Sequence[float] = ()
+        self.values_per_chunk = 0
         self._guidance = guidance
         self._velocities: dict[int, dict[int, torch.Tensor]] = defaultdict(dict)  # by chunk and step
         self._engine: Engine | None = None
@@ -43,6 +45,7 @@ class GuidedVelocities(Probe):
         velocities, step = self._velocities[call.chunk], call.step
         share = self._guidance[call.branch] * state.outputs[0].double().cpu().flatten()
         velocities[step] = velocities[step] + share if step in velocities else share
+        self.values_per_chunk = share.numel()
 
     def products(self) -> dict[int, Array]:
         """By chunk, the mean products of its velocities at any two steps, `[steps, steps]`."""
@@ -51,11 +54,6 @@ class GuidedVelocities(Probe):
             stacked = torch.stack([velocities[step] for step in sorted(velocities)])  # [steps, values]
             products[chunk] = velocity_products(stacked.numpy())
         return products
-
-    def values_per_chunk(self) -> int:
-        """The number of values in a chunk's latents."""
-        first_chunk = next(iter(self._velocities.values()))
-        return next(iter(first_chunk.values())).numel()
 
 
 class OneForecast(Probe):
