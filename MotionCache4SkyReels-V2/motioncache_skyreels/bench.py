@@ -10,10 +10,10 @@ from motioncache_eval.bench.model import BenchModel, weights_hash
 from motioncache_skyreels.baselines import create_peers
 from motioncache_skyreels.cli import quiet_libraries
 from motioncache_skyreels.compat.published import PublishedAdapter
-from motioncache_skyreels.hook import identity_of
 from motioncache_skyreels.job.config import JobConfig, load_job
 from motioncache_skyreels.job.load import check_size, load_pipeline
 from motioncache_skyreels.job.sample import decode, run_pipeline, warm_up
+from motioncache_skyreels.opening import identity_of
 from motioncache_skyreels.window import BRANCHES
 
 POLICIES: Policies = {**PublishedAdapter.policies, **ABLATION}

@@ -2,11 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 
 from motioncache.decision import Call, Decision, Memory, Policy
 from motioncache.trace import Phase, Record, Trace, WindowShape
+
+if TYPE_CHECKING:
+    from motioncache.probe import Probe
 
 
 @dataclass(slots=True)
@@ -23,23 +27,6 @@ class ChunkState:
     memory: Memory = None
 
 
-class Probe:
-    """A tool that looks on while a video is sampled, or replaces what was computed; set as `Engine.probe`.
-
-    Override what is needed: every method here does nothing.
-    """
-
-    def window_started(self, window: WindowShape) -> None:
-        """A window begins."""
-
-    def computed(self, decision: Decision, before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
-        """See `Engine.complete` for the arguments; what is returned is taken for `after`."""
-        return after
-
-    def committed(self, decision: Decision, state: ChunkState) -> None:
-        """A chunk has been committed; `state` is what is remembered of it now."""
-
-
 class Engine:
     """Runs one policy over the windows of a video. One engine belongs to one pipeline.
 
@@ -49,7 +36,7 @@ class Engine:
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
         self.trace = Trace()
-        self.probe = Probe()
+        self.probe: Probe | None = None
         self._states: dict[tuple[str, int], ChunkState] = {}
         self._window: WindowShape | None = None
 
@@ -63,7 +50,8 @@ class Engine:
         self.end_window()
         self._window = window
         self.trace.windows.append(window)
-        self.probe.window_started(window)
+        if self.probe is not None:
+            self.probe.window_started(window)
 
     def end_window(self) -> None:
         """Free what belongs to the window."""
@@ -98,7 +86,8 @@ class Engine:
             after: the due tokens after the blocks, `[batch, decision.computed, channels]`.
         """
         call, history = decision.call, self.policy.history
-        after = self.probe.computed(decision, before, after)
+        if self.probe is not None:
+            after = self.probe.computed(decision, before, after)
         state = self.state(call.branch, call.chunk)
         if decision.due is True:
             if history and call.kv_only is None:
@@ -132,7 +121,8 @@ class Engine:
         else:
             state.outputs = ()  # a finished chunk is never denoised again, and an idle one has none
         self.record(decision)
-        self.probe.committed(decision, state)
+        if self.probe is not None:
+            self.probe.committed(decision, state)
 
     def record(self, decision: Decision) -> None:
         """Add what was done to the trace."""

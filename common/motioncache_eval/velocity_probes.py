@@ -7,9 +7,10 @@ from typing import Any
 import torch
 
 from motioncache.decision import Decision
-from motioncache.engine import ChunkState, Engine, Probe
+from motioncache.engine import ChunkState, Engine
 from motioncache.forecast.policy import ForecastCache
 from motioncache.forecast.prediction import Array, velocity_products
+from motioncache.probe import Probe
 
 
 class GuidedVelocities(Probe):

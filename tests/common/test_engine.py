@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from motioncache.decision import Call, Decision, Memory
-from motioncache.engine import ChunkState, Engine, Probe
+from motioncache.engine import ChunkState, Engine
 from motioncache.grid import TokenGrid
 from motioncache.policies.none import NoCache
+from motioncache.probe import Probe
 from motioncache.trace import Phase, WindowShape
 
 GRID = TokenGrid(frames=4, height=1, width=1, chunk_frames=2)

@@ -9,7 +9,8 @@ import motioncache
 from motioncache import ForecastConfig, MotionCacheError
 from motioncache.api import get_hook
 from motioncache.decision import Decision
-from motioncache.engine import ChunkState, Probe
+from motioncache.engine import ChunkState
+from motioncache.probe import Probe
 from motioncache.trace import Phase
 from motioncache_eval.bench.ablation import ForecastAblationConfig, Unit
 from motioncache_skyreels.bench import BenchAdapter

@@ -14,8 +14,9 @@ from motioncache.api import get_hook
 from motioncache.config import PolicyConfig
 from motioncache.decision import Decision
 from motioncache.distance import Distance
-from motioncache.engine import ChunkState, Probe
+from motioncache.engine import ChunkState
 from motioncache.motion import Normalisation
+from motioncache.probe import Probe
 from motioncache.testing import Promises, Subject
 from motioncache.trace import Phase
 from motioncache_skyreels.adapter import SkyReelsAdapter

@@ -8,7 +8,8 @@ import torch
 from motioncache import NoCacheConfig
 from motioncache.api import cached, get_hook
 from motioncache.decision import Decision
-from motioncache.engine import ChunkState, Probe
+from motioncache.engine import ChunkState
+from motioncache.probe import Probe
 from motioncache_eval.ranking.recording import Recording
 from motioncache_skyreels.fit_polynomial import StoreResidual
 from motioncache_skyreels.record import Watch, main

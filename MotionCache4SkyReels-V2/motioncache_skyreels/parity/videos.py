@@ -10,11 +10,12 @@ from diffusers import SkyReelsV2DiffusionForcingPipeline, SkyReelsV2Transformer3
 
 from motioncache.api import cached, get_hook
 from motioncache.decision import Call, Decision, Memory, Policy
-from motioncache.engine import ChunkState, Engine, Probe
+from motioncache.engine import ChunkState, Engine
 from motioncache.errors import MotionCacheError
 from motioncache.policies.motioncache import MotionMemory
 from motioncache.policies.none import NoCacheConfig
 from motioncache.policies.wrapper import PolicyWrapper
+from motioncache.probe import Probe
 from motioncache.trace import Phase, WindowShape
 from motioncache_eval.parity import EXACT, FileReport
 from motioncache_skyreels.compat.published import PublishedAdapter
