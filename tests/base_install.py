@@ -59,8 +59,8 @@ def check_errors() -> None:
     """What needs an extra says which one."""
     import numpy as np
 
+    from motioncache_eval.demo import check_packages
     from motioncache_eval.figures import new_figure
-    from motioncache_eval.main_job import check_packages
     from motioncache_eval.video import read_video, write_mp4
     from motioncache_magi.text.caption import clean_caption
     from motioncache_magi.text.prompt import T5Text
