@@ -46,8 +46,8 @@ def test_exact_equals_vanilla(shipped: SkyReelsV2DiffusionForcingPipeline) -> No
 
 
 def test_presets_reuse_much_and_stay_close(shipped: SkyReelsV2DiffusionForcingPipeline) -> None:
-    # The presets are made for 50 steps. Half the area that the model is trained at is enough to see them at work.
-    given = job("a green square resting over a navy background", num_inference_steps=50, height=48, width=64)
+    # The presets are made for 50 steps. A third of the area that the model is trained at shows as much.
+    given = job("a green square resting over a navy background", num_inference_steps=50, height=32, width=64)
     vanilla = sample(shipped, given, None)
     for preset in ("paper-slow", "paper-fast", "slow", "fast", "turbo"):
         with motioncache.cached(shipped, preset) as statistics:
