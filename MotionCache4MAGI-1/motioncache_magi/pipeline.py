@@ -20,8 +20,7 @@ from motioncache_magi.loading.folders import Folders
 from motioncache_magi.model.config import MagiConfig
 from motioncache_magi.model.dit import VideoDiT
 from motioncache_magi.model.packed import Text
-from motioncache_magi.sampling.guidance import Guidance
-from motioncache_magi.sampling.passes import deciding_branch
+from motioncache_magi.sampling.guidance import Guidance, deciding_branch
 from motioncache_magi.sampling.prefix import Frames, image_frames, video_frames
 from motioncache_magi.sampling.sampler import Sampler, Settings
 from motioncache_magi.sampling.schedule import WindowSchedule, time_schedule

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from motioncache import ForecastConfig
-from motioncache.distance import Distance
+from motioncache.policies.distance import Distance
 from motioncache.testing import Promises, Subject
 from motioncache_magi.cache.adapter import MagiAdapter
 from motioncache_magi.cache.config import Output
