@@ -21,6 +21,21 @@ from .test_pipeline import load
 
 CACHE = MagiMotionCacheConfig(warmup=1, chunk_phase_steps=2, threshold=0.05, token_threshold=0.1)
 
+CHANGES = {
+    "warmup": 3,
+    "chunk_phase_steps": None,
+    "threshold": 10.0,
+    "token_threshold": 0.3,
+    "distance": Distance.per_token,
+    "floor": 0.0,
+    "power": 3.0,
+    "weights_once": True,
+    "reuse_ratio": (0.5, 0.25),
+    "temporal_vote": 0.3,
+    "output": Output.velocity,
+    "refresh_clean": False,
+}
+
 
 @pytest.fixture(scope="module", params=["distilled", "base"])
 def pipeline(request: pytest.FixtureRequest) -> MagiPipeline:
@@ -56,20 +71,7 @@ class TestPromises(Promises):
             token_policy=CACHE,
             everything={"threshold": 0.0, "token_threshold": 0.0},
             nothing={"threshold": 1e9, "token_threshold": 1e9},
-            changes={
-                "warmup": 3,
-                "chunk_phase_steps": None,
-                "threshold": 10.0,
-                "token_threshold": 0.3,
-                "distance": Distance.per_token,
-                "floor": 0.0,
-                "power": 3.0,
-                "weights_once": True,
-                "reuse_ratio": (0.5, 0.25),
-                "temporal_vote": 0.3,
-                "output": Output.velocity,
-                "refresh_clean": False,
-            },
+            changes=CHANGES,
             elsewhere=("nearly_clean",),
             other_policies={
                 "flowcache": MagiFlowCacheConfig(warmup=1, threshold=0.05),
