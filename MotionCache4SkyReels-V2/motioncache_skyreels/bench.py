@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from motioncache_eval.bench.model import BenchModel, weights_hash
-from motioncache_skyreels.baselines import create_peers
+from motioncache_skyreels.baselines import create_baselines
 from motioncache_skyreels.cli import quiet_libraries
 from motioncache_skyreels.compat.published import PublishedAdapter
 from motioncache_skyreels.hook import identity_of
@@ -35,7 +35,7 @@ def load(config: Path, overrides: Sequence[str]) -> BenchModel:
         branch=BRANCHES[0],
         guidance=guidance,
         identity=identity_of(pipeline.transformer, job.guidance_scale),
-        peers=create_peers(),
+        baselines=create_baselines(),
         chunks=(4 * job.causal_block_size - 3, 4 * job.causal_block_size),
     )
 
