@@ -10,12 +10,13 @@ from typing import cast
 
 import pytest
 import yaml
-from motioncache_magi.cache.policy import MagiMotionCacheConfig, Residual
 
 from motioncache import ForecastConfig, MotionCacheConfig
 from motioncache.config import PolicyConfig, structured
 from motioncache.presets import parse_policy
 from motioncache_magi.cache.adapter import POLICIES
+from motioncache_magi.cache.config import Output
+from motioncache_magi.cache.motioncache import MagiMotionCacheConfig
 from motioncache_skyreels.job.config import JobConfig, load_job
 from motioncache_skyreels.polynomials import Polynomial
 from motioncache_skyreels.vbench.config import load_vbench
@@ -41,7 +42,7 @@ def test_every_preset_of_magi_loads_and_paper_slow_is_the_published_configuratio
     assert set(presets) == {"exact", "slow", "fast", "turbo", *others}
     parsed = {name: parse_policy(values, where=name, policies=POLICIES) for name, values in presets.items()}
     # The defaults are the published ones; reused tokens keep their velocity, which is measured to be closer.
-    assert parsed["paper-slow"] == MagiMotionCacheConfig(residual=Residual.velocity)
+    assert parsed["paper-slow"] == MagiMotionCacheConfig(output=Output.velocity)
 
 
 def test_every_preset_loads() -> None:
