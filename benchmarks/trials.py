@@ -1,8 +1,8 @@
-"""What was tried beyond `forecast`, on the shipped SkyReels-V2: `python benchmarks/trials.py [--share I/N]`.
+"""Tries variations of `forecast` on the shipped SkyReels-V2: `python benchmarks/trials.py [--share I/N]`.
 
 Every variation makes the videos of the calibration's prompts from other noise, 57 frames at 30 steps, at shares of the
-FLOPs of `exact`; one JSON per video goes to `benchmarks/results/skyreels-v2/trials/`, and what is there, with the
-shipped calibration, is not made again. `--report` makes `trials.md` beside it. How variations are emulated: `trial.py`.
+FLOPs of `exact`. One JSON per video goes to `benchmarks/results/skyreels-v2/trials/`; a video that is there, made with
+the shipped calibration, is not made again. `--report` makes `trials.md` beside them. `trial.py` emulates variations.
 """
 
 import argparse
@@ -17,12 +17,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from trial import SELECTORS, Cost, Trial, Variation, plan_variation
+from token_scores import SELECTORS
+from trial import Trial
+from variation import Cost, Variation, plan_variation
 
 from motioncache.engine import Engine
 from motioncache.errors import ConfigError
-from motioncache.forecast.calibration import Array, Calibration, Forecast
+from motioncache.forecast.calibration import Calibration
 from motioncache.forecast.policy import ForecastCache, ForecastConfig, shipped_calibration
+from motioncache.forecast.prediction import Array, Forecast, end_sigmas
 from motioncache_eval.bench.config import Method
 from motioncache_eval.bench.model import BenchModel, calibration_hash, find_loader
 from motioncache_eval.calibrate import GuidedVelocities
@@ -43,54 +46,54 @@ FIRST_SEED = 2000
 
 @dataclass(frozen=True)
 class Repeat(Forecast):
-    """The last velocity as it is."""
+    """Repeats the last velocity as it is."""
 
-    def _solve(self, known: list[int]) -> Array:
-        return np.eye(len(known))[:1].T.repeat(len(self.levels), axis=1)
+    def fit(self, known: list[int]) -> Array:
+        return np.eye(len(known))[:1].T.repeat(len(self.sigmas), axis=1)
 
 
 @dataclass(frozen=True)
 class Damped(Forecast):
-    """A straight line through the last two velocities, followed for a part of the way."""
+    """Follows the straight line through the last two velocities, over sigma, for a part of the way."""
 
     damping: float = 0.5
 
-    def _solve(self, known: list[int]) -> Array:
+    def fit(self, known: list[int]) -> Array:
         if len(known) < 2:
-            return np.ones((1, len(self.levels)))
-        last, before = self.levels[known[0]], self.levels[known[1]]
-        ahead = self.damping * (np.array(self.levels) - last) / (last - before)
+            return np.ones((1, len(self.sigmas)))
+        last, before = self.sigmas[known[0]], self.sigmas[known[1]]
+        ahead = self.damping * (np.array(self.sigmas) - last) / (last - before)
         return np.stack([1 + ahead, -ahead])
 
 
-def of(kind: type[Forecast], **more: float) -> Any:
-    """Turns the calibrated forecast into one of a kind."""
-    return lambda forecast: kind(forecast.levels, forecast.products, forecast.sensitivity, forecast.order, **more)
+def made_into(kind: type[Forecast], **more: float) -> Any:
+    """A function that makes the calibrated forecast into one of another kind."""
+    return lambda forecast: kind(forecast.sigmas, forecast.products, forecast.sensitivity, forecast.order, **more)
 
 
 def by_signal(power: int) -> Any:
-    """Turns the calibrated forecast into one whose errors weigh by the share of signal after a step."""
+    """A function that makes the sensitivity of the calibrated forecast 1 / (share of signal after a step)^power."""
 
-    def turned(forecast: Forecast) -> Forecast:
-        signal = 1 - np.array([*forecast.levels[1:], 0.0])
+    def weighed(forecast: Forecast) -> Forecast:
+        signal = 1 - end_sigmas(forecast.sigmas)
         return replace(forecast, sensitivity=signal**-power)
 
-    return turned
+    return weighed
 
 
 def variations() -> dict[str, Variation]:
-    """By name; the budget is added to it."""
+    """The variations by name; `run` sets their budget."""
     tried: dict[str, dict[str, Any]] = {
         "forecast": {},
-        "plan and coefficients of the very video": {"own_plan": True, "own_coefficients": True},
-        "plan of the very video": {"own_plan": True},
+        "plan and coefficients of the very video": {"own_planned": True, "own_coefficients": True},
+        "plan of the very video": {"own_planned": True},
         "coefficients of the very video": {"own_coefficients": True},
-        "order 0: the last velocity": {"forecast": of(Repeat)},
+        "order 0: the last velocity": {"forecast": made_into(Repeat)},
         "order 1: the last velocity, scaled": {"forecast": lambda forecast: replace(forecast, order=1)},
-        "straight line, damped by 0.5": {"forecast": of(Damped)},
-        "straight line, undamped": {"forecast": of(Damped, damping=1.0)},
+        "straight line, damped by 0.5": {"forecast": made_into(Damped)},
+        "straight line, undamped": {"forecast": made_into(Damped, damping=1.0)},
         "in hidden space": {"hidden": True},
-        "order 0: the last residual, in hidden space": {"hidden": True, "forecast": of(Repeat)},
+        "order 0: the last residual, in hidden space": {"hidden": True, "forecast": made_into(Repeat)},
         "order 3": {"forecast": lambda forecast: replace(forecast, order=3)},
         "errors weighed by step length alone": {"forecast": by_signal(0)},
         "errors weighed by 1 / signal": {"forecast": by_signal(1)},
@@ -115,7 +118,7 @@ def variations() -> dict[str, Variation]:
 BUDGETS = (0.5, 0.35)
 
 COUNT = 4
-"""Of the calibration's prompts."""
+"""How many of the calibration's prompts are sampled."""
 
 
 class Known:
@@ -132,28 +135,28 @@ class Known:
         taken = bench.take(job, Method(name="exact", policy=ForecastConfig(target_speedup=1.0)), prepare=prepare)
         (engine,) = engines
         assert isinstance(engine.policy, ForecastCache)
-        self.course, self.grid = engine.policy.course, engine.trace.windows[0].grid
+        self.profile, self.grid = engine.policy.profile, engine.trace.windows[0].grid
         self.frames = bench.decode(job, taken.sample.latents)
         self.products = np.mean(list(velocities.products().values()), axis=0)
 
 
 def make(bench: BenchModel, job: Any, known: Known, variation: Variation, calibration: Calibration) -> dict[str, Any]:
-    """One video, compared with the one that has everything computed."""
-    course = known.course
-    mean = variation.forecast(calibration.at(course.levels, 2))
+    """Make one video and compare it with the one of which everything was computed."""
+    profile = known.profile
+    mean = variation.forecast(calibration.at(profile.sigmas, 2))
     own = replace(mean, products=known.products)
     forecast = own if variation.own_coefficients else mean
-    cost = Cost(variation, course, SkyReelsCost.of(bench.transformer), known.grid)
-    plan = plan_variation(variation, course, own if variation.own_plan else mean, cost)
-    with Trial(bench.transformer, variation, course, forecast, plan, known.grid).attached():
+    cost = Cost(variation, profile, SkyReelsCost.of(bench.transformer), known.grid)
+    planned = plan_variation(variation, profile, own if variation.own_planned else mean, cost)
+    with Trial(bench.transformer, variation, profile, forecast, planned, known.grid).attached():
         latents = bench.call(bench.pipeline, job, lambda: None)
     frames = bench.decode(job, latents)
     return {
         "prompt": job.prompt,
         "seed": job.seed,
         **environment(job.device),
-        "cost": cost.video(plan) / course.whole,
-        "planned": sum(plan),
+        "cost": cost.video(planned) / profile.full_flops,
+        "planned": sum(planned),
         "psnr_db": psnr(frames, known.frames),
         "psnr_moving_db": psnr_where(frames, known.frames, moving_pixels(known.frames)),
     }
@@ -175,7 +178,7 @@ def shipped_hash() -> str:
 
 
 def run(part: int, parts: int) -> None:
-    """Make what is missing."""
+    """Make the videos that are missing."""
     prompts = read_prompts(HERE / "calibration_prompts.txt")
     bench = find_loader("skyreels-v2")(HERE.parent / "addconfig" / "config.yaml", [*SETTINGS, f"prompt={prompts[0]}"])
     calibration, made_with = shipped(), shipped_hash()
@@ -190,7 +193,7 @@ def run(part: int, parts: int) -> None:
         try:
             result = make(bench, jobs[index], known[index], replace(variation, budget=budget), calibration)
         except ConfigError:
-            print(f"{index} {name} at {budget:g}: it pays for no plan", flush=True)
+            print(f"{index} {name} at {budget:g}: it pays for no choice of iterations", flush=True)
             continue
         result["calibration"] = made_with
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -199,7 +202,7 @@ def run(part: int, parts: int) -> None:
 
 
 def report() -> None:
-    """The table."""
+    """Write and print the table."""
     lines = [
         "Videos of 57 frames at 30 steps. PSNR in dB against the video with everything computed (share of its FLOPs), "
         "of what moves, and the difference to `forecast`, prompt by prompt, with its 95 % interval.",
@@ -227,7 +230,7 @@ def _cell(name: str, budget: float) -> str:
 
 
 def _results(name: str, budget: float) -> dict[str, Any]:
-    """Those made with the shipped calibration, by file."""
+    """The results made with the shipped calibration, by the name of their file."""
     paths: Sequence[Path] = sorted(path_of(name, budget, 0).parent.glob("*.json"))
     found = {path.stem: json.loads(path.read_text()) for path in paths}
     return {stem: result for stem, result in found.items() if result["calibration"] == shipped_hash()}

@@ -4,12 +4,22 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from motioncache.presets import Policies
+from motioncache_eval.bench.ablation import ABLATION
 from motioncache_eval.bench.model import BenchModel, weights_hash
 from motioncache_magi.baselines import BASELINES
 from motioncache_magi.cache.hook import identity_of
 from motioncache_magi.compat.published import PublishedAdapter
 from motioncache_magi.job.config import load_magi_job
 from motioncache_magi.job.sample import decode, load_pipeline, quiet_libraries, run_pipeline, warm_up
+
+POLICIES: Policies = {**PublishedAdapter.policies, **ABLATION}
+
+
+class BenchAdapter(PublishedAdapter):
+    """Serves the policies of the product, the published ones and the ablation's."""
+
+    policies: Policies = POLICIES
 
 
 def load(config: Path, overrides: Sequence[str]) -> BenchModel:
@@ -19,7 +29,7 @@ def load(config: Path, overrides: Sequence[str]) -> BenchModel:
     pipeline.set_progress_bar_config(disable=True)
     frames = pipeline.config.runtime.chunk_width * pipeline.config.runtime.temporal_downsample_factor
     return BenchModel(
-        adapter=PublishedAdapter(),
+        adapter=BenchAdapter(),
         job=job,
         pipeline=pipeline,
         call=run_pipeline,

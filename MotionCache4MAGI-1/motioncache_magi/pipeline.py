@@ -26,7 +26,8 @@ from motioncache_magi.sampling.prefix import Frames, image_frames, video_frames
 from motioncache_magi.sampling.sampler import Sampler, Settings
 from motioncache_magi.sampling.schedule import WindowSchedule, time_schedule
 from motioncache_magi.text.caption import clean_caption
-from motioncache_magi.text.prompt import ChunkText, T5Text, chunk_text
+from motioncache_magi.text.chunks import ChunkText, chunk_text
+from motioncache_magi.text.prompt import T5Text
 from motioncache_magi.text.special_tokens import SpecialTokens, TextSwitches
 from motioncache_magi.vae.tiling import Tiling, decode_tiled, encode_tiled
 from motioncache_magi.vae.vit import ViTVAE
@@ -125,11 +126,11 @@ class MagiPipeline:
         settings = found.config
         if torch_dtype is not None:
             settings = replace(settings, model=replace(settings.model, params_dtype=str(torch_dtype)))
-        channels, words = settings.model.caption_channels, settings.model.caption_max_length
+        channels, text_length = settings.model.caption_channels, settings.model.caption_max_length
         return cls(
             load_dit(found.variant, settings, device),
             load_vae(found.vae, settings.model.dtype, "cpu" if offload else device),
-            T5Text(found.t5, words=words, device=device, offload=offload),
+            T5Text(found.t5, text_length=text_length, device=device, offload=offload),
             settings,
             special_tokens=SpecialTokens.read(found.special_tokens, channels) if found.special_tokens else None,
             device=device,

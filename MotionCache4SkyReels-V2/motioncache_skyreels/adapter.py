@@ -12,7 +12,9 @@ from diffusers import (
 from motioncache.config import PolicyConfig
 from motioncache.presets import POLICIES, Policies
 from motioncache.registry import presets_file
+from motioncache_skyreels.guards import check_transformer
 from motioncache_skyreels.hook import SkyReelsHook
+from motioncache_skyreels.opening import WindowOpener
 
 PIPELINES = (
     SkyReelsV2DiffusionForcingPipeline,
@@ -36,4 +38,9 @@ class SkyReelsAdapter:
         return presets_file(Path(__file__).parent)
 
     def hook(self, pipeline: Any, config: PolicyConfig) -> SkyReelsHook:
-        return SkyReelsHook(pipeline, config, presets=self.presets())
+        check_transformer(pipeline.transformer)
+        return SkyReelsHook(pipeline, self.opener_of(config)(pipeline, config, self.presets()))
+
+    def opener_of(self, config: PolicyConfig) -> type[WindowOpener]:
+        """What opens the windows under a policy."""
+        return WindowOpener

@@ -4,15 +4,25 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from motioncache.presets import Policies
+from motioncache_eval.bench.ablation import ABLATION
 from motioncache_eval.bench.model import BenchModel, weights_hash
 from motioncache_skyreels.baselines import create_baselines
 from motioncache_skyreels.cli import quiet_libraries
 from motioncache_skyreels.compat.published import PublishedAdapter
-from motioncache_skyreels.hook import identity_of
 from motioncache_skyreels.job.config import JobConfig, load_job
 from motioncache_skyreels.job.load import check_size, load_pipeline
 from motioncache_skyreels.job.sample import decode, run_pipeline, warm_up
+from motioncache_skyreels.opening import identity_of
 from motioncache_skyreels.window import BRANCHES
+
+POLICIES: Policies = {**PublishedAdapter.policies, **ABLATION}
+
+
+class BenchAdapter(PublishedAdapter):
+    """Serves the policies of the product, the published ones and the ablation's."""
+
+    policies: Policies = POLICIES
 
 
 def load(config: Path, overrides: Sequence[str]) -> BenchModel:
@@ -23,7 +33,7 @@ def load(config: Path, overrides: Sequence[str]) -> BenchModel:
     check_size(pipeline, job)
     pipeline.set_progress_bar_config(disable=True)
     return BenchModel(
-        adapter=PublishedAdapter(),
+        adapter=BenchAdapter(),
         job=job,
         pipeline=pipeline,
         call=run_pipeline,

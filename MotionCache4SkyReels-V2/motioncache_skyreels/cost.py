@@ -12,10 +12,11 @@ from motioncache.trace import Phase, Record, Trace, WindowShape
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SkyReelsCost:
-    """Sizes that the FLOPs follow from.
+    """The sizes of a transformer, and the FLOPs that follow from them.
 
     Attributes:
-        patch: values of a token in latent space, in and out.
+        patch_in, patch_out: values of a token in latent space, before and after the transformer.
+        fps: whether the transformer embeds the frame rate.
         words: length to which prompts are padded.
     """
 
@@ -45,32 +46,32 @@ class SkyReelsCost:
         )
 
     def tokens(self, computed: int, attended: int) -> int:
-        """`computed` tokens through all blocks, each attending to `attended` tokens and to the prompt."""
+        """FLOPs of `computed` tokens that pass all blocks, each attending to `attended` tokens and to the prompt."""
         d = self.width
         linear = 12 * d * d + 4 * d * self.ffn  # self-attention q, k, v, out: 8; cross-attention q, out: 4
         attention = 4 * d * (attended + self.words)
         return self.layers * computed * (linear + attention)
 
     def embedding(self, tokens: int) -> int:
-        """Patch embedding of tokens."""
+        """FLOPs of the patch embedding of tokens."""
         return 2 * tokens * self.width * self.patch_in
 
     def head(self, tokens: int) -> int:
-        """Output projection of tokens."""
+        """FLOPs of the output projection of tokens."""
         return 2 * tokens * self.width * self.patch_out
 
     def text(self) -> int:
-        """One prompt: its embedding, and its keys and values in all layers."""
+        """FLOPs of one prompt: its embedding, and its keys and values in all layers."""
         d = self.width
         return 2 * self.words * (self.text_dim * d + d * d) + self.layers * 4 * self.words * d * d
 
     def time(self, frames: int) -> int:
-        """Time and frame-rate embedding of one model call."""
+        """FLOPs of the time and frame-rate embedding in one model call."""
         d = self.width
         return frames * 2 * (self.freq_dim * d + 7 * d * d) + (14 * d * d if self.fps else 0)
 
     def video(self, trace: Trace) -> int:
-        """FLOPs of the transformer for one video of a batch, as counted from the trace."""
+        """FLOPs of the transformer for one video of a batch, counted from its trace."""
         prompts = len(trace.windows[0].branches) if trace.windows else 0
         return prompts * self.text() + self._calls(trace) + sum(self._record(record) for record in trace.records)
 
@@ -84,6 +85,7 @@ class SkyReelsCost:
         return sum(window.iterations * len(window.branches) * self._vanilla_call(window, dense) for window in windows)
 
     def _vanilla_call(self, window: WindowShape, dense: bool) -> int:
+        """FLOPs of one iteration of one CFG branch without a cache."""
         grid = window.grid
         if dense or not window.causal:
             blocks = self.tokens(grid.tokens, grid.tokens)
@@ -98,7 +100,7 @@ class SkyReelsCost:
         return self.tokens(record.computed, record.attended) + head
 
     def _calls(self, trace: Trace) -> int:
-        """Patch and time embedding, which are shared by the CFG branches that run in one call."""
+        """FLOPs of the patch and time embeddings, which the CFG branches in one model call share."""
         first_branch = [window.branches[0] for window in trace.windows]
         calls = {(r.window, r.iteration) for r in trace.records if _touched(r)}
         shared = sum(self.time(trace.windows[window].grid.frames) for window, _ in calls)
@@ -106,11 +108,11 @@ class SkyReelsCost:
             if _touched(record) and (record.iteration == 0 or record.branch == first_branch[record.window]):
                 shared += self.embedding(record.tokens)
         for index, window in enumerate(trace.windows):
-            if (index, 0) in calls:  # its branches run in calls of their own
+            if (index, 0) in calls:  # at iteration 0 each branch runs in a call of its own
                 shared += (len(window.branches) - 1) * self.time(window.grid.frames)
         return shared
 
 
 def _touched(record: Record) -> bool:
-    """Whether the model saw the chunk at all: a velocity that is forecast passes neither embedding nor head."""
+    """Whether the chunk passed embedding and head. A chunk whose velocity is forecast passes neither."""
     return record.computed > 0 or record.phase is not Phase.forecast

@@ -19,10 +19,11 @@ from diffusers import SkyReelsV2DiffusionForcingPipeline
 from motioncache.api import cached, get_hook
 from motioncache.decision import Decision
 from motioncache.distance import relative_l1
-from motioncache.engine import ChunkState, Probe
+from motioncache.engine import ChunkState
 from motioncache.errors import MotionCacheError
 from motioncache.policies.motioncache import MotionCacheConfig
 from motioncache.policies.none import NoCache, NoCacheConfig
+from motioncache.probe import Probe
 from motioncache_eval.command import check_output_file
 from motioncache_eval.report import write_json
 from motioncache_skyreels.cli import load_model, model_parser, run_command

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import partial
 from inspect import signature
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,22 +12,12 @@ from diffusers.models.modeling_outputs import Transformer2DModelOutput
 from diffusers.utils import apply_lora_scale
 
 from motioncache.config import PolicyConfig
-from motioncache.decision import Policy
-from motioncache.distance import DistanceConfig
-from motioncache.engine import Engine
-from motioncache.forecast.calibration import ModelIdentity, sample_weights
-from motioncache.forecast.policy import ForecastConfig
-from motioncache.policies.motioncache import MotionCache, MotionCacheConfig
-from motioncache.policies.none import NoCache
-from motioncache.policies.teacache import TeaCache, TeaCacheConfig
 from motioncache_skyreels.cost import SkyReelsCost
-from motioncache_skyreels.guards import VideoSize, check_chunks, check_end_frame, check_transformer, check_window
+from motioncache_skyreels.guards import VideoSize, check_chunks, check_end_frame
+from motioncache_skyreels.opening import WindowOpener
 from motioncache_skyreels.packed import TextContext, patch_blocks
 from motioncache_skyreels.patch import Patch
-from motioncache_skyreels.polynomials import with_model_polynomial
-from motioncache_skyreels.profile import course_of
-from motioncache_skyreels.schedule import Matrices, Schedule, no_distance
-from motioncache_skyreels.step_distance import StepDistance
+from motioncache_skyreels.schedule import Matrices
 from motioncache_skyreels.window import BRANCHES, Window
 
 
@@ -40,16 +29,11 @@ class SkyReelsHook:
     CFG branch) and `forward`, and the `forward` of its blocks.
     """
 
-    def __init__(self, pipeline: Any, config: PolicyConfig, *, presets: Path) -> None:
-        transformer = pipeline.transformer
-        check_transformer(transformer)
+    def __init__(self, pipeline: Any, opener: WindowOpener) -> None:
         self._pipeline = pipeline
-        self._transformer = transformer
-        if isinstance(config, DistanceConfig):
-            config = with_model_polynomial(config, transformer, presets)
-        self.config = config
-        self.engine = self.create_engine()
-        self._planner = config.planner(presets) if isinstance(config, ForecastConfig) else None
+        self._transformer = pipeline.transformer
+        self._opener = opener
+        self.engine = opener.engine
         self._window: Window | None = None
         self._pending: Matrices | None = None
         self._texts: dict[str, TextContext] = {}
@@ -73,6 +57,11 @@ class SkyReelsHook:
         self._patch.set_attribute(transformer, "cache_context", context)
         self._patch.set_forward(transformer, partial(apply_lora_scale("attention_kwargs")(self._forward), transformer))
         patch_blocks(self._patch, transformer)
+
+    @property
+    def config(self) -> PolicyConfig:
+        """The policy's config, with the model's own polynomial where it names none."""
+        return self._opener.config
 
     def undo(self) -> None:
         """Take everything out again and free all state."""
@@ -163,7 +152,7 @@ class SkyReelsHook:
     def _open_window(self, hidden_states: torch.Tensor, fps: Sequence[int] | None) -> Window:
         if self._pending is not None:
             matrices, self._pending = self._pending, None
-            self._window = self._new_window(matrices, hidden_states, fps)
+            self._window = self._opener.open(matrices, hidden_states, fps, texts=self._texts, cost=self.cost())
         assert self._window is not None
         return self._window
 
@@ -175,53 +164,3 @@ class SkyReelsHook:
             self.engine.end_window()
         else:
             self._drop()
-
-    def _new_window(self, matrices: Matrices, hidden_states: torch.Tensor, fps: Sequence[int] | None) -> Window:
-        frames = hidden_states.shape[2]
-        chunk_frames = self._transformer.config.num_frame_per_block
-        causal = chunk_frames > 1
-        check_window(matrices, frames=frames, causal=causal, chunk_frames=chunk_frames)
-        schedule = self.create_schedule(matrices, chunk_frames if causal else frames, fps)
-        window = self.create_window(schedule, causal=causal)
-        if self._planner is not None:
-            course = course_of(schedule, window.shape(hidden_states), self.cost())
-            model = identity_of(self._transformer, self._pipeline.guidance_scale)
-            self.engine.policy = self._planner.plan(course, model)
-        return window
-
-    def create_engine(self) -> Engine:
-        """The engine of all videos; a planner gives it another policy for each window."""
-        return Engine(self.create_policy())
-
-    def create_policy(self) -> Policy:
-        """What decides, unless it is planned window by window."""
-        config = self.config
-        if isinstance(config, TeaCacheConfig):
-            return TeaCache(threshold=config.threshold, warmup=config.warmup)
-        return MotionCache(config) if isinstance(config, MotionCacheConfig) else NoCache()
-
-    def create_schedule(self, matrices: Matrices, chunk_frames: int, fps: Sequence[int] | None) -> Schedule:
-        """The schedule of a window, with step distances where the policy accumulates them."""
-        if not isinstance(self.config, DistanceConfig):
-            return Schedule(matrices, chunk_frames=chunk_frames, distance=no_distance)
-        index = fps[0] if fps is not None and self._transformer.config.inject_sample_info else None
-        distance = StepDistance(self._transformer, self.config, index)
-        return Schedule(matrices, chunk_frames=chunk_frames, distance=cache(distance.between))
-
-    def create_window(self, schedule: Schedule, *, causal: bool, window: type[Window] = Window) -> Window:
-        """What runs the model calls of a window."""
-        return window(
-            self._transformer,
-            self.engine,
-            schedule,
-            texts=self._texts,
-            branches=BRANCHES if self._pipeline.do_classifier_free_guidance else BRANCHES[:1],
-            causal=causal,
-            keeps_velocity=self._planner is not None,
-        )
-
-
-def identity_of(transformer: SkyReelsV2Transformer3DModel, guidance_scale: float) -> ModelIdentity:
-    """What a calibration says that it was measured on."""
-    cost, weights = SkyReelsCost.of(transformer), sample_weights(transformer.proj_out.weight)
-    return ModelIdentity(cost.layers, cost.width, weights, guidance=max(float(guidance_scale), 1.0))

@@ -1,69 +1,66 @@
-"""What the policy `forecast` has to know of a window before it is sampled."""
+"""Tells the planner of `forecast` what it has to know of a window of SkyReels-V2 before it is sampled."""
 
-from dataclasses import replace
-
-from motioncache.forecast.planner import Course
+from motioncache.forecast.profile import WindowProfile
 from motioncache.trace import Phase, Record, Trace, WindowShape
 from motioncache_skyreels.cost import SkyReelsCost
 from motioncache_skyreels.schedule import Schedule, Visit
 
 NOISE = 1000
-"""Timestep of pure noise."""
+"""The timestep of pure noise, whose sigma is 1."""
 
 
-def course_of(schedule: Schedule, shape: WindowShape, cost: SkyReelsCost) -> Course:
-    """Starts, noise levels and FLOPs of a window's iterations."""
-    steps: dict[int, list[Visit]] = {}
-    starts: list[int] = []
-    for iteration, visits in enumerate(schedule.visits):
-        for visit in visits:
-            if visit.kv_only is None:
-                steps.setdefault(visit.chunk, []).append(visit)
-                starts += [iteration] if visit.step == 0 else []
-    longest = max(steps, key=lambda chunk: len(steps[chunk]))
-    levels = tuple(max(visit.timesteps) / NOISE for visit in steps[longest])
+def profile_window(schedule: Schedule, shape: WindowShape, cost: SkyReelsCost) -> WindowProfile:
+    """Read the starts and sigmas off the window's schedule, and count the FLOPs of its iterations."""
     reused = [_records(schedule, shape, iteration, computed=False) for iteration in range(schedule.iterations)]
-    base = _flops(cost, shape, reused)
-
-    def extra(iteration: int) -> int:
-        computed = _records(schedule, shape, iteration, computed=True)
-        return _flops(cost, shape, [*reused[:iteration], computed, *reused[iteration + 1 :]]) - base
-
-    return Course(
+    computed = [_records(schedule, shape, iteration, computed=True) for iteration in range(schedule.iterations)]
+    fixed_flops = _flops(cost, shape, reused)
+    iteration_flops = [
+        _flops(cost, shape, [*reused[:i], computed[i], *reused[i + 1 :]]) - fixed_flops
+        for i in range(schedule.iterations)
+    ]
+    return WindowProfile(
         iterations=schedule.iterations,
-        starts=tuple(starts),
-        cost=tuple(extra(iteration) for iteration in range(schedule.iterations)),
-        base=base,
-        levels=levels,
-        vanilla=cost.vanilla([shape]),
+        starts=_starts(schedule),
+        iteration_flops=tuple(iteration_flops),
+        fixed_flops=fixed_flops,
+        sigmas=_sigmas(schedule),
+        uncached_flops=cost.vanilla([shape]),
     )
 
 
+def _starts(schedule: Schedule) -> tuple[int, ...]:
+    """The iteration of each chunk's first denoise step."""
+    return tuple(iteration for iteration, visits in enumerate(schedule.visits) for visit in visits if visit.step == 0)
+
+
+def _sigmas(schedule: Schedule) -> tuple[float, ...]:
+    """Noise level of each denoise step, read off the chunk with the most steps."""
+    steps: dict[int, list[Visit]] = {}
+    for visits in schedule.visits:
+        for visit in visits:
+            if visit.kv_only is None:
+                steps.setdefault(visit.chunk, []).append(visit)
+    return tuple(max(visit.timesteps) / NOISE for visit in max(steps.values(), key=len))
+
+
 def _flops(cost: SkyReelsCost, shape: WindowShape, records: list[list[Record]]) -> int:
+    """FLOPs of a window with these records, iteration by iteration."""
     return cost.video(Trace(records=[record for several in records for record in several], windows=[shape]))
 
 
 def _records(schedule: Schedule, shape: WindowShape, iteration: int, *, computed: bool) -> list[Record]:
-    """What the trace of an iteration says, where its denoise steps are computed or not."""
+    """What the trace says of an iteration whose denoise steps are all computed, or all forecast."""
     grid = shape.grid
-    template = Record(
-        window=0,
-        iteration=iteration,
-        chunk=0,
-        branch="",
-        step=0,
-        phase=Phase.forecast,
-        tokens=grid.tokens_per_chunk,
-        candidates=0,
-        computed=0,
-        attended=grid.tokens,
-    )
     return [
-        replace(
-            template,
+        Record(
+            window=0,
+            iteration=iteration,
             chunk=visit.chunk,
             branch=branch,
+            step=0,
             phase=visit.kv_only or Phase.forecast,
+            tokens=grid.tokens_per_chunk,
+            candidates=0,
             computed=grid.tokens_per_chunk if computed or visit.kv_only is not None else 0,
             attended=grid.chunk_of_tokens(visit.chunk).stop if shape.causal else grid.tokens,
         )

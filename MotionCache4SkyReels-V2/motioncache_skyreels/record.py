@@ -89,13 +89,13 @@ class Watch:
         assert self._hidden is not None
         _, _, frames, rows, columns = self._embedded.shape
         self.grid = (frames, rows, columns)
-        level = timestep.float().view(1, 1, -1, 1, 1) / 1000
+        sigma = timestep.float().view(1, 1, -1, 1, 1) / 1000
         return ChunkStep(
             latents=_tokens(latents, self.grid),
             embedded=_tokens(self._embedded, self.grid),
             hidden=self._hidden[0].float().unflatten(0, (frames, -1)),
             velocity=_tokens(velocity, self.grid),
-            predicted=_tokens(latents - level * velocity, self.grid),
+            predicted=_tokens(latents - sigma * velocity, self.grid),
         )
 
 

@@ -9,11 +9,10 @@ from diffusers import SkyReelsV2Transformer3DModel
 from motioncache.decision import Call, Decision
 from motioncache.engine import Engine
 from motioncache.errors import MotionCacheError
-from motioncache.grid import TokenGrid
 from motioncache.kv_cache import KVCache
 from motioncache.trace import WindowShape
 from motioncache_skyreels.packed import Pack, Segment, TextContext, modulate
-from motioncache_skyreels.schedule import Schedule
+from motioncache_skyreels.schedule import Visit
 
 BRANCHES = ("cond", "uncond")
 
@@ -40,9 +39,10 @@ class Window:
     for `uncond` picks its result up.
 
     Args:
+        visits: the chunks to handle at each iteration.
+        cache: keys and values of all tokens, branch after branch.
+        rotary: tables of cosines and sines, `[1, T, 1, d]` each.
         texts: prompts per branch, kept for the windows of one video; the window adds those that are missing.
-        branches: `("cond", "uncond")` with classifier-free guidance, else `("cond",)`.
-        causal: block-causal attention; False attends to the whole window.
         keeps_velocity: the engine keeps a chunk's velocities, and not the residuals of the blocks; chunks are then
             computed whole or not at all.
     """
@@ -51,27 +51,31 @@ class Window:
         self,
         transformer: SkyReelsV2Transformer3DModel,
         engine: Engine,
-        schedule: Schedule,
+        visits: Sequence[Sequence[Visit]],
+        shape: WindowShape,
         *,
+        cache: KVCache,
+        rotary: tuple[torch.Tensor, torch.Tensor],
         texts: dict[str, TextContext],
-        branches: tuple[str, ...],
-        causal: bool,
         keeps_velocity: bool = False,
     ) -> None:
         self._transformer = transformer
         self._engine = engine
-        self._schedule = schedule
+        self._visits = visits
+        self.grid = shape.grid
+        self._branches = shape.branches
+        self._causal = shape.causal
+        self._cache = cache
+        self._rotary = rotary
         self._texts = texts
-        self._branches = branches
-        self._causal = causal
         self._keeps_velocity = keeps_velocity
-        self._calls = dict.fromkeys(branches, 0)
+        self._calls = dict.fromkeys(shape.branches, 0)
         self._ahead: dict[str, torch.Tensor] = {}
 
     @property
     def finished(self) -> bool:
         """Whether every call of the window has been made."""
-        return all(calls >= self._schedule.iterations for calls in self._calls.values())
+        return all(calls >= len(self._visits) for calls in self._calls.values())
 
     def forward(
         self,
@@ -94,41 +98,10 @@ class Window:
         self._embed_text(branch, encoder_hidden_states, first=iteration == 0)
         if branch in self._ahead:
             return self._ahead.pop(branch)
-        if iteration == 0 and branch == self._branches[0]:
-            self._start(hidden_states)
         together = self._branches if iteration > 0 else (branch,)
         outputs = self._compute(together, iteration, hidden_states, timestep, fps)
         self._ahead = {other: output for other, output in outputs.items() if other != branch}
         return outputs[branch]
-
-    def shape(self, hidden_states: torch.Tensor) -> WindowShape:
-        """The shape of this window, from its latents."""
-        _, _, frames, height, width = hidden_states.shape
-        _, patch_height, patch_width = self._transformer.config.patch_size
-        grid = TokenGrid(
-            frames=frames,
-            height=height // patch_height,
-            width=width // patch_width,
-            chunk_frames=self._schedule.chunk_frames,
-        )
-        return WindowShape(
-            grid=grid, iterations=self._schedule.iterations, branches=self._branches, causal=self._causal
-        )
-
-    def _start(self, hidden_states: torch.Tensor) -> None:
-        transformer, shape = self._transformer, self.shape(hidden_states)
-        self._grid = shape.grid
-        self._cache = KVCache(
-            layers=len(transformer.blocks),
-            batch=len(hidden_states),
-            rows=len(self._branches) * self._grid.tokens,
-            heads=transformer.config.num_attention_heads,
-            head_dim=transformer.config.attention_head_dim,
-            dtype=hidden_states.dtype,
-            device=hidden_states.device,
-        )
-        self._rotary = transformer.rope(hidden_states)  # twice [1, T, 1, d]
-        self._engine.start_window(shape)
 
     def _embed_text(self, branch: str, encoder_hidden_states: torch.Tensor, *, first: bool) -> None:
         """Embed a branch's prompt once; it has to stay the same for the whole window."""
@@ -175,24 +148,24 @@ class Window:
                     chunk=visit.chunk,
                     step=visit.step,
                     iteration=iteration,
-                    tokens=self._grid.tokens_per_chunk,
+                    tokens=self.grid.tokens_per_chunk,
                     attended=self._attended(visit.chunk).stop,
                     distance=visit.distance,
                     kv_only=visit.kv_only,
                 )
                 for branch in branches
-                for visit in self._schedule.visits[iteration]
+                for visit in self._visits[iteration]
             ]
         )
 
     def _attended(self, chunk: int) -> slice:
         """Tokens of the window that a chunk attends to."""
-        return slice(0, self._grid.chunk_of_tokens(chunk).stop if self._causal else self._grid.tokens)
+        return slice(0, self.grid.chunk_of_tokens(chunk).stop if self._causal else self.grid.tokens)
 
     def _finish(self, decision: Decision, rows: torch.Tensor, frames: Frames, output: torch.Tensor) -> None:
         """Commit a chunk whose due tokens have gone through the blocks, and write its velocity."""
         chunk, engine = decision.call.chunk, self._engine
-        where = self._grid.chunk_of_frames(chunk)
+        where = self.grid.chunk_of_frames(chunk)
         if self._keeps_velocity and decision.call.kv_only is None:
             velocity = self._head(rows, frames.temb[where])
             output[:, :, where] = engine.complete(decision, torch.zeros_like(velocity), velocity)
@@ -205,7 +178,7 @@ class Window:
 
     def _forecast(self, decision: Decision, output: torch.Tensor) -> None:
         """Write the velocity of a chunk that the model does not see."""
-        zero = output[:, :, self._grid.chunk_of_frames(decision.call.chunk)]
+        zero = output[:, :, self.grid.chunk_of_frames(decision.call.chunk)]
         velocity = self._engine.complete(decision, zero, zero)
         self._engine.commit(decision, velocity)
         zero.copy_(velocity)
@@ -215,7 +188,7 @@ class Window:
     ) -> Frames:
         """Patch and time embedding of the visited chunks, in the arithmetic of the transformer's own forward."""
         transformer = self._transformer
-        visited = torch.cat([hidden_states[:, :, self._grid.chunk_of_frames(chunk)] for chunk in chunks], dim=2)
+        visited = torch.cat([hidden_states[:, :, self.grid.chunk_of_frames(chunk)] for chunk in chunks], dim=2)
         tokens = transformer.patch_embedding(visited).flatten(2).transpose(1, 2)
         no_text = self._texts[self._branches[0]].source[:, :0]  # gives the dtype; texts are embedded by themselves
         temb, modulation, _, _ = transformer.condition_embedder(timestep[0], no_text, None)
@@ -225,7 +198,7 @@ class Window:
                 raise MotionCacheError("this model was trained with frame rates: pass fps")
             index = torch.tensor([fps[0]], device=hidden_states.device)
             modulation = modulation + transformer.fps_projection(transformer.fps_embedding(index)).unflatten(1, (6, -1))
-        split = tokens.split(self._grid.tokens_per_chunk, dim=1)
+        split = tokens.split(self.grid.tokens_per_chunk, dim=1)
         return Frames(embedded=dict(zip(chunks, split, strict=True)), temb=temb, modulation=modulation)
 
     def _run_blocks(self, decisions: Sequence[Decision], frames: Frames) -> list[torch.Tensor]:
@@ -240,7 +213,7 @@ class Window:
         return list(hidden.split([decision.computed for decision in decisions], dim=1))
 
     def _pack(self, decisions: Sequence[Decision], frames: Frames, device: torch.device) -> Pack:
-        grid = self._grid
+        grid = self.grid
         positions, cache_rows, segments, stop = [], [], [], 0
         for decision in decisions:
             branch, chunk = decision.call.branch, decision.call.chunk
@@ -269,7 +242,7 @@ class Window:
 
     def _head(self, hidden: torch.Tensor, temb: torch.Tensor) -> torch.Tensor:
         """Output norm, projection, unpatching of one chunk: `[B, tokens, D]` -> `[B, channels, f, height, width]`."""
-        transformer, grid = self._transformer, self._grid
+        transformer, grid = self._transformer, self.grid
         shift, scale = (transformer.scale_shift_table + temb[:, None]).unbind(1)  # [f, D]
         frames = torch.arange(len(temb), device=hidden.device)
         normed = modulate(transformer.norm_out(hidden.float()), shift, scale, frames).type_as(hidden)

@@ -96,14 +96,3 @@ class Policy(Protocol):
     def remember_prefix(self, hidden: torch.Tensor, window: WindowShape) -> Memory:
         """The memory of a prefix chunk, which is computed once and never denoised."""
         return None
-
-
-class ChunkPolicy(Policy, Protocol):
-    """A policy that decides for every chunk by itself."""
-
-    def decide(self, calls: Sequence[Call], memories: Sequence[Memory], window: WindowShape) -> list[Decision]:
-        return [self.decide_chunk(call, memory, window) for call, memory in zip(calls, memories, strict=True)]
-
-    def decide_chunk(self, call: Call, memory: Memory, window: WindowShape) -> Decision:
-        """The decision for one chunk, without waiting for the device."""
-        ...

@@ -2,11 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 
 from motioncache.decision import Call, Decision, Memory, Policy
 from motioncache.trace import Phase, Record, Trace, WindowShape
+
+if TYPE_CHECKING:
+    from motioncache.probe import Probe
 
 
 @dataclass(slots=True)
@@ -23,23 +27,6 @@ class ChunkState:
     memory: Memory = None
 
 
-class Probe:
-    """A tool that looks on while a video is sampled, or replaces what was computed; set as `Engine.probe`.
-
-    Override what is needed: every method here does nothing.
-    """
-
-    def window_started(self, window: WindowShape) -> None:
-        """A window begins."""
-
-    def computed(self, decision: Decision, before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
-        """See `Engine.complete` for the arguments; what is returned is taken for `after`."""
-        return after
-
-    def committed(self, decision: Decision, state: ChunkState) -> None:
-        """A chunk has been committed; `state` is what is remembered of it now."""
-
-
 class Engine:
     """Runs one policy over the windows of a video. One engine belongs to one pipeline.
 
@@ -49,7 +36,7 @@ class Engine:
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
         self.trace = Trace()
-        self.probe = Probe()
+        self.probe: Probe | None = None
         self._states: dict[tuple[str, int], ChunkState] = {}
         self._window: WindowShape | None = None
 
@@ -63,7 +50,8 @@ class Engine:
         self.end_window()
         self._window = window
         self.trace.windows.append(window)
-        self.probe.window_started(window)
+        if self.probe is not None:
+            self.probe.window_started(window)
 
     def end_window(self) -> None:
         """Free what belongs to the window."""
@@ -83,7 +71,7 @@ class Engine:
         window = self.window
         denoising = [call for call in calls if call.kv_only is None]
         memories = [self.state(call.branch, call.chunk).memory for call in denoising]
-        decided = _to_host(self.policy.decide(denoising, memories, window))
+        decided = to_host(self.policy.decide(denoising, memories, window))
         by_place = {(decision.call.branch, decision.call.chunk): decision for decision in decided}
         return [
             by_place[call.branch, call.chunk] if call.kv_only is None else _for_keys_and_values(call, call.kv_only)
@@ -98,7 +86,8 @@ class Engine:
             after: the due tokens after the blocks, `[batch, decision.computed, channels]`.
         """
         call, history = decision.call, self.policy.history
-        after = self.probe.computed(decision, before, after)
+        if self.probe is not None:
+            after = self.probe.computed(decision, before, after)
         state = self.state(call.branch, call.chunk)
         if decision.due is True:
             if history and call.kv_only is None:
@@ -132,7 +121,8 @@ class Engine:
         else:
             state.outputs = ()  # a finished chunk is never denoised again, and an idle one has none
         self.record(decision)
-        self.probe.committed(decision, state)
+        if self.probe is not None:
+            self.probe.committed(decision, state)
 
     def record(self, decision: Decision) -> None:
         """Add what was done to the trace."""
@@ -152,6 +142,11 @@ class Engine:
                 due=decision.due if isinstance(decision.due, torch.Tensor) else None,
             )
         )
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is remembered: no window is being sampled."""
+        return self._window is None and not self._states
 
     @property
     def window(self) -> WindowShape:
@@ -175,7 +170,7 @@ def _combine(outputs: Sequence[torch.Tensor], coefficients: Sequence[float]) -> 
     return combined
 
 
-def _to_host(decisions: Sequence[Decision]) -> list[Decision]:
+def to_host(decisions: Sequence[Decision]) -> list[Decision]:
     """Turn all masks into indices and counts, in one transfer: the only wait of a model call."""
     masks = [mask for d in decisions for mask in (d.due, d.candidates) if isinstance(mask, torch.Tensor)]
     if not masks:
@@ -187,5 +182,5 @@ def _to_host(decisions: Sequence[Decision]) -> list[Decision]:
 def _with_indices(decision: Decision, on_host: dict[int, torch.Tensor]) -> Decision:
     indices = on_host[id(decision.due)].nonzero().flatten()
     due = indices if 0 < len(indices) < decision.call.tokens else len(indices) > 0
-    candidates = len(indices) if decision.candidates is None else int(on_host[id(decision.candidates)].sum())
+    candidates = len(indices) if decision.candidates is None else len(on_host[id(decision.candidates)].nonzero())
     return replace(decision, due=due, candidates=candidates)

@@ -77,7 +77,7 @@ def resolve_preset(adapter: Adapter, preset: str | PolicyConfig | Path | None) -
         return load_config(preset, policies=policies)
     if isinstance(preset, str) or preset is None:
         return load_config(adapter.presets(), preset, policies)
-    if not isinstance(preset, tuple(policies.values())):
+    if type(preset) not in policies.values():
         allowed = ", ".join(config.__name__ for config in policies.values())
         raise MotionCacheError(f"a {type(preset).__name__} does not fit {adapter.name}; allowed: {allowed}")
     return preset

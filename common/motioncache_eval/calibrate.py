@@ -20,10 +20,12 @@ import numpy as np
 import torch
 
 from motioncache.decision import Decision
-from motioncache.engine import ChunkState, Engine, Probe
+from motioncache.engine import ChunkState, Engine
 from motioncache.errors import ConfigError, MotionCacheError
-from motioncache.forecast.calibration import Array, Calibration, Forecast, sensitivity_between, velocity_products
+from motioncache.forecast.calibration import Calibration, sensitivity_between
 from motioncache.forecast.policy import ForecastCache, ForecastConfig
+from motioncache.forecast.prediction import Array, Forecast, velocity_products
+from motioncache.probe import Probe
 from motioncache_eval.bench.config import Method
 from motioncache_eval.bench.model import BenchModel, find_loader
 from motioncache_eval.command import check_output_file, run_command
@@ -46,7 +48,7 @@ class GuidedVelocities(Probe):
     """Adds up the branches of every chunk's velocity, step by step, over one video."""
 
     def __init__(self, guidance: Mapping[str, float]) -> None:
-        self.levels: Sequence[float] = ()
+        self.sigmas: Sequence[float] = ()
         self._guidance = guidance
         self._steps: dict[int, dict[int, torch.Tensor]] = defaultdict(dict)
         self._engine: Engine | None = None
@@ -62,7 +64,7 @@ class GuidedVelocities(Probe):
             return
         assert self._engine is not None
         assert isinstance(self._engine.policy, ForecastCache)
-        self.levels = self._engine.policy.course.levels
+        self.sigmas = self._engine.policy.profile.sigmas
         steps, step = self._steps[call.chunk], call.step
         guided = self._guidance[call.branch] * state.outputs[0].double().cpu().flatten()
         steps[step] = steps[step] + guided if step in steps else guided
@@ -85,14 +87,14 @@ class Exact:
         latents: in the end.
         products: see `GuidedVelocities`.
         values: of a chunk's latents.
-        levels: noise level of each denoise step.
+        sigmas: noise level of each denoise step.
     """
 
     job: Any
     latents: torch.Tensor
     products: dict[int, Array]
     values: int
-    levels: tuple[float, ...]
+    sigmas: tuple[float, ...]
 
 
 class OneForecast(Probe):
@@ -129,12 +131,12 @@ def sample_exact(model: BenchModel, job: Any) -> Exact:
     sample = model.take(job, method, prepare=velocities.attach).sample
     if len(sample.trace.windows if sample.trace else ()) != 1:
         raise MotionCacheError("a calibration needs videos of one window: pass a smaller num_frames")
-    levels = tuple(velocities.levels)
-    if not all(a > b for a, b in pairwise(levels)):
+    sigmas = tuple(velocities.sigmas)
+    if not all(a > b for a, b in pairwise(sigmas)):
         raise MotionCacheError("two steps have the same noise level: pass a smaller num_inference_steps")
-    print(f"{job.prompt}: {sample.seconds:.1f} s, {len(levels)} steps", flush=True)
+    print(f"{job.prompt}: {sample.seconds:.1f} s, {len(sigmas)} steps", flush=True)
     return Exact(
-        job=job, latents=sample.latents, products=velocities.products(), values=velocities.values(), levels=levels
+        job=job, latents=sample.latents, products=velocities.products(), values=velocities.values(), sigmas=sigmas
     )
 
 
@@ -173,8 +175,8 @@ def calibrate(model: BenchModel, prompts: Sequence[str]) -> Calibration:
     shorter = sample_shorter(model, jobs)
     exact = [sample_exact(model, job) for job in jobs]
     products = np.mean([chunk for video in exact for chunk in video.products.values()], axis=0)
-    levels = exact[0].levels
-    made = Calibration(model=model.identity, levels=levels, products=products, sensitivity=np.ones(len(levels)))
+    sigmas = exact[0].sigmas
+    made = Calibration(model=model.identity, sigmas=sigmas, products=products, sensitivity=np.ones(len(sigmas)))
     return replace(made, sensitivity=measure_sensitivity(model, shorter, made))
 
 
@@ -197,14 +199,14 @@ def measure_sensitivity(model: BenchModel, videos: Sequence[Exact], made: Calibr
     them. A mean of squares would be decided by the one video that turns into another; one of logarithms would overlook
     it.
     """
-    levels = videos[0].levels
-    steps = np.unique(np.linspace(1, len(levels) - 1, MEASURED_STEPS).round().astype(int)).tolist()
-    forecast, ratios = made.at(levels, 2), []
+    sigmas = videos[0].sigmas
+    steps = np.unique(np.linspace(1, len(sigmas) - 1, MEASURED_STEPS).round().astype(int)).tolist()
+    forecast, ratios = made.at(sigmas, 2), []
     for index, video in enumerate(videos):
         chunks = list(video.products)
         ratios.append(sensitivity_of(model, video, chunks[index % len(chunks)], steps, forecast))
-    measured = np.exp(np.interp(np.arange(len(levels)), steps, 2 * np.log(np.sqrt(ratios).mean(axis=0))))
-    return sensitivity_between(levels, measured, made.levels)
+    measured = np.exp(np.interp(np.arange(len(sigmas)), steps, 2 * np.log(np.sqrt(ratios).mean(axis=0))))
+    return sensitivity_between(sigmas, measured, made.sigmas)
 
 
 def main(arguments: list[str] | None = None) -> int:

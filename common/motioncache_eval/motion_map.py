@@ -8,8 +8,9 @@ import torch
 from numpy.typing import NDArray
 
 from motioncache.decision import Decision
-from motioncache.engine import ChunkState, Engine, Probe
+from motioncache.engine import ChunkState, Engine
 from motioncache.grid import TokenGrid
+from motioncache.probe import Probe
 from motioncache.trace import Phase, Trace
 from motioncache_eval.figures import MotionMap
 

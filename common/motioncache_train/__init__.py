@@ -1,1 +1,1 @@
-"""What the trainings of the shipped models share; not needed to use them."""
+"""The code that the trainings of the shipped models share; nobody needs it to use the models."""

@@ -1,7 +1,7 @@
-"""Captions for the shipped models: a word-level tokenizer, and embeddings that are kept.
+"""Captions for the shipped models: a tokenizer of whole words, and an encoder that remembers its embeddings.
 
-Text encoders stay random and frozen: trained jointly, one merged colours and directions; random weights keep the words
-apart.
+The text encoder has random weights that are not trained. An encoder that was trained with the model merged colours and
+directions; random weights keep the words apart.
 """
 
 import torch
@@ -14,7 +14,7 @@ TEXT_DIM = 64
 
 
 def create_tokenizer() -> PreTrainedTokenizerFast:
-    """One token a word; a word outside the grammar of the captions becomes `<unk>`."""
+    """Create a tokenizer with one token for each word; a word outside the grammar of captions becomes `<unk>`."""
     grammar = ["a", "and", "over", "background", "moving", "resting", "panning"]
     words = [*grammar, *OBJECT_COLOURS, *SHAPES, *DIRECTIONS, *SPEEDS, *BACKGROUND_COLOURS]
     vocabulary = {word: i for i, word in enumerate(["<pad>", "</s>", "<unk>", *words])}
@@ -27,25 +27,25 @@ def create_tokenizer() -> PreTrainedTokenizerFast:
 
 
 class CaptionEncoder:
-    """Caption -> embeddings `[words, TEXT_DIM]`, kept: the grammar has few captions."""
+    """Turns a caption into embeddings `[text_length, TEXT_DIM]`, and remembers them: the grammar has few captions."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, encoder: PreTrainedModel) -> None:
         self._tokenizer = tokenizer
         self._encoder = encoder
-        self._known: dict[str, torch.Tensor] = {}
+        self._embeddings: dict[str, torch.Tensor] = {}
 
     @torch.no_grad()
     def __call__(self, caption: str) -> torch.Tensor:
-        if caption not in self._known:
+        if caption not in self._embeddings:
             inputs = self._tokenizer(caption, return_tensors="pt")
-            self._known[caption] = self._encoder(inputs.input_ids, inputs.attention_mask).last_hidden_state[0]
-        return self._known[caption].clone()
+            self._embeddings[caption] = self._encoder(inputs.input_ids, inputs.attention_mask).last_hidden_state[0]
+        return self._embeddings[caption].clone()
 
 
 def exchange_words(caption: str, words: tuple[str, ...]) -> str:
-    """Put the following one in the place of each of `words`."""
-    following = dict(zip(words, words[1:] + words[:1], strict=True))
-    return " ".join(following.get(word, word) for word in caption.split())
+    """Replace each of `words` in a caption by the one that follows it in the list; the first one follows the last."""
+    replacements = {word: words[(i + 1) % len(words)] for i, word in enumerate(words)}
+    return " ".join(replacements.get(word, word) for word in caption.split())
 
 
 EXCHANGES: dict[str, tuple[str, ...]] = {
@@ -54,4 +54,4 @@ EXCHANGES: dict[str, tuple[str, ...]] = {
     "wrong_colour": ("red", "green", "blue", "yellow", "white"),
     "wrong_shape": ("circle", "square"),
 }
-"""Validation figures and the words that each exchanges: a model that reads a word loses by its exchange."""
+"""Words that are exchanged for each validation figure: the loss of a model that reads a word rises by its exchange."""

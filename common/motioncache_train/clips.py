@@ -1,4 +1,4 @@
-"""Clips to train autoencoders on, their losses, and how well they are reconstructed."""
+"""Clips that autoencoders are trained on, the losses, and how well an autoencoder reconstructs clips."""
 
 from collections.abc import Callable
 
@@ -11,17 +11,17 @@ from motioncache_train.loop import Losses
 
 
 def to_model(video: np.ndarray) -> torch.Tensor:
-    """uint8 `[frames, height, width, 3]` to float32 `[1, 3, frames, height, width]` in [-1, 1]."""
+    """Convert uint8 `[frames, height, width, 3]` to float32 `[1, 3, frames, height, width]` in [-1, 1]."""
     return torch.from_numpy(video).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
 
 
 def draw_clip(rng: np.random.Generator, *, frames: int, scene: Scene | None = None) -> torch.Tensor:
-    """One clip of a scene, which is drawn unless it is given."""
+    """Render one clip of a scene; None draws the scene."""
     return to_model(render(scene or draw_scene(rng), rng, frames=frames)[0])
 
 
 def draw_crops(rng: np.random.Generator, lengths: tuple[int, ...], batch: int, size: tuple[int, int]) -> torch.Tensor:
-    """`[batch, 3, frames, *size]`, of one of `lengths`."""
+    """Draw crops of clips, `[batch, 3, frames, *size]`, whose number of frames is one of `lengths`."""
     frames = int(rng.choice(lengths))
     return torch.cat([_crop(rng, frames, *size) for _ in range(batch)])
 
@@ -32,7 +32,11 @@ def _crop(rng: np.random.Generator, frames: int, height: int, width: int) -> tor
 
 
 def reconstruction(decoded: torch.Tensor, clip: torch.Tensor, *, first_frame: float = 1.0) -> Losses:
-    """Absolute and squared error of `[batch, 3, frames, height, width]`, the first frame weighted more."""
+    """Compute absolute and squared error of `[batch, 3, frames, height, width]`.
+
+    Args:
+        first_frame: weight of the first frame in units of that of any other frame.
+    """
     weight = torch.ones(clip.shape[2], device=clip.device)
     weight[0] = first_frame
     weight = (weight / weight.mean()).view(1, 1, -1, 1, 1)
@@ -42,12 +46,13 @@ def reconstruction(decoded: torch.Tensor, clip: torch.Tensor, *, first_frame: fl
 
 
 class Validation:
-    """PSNR (dB) of whole clips that are never trained on, and of their first frames.
+    """Measures the PSNR (dB) of whole clips that are never trained on, and of their first frames.
 
-    Their captions belong to the validation split; an autoencoder sees other clips of these captions in its training.
+    The captions of these clips belong to the validation split; in its training an autoencoder sees other clips of the
+    same captions.
 
     Args:
-        reconstruct: an autoencoder's way there and back, `[1, 3, frames, height, width]` to the same.
+        reconstruct: runs an autoencoder over `[1, 3, frames, height, width]` and returns the decoded clip.
     """
 
     def __init__(
@@ -68,14 +73,15 @@ class Validation:
 
     @torch.inference_mode()
     def __call__(self, autoencoder: torch.nn.Module) -> dict[str, float]:
-        """Mean over the clips, and the lowest."""
-        errors = []  # per clip, [frames]
+        """Compute the mean over the clips and the lowest value, of whole clips and of first frames."""
+        errors: list[torch.Tensor] = []  # one per clip, [frames]
         for clip in self._clips:
             clip = clip.to(self._device)
             decoded = self._reconstruct(autoencoder, clip)
             errors.append(((decoded - clip) / 2).square().mean((0, 1, 3, 4)))
         error = torch.stack(errors)
-        whole, first = (-10 * e.log10() for e in (error.mean(1), error[:, 0]))
+        whole = -10 * error.mean(1).log10()
+        first = -10 * error[:, 0].log10()
         return {
             "psnr_db": float(whole.mean()),
             "first_frame_psnr_db": float(first.mean()),

@@ -1,4 +1,4 @@
-"""Command line of a training."""
+"""The command line that all trainings share."""
 
 import argparse
 import logging
@@ -10,7 +10,7 @@ from motioncache_train.loop import TrainConfig
 
 
 def training_parser(prog: str, doc: str | None, parts: tuple[str, ...]) -> argparse.ArgumentParser:
-    """Options that all parts of all models have."""
+    """Create a parser with the options that all parts of all models have."""
     parser = argparse.ArgumentParser(prog=prog, description=doc)
     parser.add_argument("part", choices=parts)
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of checkpoints, logs and plots")
@@ -25,7 +25,7 @@ def training_parser(prog: str, doc: str | None, parts: tuple[str, ...]) -> argpa
 
 
 def start(options: argparse.Namespace) -> TrainConfig:
-    """Set up logging and threads, and say how long and how fast to train."""
+    """Set up logging and threads, and read from the options how long and how fast to train."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(options.threads)
     return TrainConfig(

@@ -1,4 +1,4 @@
-"""Encoded clips to train a denoiser on, made once and kept in a file."""
+"""Encoded clips that a denoiser is trained on; they are made once and kept in a file."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,18 +12,20 @@ from motioncache_eval.scenes import draw_split, render
 from motioncache_train.clips import to_model
 
 PATCH = 4
-"""Pixels of a latent's side, and frames of a latent frame."""
+"""A latent stands for this many pixels in height and width, and a latent frame for this many frames."""
 
 MOVER_WEIGHT = 2.0
-"""Extra weight of the loss where a mover is: the background is most of the picture."""
+"""Extra weight of the loss at positions that show a mover, since most of a picture is background."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatentSet:
-    """Encoded clips: latents float16 `[clips, channels, frames, 16, 24]`, captions, and which cells show a mover.
+    """Encoded clips.
 
     Attributes:
-        movers: uint8 `[clips, frames, 16, 24]`.
+        latents: float16 `[clips, channels, frames, 16, 24]`.
+        movers: 1 at positions of the latents that show a mover and 0 elsewhere, uint8 `[clips, frames, 16, 24]`.
+        captions: one caption per clip.
     """
 
     latents: torch.Tensor
@@ -34,7 +36,7 @@ class LatentSet:
         return len(self.captions)
 
     def __add__(self, other: "LatentSet") -> "LatentSet":
-        """Clips of both, which are of one length."""
+        """Join two sets, whose clips must have the same length."""
         return LatentSet(
             latents=torch.cat([self.latents, other.latents]),
             movers=torch.cat([self.movers, other.movers]),
@@ -47,7 +49,9 @@ class ClipEncoder:
     """Encodes procedural clips.
 
     Attributes:
-        encode: `[1, 3, frames, 64, 96]` in [-1, 1] to normalised latents `[channels, latent_frames, 16, 24]`.
+        encode: turns pixels `[1, 3, frames, 64, 96]` in [-1, 1] into normalised latents
+            `[channels, latent_frames, 16, 24]`.
+        seed: seed of the scenes.
         chunk: latent frames of a chunk.
         first_alone: whether the first frame has a latent frame of its own.
     """
@@ -58,10 +62,13 @@ class ClipEncoder:
     first_alone: bool
 
     def load(self, path: Path, *, clips: int, chunks: int, held_out: bool, kind: str | None = None) -> LatentSet:
-        """`clips` clips of `chunks` chunks, read from `path` when it exists and else encoded into it.
+        """Read clips from `path`, or encode them and write them there if the file does not exist.
 
         Args:
-            kind: of the scenes, see `motioncache_eval.scenes.KINDS`; None draws all kinds.
+            clips: number of clips.
+            chunks: number of chunks of each clip.
+            held_out: whether the clips belong to the validation split.
+            kind: kind of the scenes, see `motioncache_eval.scenes.KINDS`; None draws all kinds.
         """
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +76,9 @@ class ClipEncoder:
         return LatentSet(**torch.load(path, weights_only=True))
 
     def _encode_all(self, name: str, clips: int, chunks: int, held_out: bool, kind: str | None) -> dict[str, object]:
-        latents, movers, captions = [], [], []
+        latents: list[torch.Tensor] = []
+        movers: list[torch.Tensor] = []
+        captions: list[str] = []
         frames = PATCH * self.chunk * chunks - (PATCH - 1 if self.first_alone else 0)
         for i in tqdm(range(clips), desc=f"encoding {name}", mininterval=10):
             rng = np.random.default_rng((self.seed, chunks, int(held_out), i))
@@ -82,7 +91,13 @@ class ClipEncoder:
         return {"latents": torch.stack(latents), "movers": torch.stack(movers), "captions": captions}
 
     def _mover_latents(self, covered: np.ndarray) -> torch.Tensor:
-        """Coverage `[frames, height, width]` to the latent grid, uint8: 1 where a mover covers any part of a cell."""
+        """Find the latents that show a mover, uint8 `[latent_frames, 16, 24]`.
+
+        A latent shows a mover if more than 5 % of any of its pixels is covered.
+
+        Args:
+            covered: share of each pixel that movers cover, `[frames, height, width]`.
+        """
         cells = torch.from_numpy(covered).unflatten(2, (-1, PATCH)).unflatten(1, (-1, PATCH)).amax((2, 4))
         alone = 1 if self.first_alone else 0
         later = cells[alone:].unflatten(0, (-1, PATCH)).amax(1)
@@ -92,11 +107,11 @@ class ClipEncoder:
 def weighted_error(
     predicted: torch.Tensor, target: torch.Tensor, movers: torch.Tensor, active: torch.Tensor
 ) -> torch.Tensor:
-    """Mean squared error of velocities `[clips, channels, frames, height, width]`, with more weight on movers.
+    """Compute the mean squared error of velocities `[clips, channels, frames, height, width]`; movers weigh more.
 
     Args:
-        movers: `[clips, frames, height, width]`.
-        active: what is being denoised and counts, broadcast to the shape of the velocities.
+        movers: 1 at positions that show a mover, `[clips, frames, height, width]`.
+        active: 1 at positions that are being denoised and count; it is broadcast to the shape of the velocities.
     """
     weight = active.float() * (1 + MOVER_WEIGHT * movers.float()[:, None])
     error = (predicted.float() - target).square() * weight

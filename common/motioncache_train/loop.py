@@ -1,4 +1,4 @@
-"""The training loop that both parts share: Muon and AdamW, weight averaging, checkpoints, a log and its plot."""
+"""The training loop of all parts: Muon and AdamW, averaged weights, checkpoints, a log and its plot."""
 
 import json
 import logging
@@ -22,8 +22,8 @@ Losses = dict[str, torch.Tensor]
 class TrainConfig:
     """How long and how fast to train.
 
-    The learning rate rises over `warmup` of the steps, stays at its peak until `decay_from`, and falls linearly to
-    zero: in the experiments the decay gave most of the last gain.
+    The learning rate rises over the share `warmup` of the steps, stays at its peak until the share `decay_from`, and
+    then falls linearly to zero; in our experiments the fall gave most of the last gain.
     """
 
     folder: Path
@@ -41,26 +41,30 @@ class TrainConfig:
     compile: bool = False
 
     def learning_rate(self, step: int) -> float:
-        """Share of the peak learning rate at `step`."""
-        done = step / self.steps
-        if done < self.warmup:
+        """Compute the learning rate at `step` as a share of its peak."""
+        progress = step / self.steps
+        if progress < self.warmup:
             return (step + 1) / max(self.warmup * self.steps, 1)
-        if done < self.decay_from:
+        if progress < self.decay_from:
             return 1.0
-        return max((1 - done) / (1 - self.decay_from), 0.0)
+        return max((1 - progress) / (1 - self.decay_from), 0.0)
+
+    def is_due(self, done: int, every: int) -> bool:
+        """Say whether something that happens every `every` steps, and at the end, is due after `done` steps."""
+        return done % every == 0 or done == self.steps
 
 
 class MatrixOptimizer:
-    """Muon for the weights with two or more dimensions (a convolution counts as a matrix), AdamW for all others.
+    """Muon for weights with two or more dimensions (a convolution counts as a matrix), and AdamW for all others.
 
-    Embeddings, the first and the last layer belong to AdamW by Muon's own recipe: name them in `vectors`.
+    Muon's own recipe gives embeddings, the first layer and the last layer to AdamW: name them in `vectors`.
     """
 
     def __init__(self, model: nn.Module, config: TrainConfig, vectors: tuple[str, ...]) -> None:
         parameters = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         self._matrices = [p for name, p in parameters if p.ndim >= 2 and not name.startswith(vectors)]
         others = [p for name, p in parameters if p.ndim < 2 or name.startswith(vectors)]
-        # torch's Muon takes matrices only: it steps on flat views that share storage with the real weights.
+        # torch's Muon accepts matrices only, so it gets flat views that share storage with the real weights.
         self._flat = [nn.Parameter(p.data.view(len(p), -1)) for p in self._matrices]
         self.muon = torch.optim.Muon(self._flat, lr=config.peak_lr, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
         self.adam = torch.optim.AdamW(others, lr=config.adam_lr, betas=(0.9, 0.98), weight_decay=0.0)
@@ -87,7 +91,7 @@ class MatrixOptimizer:
 
 
 class Means:
-    """Means of losses since they were last taken; a loss need not come with every step."""
+    """Collects losses, and gives their means since they were last taken; a loss may be missing at some steps."""
 
     def __init__(self) -> None:
         self._values: dict[str, list[torch.Tensor]] = {}
@@ -97,8 +101,9 @@ class Means:
             self._values.setdefault(name, []).append(value.detach())
 
     def take(self) -> dict[str, float]:
-        values, self._values = self._values, {}
-        return {name: torch.stack(kept).mean().item() for name, kept in values.items()}
+        means = {name: torch.stack(values).mean().item() for name, values in self._values.items()}
+        self._values = {}
+        return means
 
 
 def train(
@@ -111,55 +116,85 @@ def train(
     compiled: Iterable[nn.Module] = (),
     clip_grad: float = 1.0,
 ) -> nn.Module:
-    """Train `model` and return its averaged weights.
-
-    Args:
-        loss: gives the losses of step `step`, `loss["loss"]` among them. All randomness must come from `step`, so that
-            a resumed run sees the very data that an uninterrupted one would have seen.
-        validate: figures of the averaged model, for the log.
-        vectors: name prefixes of weights that AdamW takes even though they are matrices.
-        compiled: parts of the model that `config.compile` compiles.
+    """Train `model` and return a model with the averaged weights.
 
     A checkpoint in `config.folder` is resumed; the log and its plot are written beside it.
+
+    Args:
+        loss: returns the losses of a step; the one named "loss" is minimised. All randomness must come from the number
+            of the step, so that a resumed run sees the very data that an uninterrupted one would have seen.
+        validate: returns figures of the averaged model, for the log.
+        vectors: prefixes of the names of weights that AdamW takes even though they are matrices.
+        compiled: parts of the model that are compiled if `config.compile` is set.
+        clip_grad: largest norm of the gradients; longer ones are shortened to it.
+
+    Raises:
+        FloatingPointError: if a gradient is infinite or no number.
     """
-    config.folder.mkdir(parents=True, exist_ok=True)
-    optimizer = MatrixOptimizer(model, config, vectors)
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
+    run = _Run(model, config, vectors)
     for module in compiled if config.compile else ():
         module.compile(dynamic=False)
-    checkpoint = config.folder / "checkpoint.pt"
-    first, minutes = _resume(checkpoint, model, average, optimizer)
-    started = time.monotonic() - 60 * minutes
-    means = Means()
-    with (config.folder / "log.jsonl").open("a") as log:
-        for step in tqdm(range(first, config.steps), initial=first, total=config.steps, mininterval=10):
-            losses = loss(step)
-            losses["loss"].backward()
-            norm = nn.utils.clip_grad_norm_(model.parameters(), clip_grad)
-            if torch.isfinite(norm):
-                optimizer.step(config.learning_rate(step))
-            else:
-                raise FloatingPointError(f"the gradient at step {step} is {norm.item()}; lower the learning rate")
-            average.update_parameters(model)
-            means.add(losses)
-            record: dict[str, float] = {}
-            done = step + 1
-            if done % config.log_every == 0:
-                record |= means.take()
-            if done % config.validate_every == 0 or done == config.steps:
-                record |= {f"validation_{name}": value for name, value in validate(average.module).items()}
-            if record:
-                minutes = (time.monotonic() - started) / 60
-                log.write(json.dumps({"step": done, "minutes": round(minutes, 2), **record}) + "\n")
-                log.flush()
-            if done % config.checkpoint_every == 0 or done == config.steps:
-                _save(checkpoint, model, average, optimizer, done, (time.monotonic() - started) / 60)
-                plot_log(config.folder)
-    return average.module
+    for step in tqdm(range(run.first, config.steps), initial=run.first, total=config.steps, mininterval=10):
+        run.update(loss(step), step, clip_grad)
+        done = step + 1
+        run.log(done, validate)
+        if config.is_due(done, config.checkpoint_every):
+            run.save(done)
+            plot_log(config.folder)
+    return run.average.module
+
+
+class _Run:
+    """A model in training, with all that a checkpoint holds.
+
+    Attributes:
+        average: the model with averaged weights.
+        first: the first step that is still to do.
+    """
+
+    def __init__(self, model: nn.Module, config: TrainConfig, vectors: tuple[str, ...]) -> None:
+        config.folder.mkdir(parents=True, exist_ok=True)
+        self._log_path = config.folder / "log.jsonl"
+        self._log_path.touch()
+        self._checkpoint = config.folder / "checkpoint.pt"
+        self._model = model
+        self._config = config
+        self._optimizer = MatrixOptimizer(model, config, vectors)
+        self._means = Means()
+        self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
+        self.first, minutes = _resume(self._checkpoint, model, self.average, self._optimizer)
+        self._started = time.monotonic() - 60 * minutes
+
+    def update(self, losses: Losses, step: int, clip_grad: float) -> None:
+        """Make a step down the gradient of the loss."""
+        losses["loss"].backward()
+        norm = nn.utils.clip_grad_norm_(self._model.parameters(), clip_grad)
+        if not torch.isfinite(norm):
+            raise FloatingPointError(f"the gradient at step {step} is {norm.item()}; lower the learning rate")
+        self._optimizer.step(self._config.learning_rate(step))
+        self.average.update_parameters(self._model)
+        self._means.add(losses)
+
+    def log(self, done: int, validate: Callable[[nn.Module], dict[str, float]]) -> None:
+        """Write the figures that are due after `done` steps as a line of the log, if there are any."""
+        figures = self._means.take() if done % self._config.log_every == 0 else {}
+        if self._config.is_due(done, self._config.validate_every):
+            figures |= {f"validation_{name}": value for name, value in validate(self.average.module).items()}
+        if figures:
+            with self._log_path.open("a") as log:
+                log.write(json.dumps({"step": done, "minutes": round(self._minutes(), 2), **figures}) + "\n")
+
+    def save(self, done: int) -> None:
+        """Write a checkpoint."""
+        _save(self._checkpoint, self._model, self.average, self._optimizer, done, self._minutes())
+
+    def _minutes(self) -> float:
+        """Minutes of training so far, those before a resumption included."""
+        return (time.monotonic() - self._started) / 60
 
 
 def plot_log(folder: Path) -> None:
-    """Draw every figure of `log.jsonl` over the steps into `log.png`."""
+    """Plot every figure of `log.jsonl` over the steps, in `log.png`."""
     records = list(_read_log(folder / "log.jsonl"))
     names = sorted({name for record in records for name in record} - {"step", "minutes"})
     if not names:
@@ -167,8 +202,9 @@ def plot_log(folder: Path) -> None:
     figure = Figure(figsize=(7, 2.2 * len(names)), layout="constrained")
     axes = figure.subplots(len(names), 1, sharex=True, squeeze=False)
     for axis, name in zip(axes[:, 0], names, strict=True):
-        points = [(record["step"], record[name]) for record in records if name in record]
-        axis.plot(*zip(*points, strict=True), linewidth=0.9)
+        with_figure = [record for record in records if name in record]
+        steps = [record["step"] for record in with_figure]
+        axis.plot(steps, [record[name] for record in with_figure], linewidth=0.9)
         axis.set_ylabel(name)
         axis.grid(alpha=0.3)
     axes[-1, 0].set_xlabel("step")

@@ -40,7 +40,7 @@ def test_yaml_values_become_a_checked_dataclass() -> None:
         ({"policy": "none", "warmup": 1}, r"here: unknown key 'warmup'; known keys: none"),
         (
             {"policy": "teacup"},
-            r"here\.policy: 'teacup' is not a policy; allowed: forecast, forecast-ablation, motioncache, none, tea",
+            r"here\.policy: 'teacup' is not a policy; allowed: forecast, motioncache, none, tea",
         ),
         ({"warmup": 1}, r"here\.policy: None is not a policy"),
     ],

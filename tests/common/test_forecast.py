@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from motioncache.errors import ConfigError
-from motioncache.forecast.calibration import Calibration, Forecast, ModelIdentity, sample_weights, velocity_products
+from motioncache.forecast.calibration import Calibration, ModelIdentity, sample_weights
+from motioncache.forecast.prediction import Forecast, velocity_products
 
-LEVELS = (1.0, 0.75, 0.5, 0.25)
+SIGMAS = (1.0, 0.75, 0.5, 0.25)
 STRAIGHT = np.array([[1.0, 2.0], [0.75, 2.5], [0.5, 3.0], [0.25, 3.5]])
-"""Velocities of two values that change by the same amount from level to level."""
+"""Velocities of two values that change by the same amount from sigma to sigma."""
 
 SENSITIVITY = np.array([8.0, 4.0, 2.0, 1.0])
 
@@ -23,18 +24,18 @@ MODEL = ModelIdentity(2, 8, weights=(0.5, -0.25, 0.125), guidance=4.5)
 
 
 def calibration(velocities: np.ndarray = STRAIGHT) -> Calibration:
-    return Calibration(MODEL, LEVELS, products=velocity_products(velocities), sensitivity=SENSITIVITY)
+    return Calibration(MODEL, SIGMAS, products=velocity_products(velocities), sensitivity=SENSITIVITY)
 
 
 def test_a_straight_line_is_forecast_from_two_velocities() -> None:
-    forecast = calibration().at(LEVELS, 2)
+    forecast = calibration().at(SIGMAS, 2)
     assert forecast.coefficients(2, (1, 0)) == pytest.approx((2.0, -1.0), abs=1e-3)
     assert forecast.coefficients(3, (1, 0)) == pytest.approx((3.0, -2.0), abs=1e-3)
     assert forecast.errors((1, 0))[2:] == pytest.approx([0.0, 0.0], abs=1e-4)
 
 
 def test_order_1_scales_the_last_velocity() -> None:
-    forecast = calibration().at(LEVELS, 1)
+    forecast = calibration().at(SIGMAS, 1)
     best = float(STRAIGHT[1] @ STRAIGHT[2] / (STRAIGHT[1] @ STRAIGHT[1]))
     assert forecast.coefficients(2, (1, 0)) == pytest.approx((best,), rel=1e-4)
     left = STRAIGHT[2] - best * STRAIGHT[1]
@@ -44,7 +45,7 @@ def test_order_1_scales_the_last_velocity() -> None:
 
 def test_errors_of_forecasts_from_the_same_velocities_add_up_as_vectors() -> None:
     """The last velocity is kept for two steps, which are off by `one` and by `two`."""
-    forecast = Forecast(LEVELS, STRAIGHT @ STRAIGHT.T / 2, SENSITIVITY, 1)
+    forecast = Forecast(SIGMAS, STRAIGHT @ STRAIGHT.T / 2, SENSITIVITY, 1)
     known = STRAIGHT[1]
     one, two = (STRAIGHT[s] - forecast.coefficients(s, (1,))[0] * known for s in (2, 3))
     moved = 0.25 * np.sqrt(2.0) * one, 0.25 * two
@@ -53,21 +54,21 @@ def test_errors_of_forecasts_from_the_same_velocities_add_up_as_vectors() -> Non
     assert forecast.harm((1,))[3] > 1.5 * (forecast.errors((1,))[2:]).sum()
 
 
-def test_levels_in_between_are_those_of_velocities_in_between() -> None:
-    levels = (1.0, 0.625, 0.3)
-    mixed = np.stack([np.interp(levels, LEVELS[::-1], STRAIGHT[::-1, i]) for i in range(2)], axis=1)
-    assert calibration().at(levels, 2).products == pytest.approx(mixed @ mixed.T / 2)
-    assert calibration().at(LEVELS, 2).products == pytest.approx(calibration().products)
+def test_velocities_between_two_measured_sigmas_are_mixed_from_both() -> None:
+    sigmas = (1.0, 0.625, 0.3)
+    mixed = np.stack([np.interp(sigmas, SIGMAS[::-1], STRAIGHT[::-1, i]) for i in range(2)], axis=1)
+    assert calibration().at(sigmas, 2).products == pytest.approx(mixed @ mixed.T / 2)
+    assert calibration().at(SIGMAS, 2).products == pytest.approx(calibration().products)
 
 
-def test_the_sensitivity_is_that_of_the_level_where_a_step_ends() -> None:
+def test_the_sensitivity_is_that_of_the_sigma_where_a_step_ends() -> None:
     """In between it is a geometric mean: those of the calibration end at 0.75, 0.5, 0.25, and 0."""
     sensitivity = calibration().at((1.0, 0.625, 0.3), 2).sensitivity
     assert sensitivity == pytest.approx([2.0**2.5, 2.0**1.2, 1.0])
-    assert calibration().at(LEVELS, 2).sensitivity == pytest.approx(SENSITIVITY)
+    assert calibration().at(SIGMAS, 2).sensitivity == pytest.approx(SENSITIVITY)
 
 
-def test_levels_outside_take_the_nearest() -> None:
+def test_sigmas_outside_the_measured_ones_take_the_nearest() -> None:
     products = calibration().at((1.0, 0.1), 2).products
     assert products[1, 1] == pytest.approx(calibration().products[3, 3])
 
@@ -101,7 +102,7 @@ def test_a_calibration_survives_its_file(tmp_path: Path) -> None:
     path = tmp_path / "calibration.json"
     calibration().save(path)
     read = Calibration.load(path)
-    assert (read.model, read.levels) == (MODEL, LEVELS)
+    assert (read.model, read.sigmas) == (MODEL, SIGMAS)
     assert read.products == pytest.approx(calibration().products, rel=1e-6)
     assert read.sensitivity == pytest.approx(SENSITIVITY)
 
@@ -113,7 +114,7 @@ def broken(**changes: Any) -> str:
         "width": 2,
         "guidance": None,
         "weights": [0.1],
-        "levels": [1.0, 0.5],
+        "sigmas": [1.0, 0.5],
         "products": [[1.0, 0.5], [0.5, 1.0]],
     }
     return json.dumps(right | {"sensitivity": [2.0, 1.0]} | changes)
@@ -123,12 +124,12 @@ def broken(**changes: Any) -> str:
     ("text", "message"),
     [
         ("{", "is not a calibration"),
-        ('{"layers": 1, "width": 2, "levels": [1.0, 0.5]}', "is not a calibration: KeyError"),
-        (broken(products=[[1.0]]), "is damaged: a calibration of n levels needs n x n"),
-        (broken(levels=[0.5, 1.0]), "is damaged: a calibration needs falling"),
+        ('{"layers": 1, "width": 2, "sigmas": [1.0, 0.5]}', "is not a calibration: KeyError"),
+        (broken(products=[[1.0]]), "is damaged: a calibration of n sigmas needs n x n"),
+        (broken(sigmas=[0.5, 1.0]), "is damaged: a calibration needs falling"),
         (
             broken(products=[[1.0, float("nan")], [1.0, 1.0]]),
-            "is damaged: a calibration of n levels needs n x n finite",
+            "is damaged: a calibration of n sigmas needs n x n finite",
         ),
         (broken(sensitivity=[1.0]), "is damaged: a calibration needs a positive sensitivity"),
         (broken(sensitivity=[1.0, 0.0]), "is damaged: a calibration needs a positive sensitivity"),

@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 import torch
 
-from motioncache.decision import Decision, Memory, Request
+from motioncache.decision import Call, Decision, Memory
 from motioncache.distance import Distance
+from motioncache.engine import to_host
 from motioncache.grid import TokenGrid
 from motioncache.motion import Normalisation
-from motioncache.policies.motioncache import MotionCache, MotionCacheConfig, MotionMemory
-from motioncache.trace import Phase
+from motioncache.policies.motioncache import MotionCache, MotionCacheConfig, MotionMemory, fewest_due
+from motioncache.trace import Phase, WindowShape
 
 GRID = TokenGrid(frames=4, height=1, width=2, chunk_frames=2)
 BASE = MotionCacheConfig(
@@ -26,22 +27,28 @@ BASE = MotionCacheConfig(
 HIDDEN = torch.tensor([1.0, 1.0, 1.0, 2.0]).view(1, 4, 1)
 
 
-def ask(**values: Any) -> Request:
-    """A request of the first window's `cond` branch."""
-    return Request(branch="cond", iteration=0, iterations=9, grid=GRID, **values)
+WINDOW = WindowShape(grid=GRID, iterations=9, branches=("cond",), causal=True)
+
+
+def ask(**values: Any) -> Call:
+    """A call of the first window's `cond` branch."""
+    return Call(branch="cond", iteration=0, tokens=4, attended=8, **values)
 
 
 def run(
-    config: MotionCacheConfig, distances: list[float], *, chunk: int = 0, predecessor: Memory = None
+    config: MotionCacheConfig,
+    distances: list[float],
+    *,
+    chunk: int = 0,
+    predecessor: Memory = None,
+    kind: type[MotionCache] = MotionCache,
 ) -> list[tuple[Decision, MotionMemory]]:
     """Feed one chunk a distance per step."""
-    policy, memory, history = MotionCache(config), None, []
+    policy, memory, history = kind(config), None, []
     for step, distance in enumerate(distances):
-        request = ask(chunk=chunk, step=step, distance=distance, memory=memory)
-        (proposal,) = policy.propose([request])
-        mask = proposal.due if isinstance(proposal.due, torch.Tensor) else None
-        (decision,) = policy.settle([request], [proposal], [mask])
-        memory = policy.remember(request, proposal, decision, HIDDEN, predecessor)
+        decisions = policy.decide([ask(chunk=chunk, step=step, distance=distance)], [memory], WINDOW)
+        (decision,) = to_host(decisions)
+        memory = policy.remember(decision, HIDDEN, WINDOW, predecessor)
         assert isinstance(memory, MotionMemory)
         history.append((decision, memory))
     return history
@@ -92,13 +99,10 @@ def test_too_few_due_tokens_wait_and_keep_their_accumulated_distance() -> None:
     assert due(history[5][0]) == [0, 1, 2, 3]  # 0.6 * 1.7 = 1.02 and 1.7
 
 
-def test_a_missing_predecessor_gives_the_neutral_weight_and_the_floor_under_quirks() -> None:
+def test_a_missing_predecessor_gives_the_neutral_weight() -> None:
     weight = run(BASE, [0, 0, 1.0], chunk=1)[2][1].weight
     assert weight is not None
     assert weight.tolist() == pytest.approx([1.0, 1.0, 0.6, 1.0])
-    published = run(replace(BASE, reference_quirks=True), [0, 0, 1.0], chunk=1)[2][1].weight
-    assert published is not None
-    assert published.tolist() == pytest.approx([0.6, 0.6, 0.6, 1.0])
 
 
 def test_the_predecessors_last_frame_weighs_the_first_frame() -> None:
@@ -108,13 +112,18 @@ def test_the_predecessors_last_frame_weighs_the_first_frame() -> None:
     assert weight[:2].tolist() == pytest.approx([1.0, 0.6])
 
 
-def test_nothing_survives_a_window_unless_quirks_are_on() -> None:
-    memory = MotionMemory(last_frame=torch.ones(1, 2, 1), updates=3)
-    assert MotionCache(BASE).carry(memory) is None
-    carried = MotionCache(replace(BASE, reference_quirks=True)).carry(memory)
-    assert isinstance(carried, MotionMemory)
-    assert carried.last_frame is memory.last_frame
-    assert carried.updates == 0
+def test_a_prefix_chunk_is_remembered_by_its_last_frame() -> None:
+    memory = MotionCache(BASE).remember_prefix(HIDDEN, WINDOW)
+    assert isinstance(memory, MotionMemory)
+    assert memory.last_frame is not None
+    assert memory.last_frame.flatten().tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(("tokens", "ratio", "fewest"), [(5, 0.4, 2), (100, 0.07, 7), (4, 0.6, 3), (4, 0.0, 0)])
+def test_the_fewest_due_tokens_reach_the_ratio(tokens: int, ratio: float, fewest: int) -> None:
+    assert fewest_due(tokens, ratio) == fewest
+    assert fewest / tokens >= ratio
+    assert fewest == 0 or (fewest - 1) / tokens < ratio
 
 
 CHANGES: dict[str, Any] = {
@@ -125,7 +134,6 @@ CHANGES: dict[str, Any] = {
     "floor": 0.1,
     "temporal_vote": 0.5,
     "minimum_update_ratio": 0.9,
-    "reference_quirks": True,
 }
 """A change of each field that the policy reads; distance, its polynomial and its range are the adapter's to read."""
 
@@ -133,7 +141,7 @@ CHANGES: dict[str, Any] = {
 @pytest.mark.parametrize("field", sorted(CHANGES))
 def test_every_field_changes_some_decision(field: str) -> None:
     # The predecessor makes token 0 of the first frame the moving one, token 1 that of the second frame.
-    before = None if field == "reference_quirks" else MotionMemory(last_frame=torch.tensor([[[0.5], [1.0]]]))
+    before = MotionMemory(last_frame=torch.tensor([[[0.5], [1.0]]]))
     distances = [0, 0, 1.0, 1.0, 0.5, 0.45, 1.0, 0.3]
     plain = [due(d) for d, _ in run(BASE, distances, chunk=1, predecessor=before)]
     changed = [due(d) for d, _ in run(replace(BASE, **{field: CHANGES[field]}), distances, chunk=1, predecessor=before)]
@@ -145,9 +153,11 @@ def test_a_shared_mask_is_that_of_the_first_branch(shared: bool) -> None:
     policy = MotionCache(replace(BASE, shared_mask=shared))
     state = MotionMemory(accumulated=torch.zeros(4), weight=torch.tensor([1.0, 0.5, 1.0, 0.5]), token_phase=True)
     other = replace(state, weight=torch.tensor([0.5, 1.0, 0.5, 1.0]))
-    requests = [replace(ask(chunk=0, step=5, distance=1.0, memory=state))]
-    requests.append(replace(requests[0], branch="uncond", memory=other))
-    masks = [proposal.due.tolist() for proposal in policy.propose(requests) if isinstance(proposal.due, torch.Tensor)]
+    calls = [ask(chunk=0, step=5, distance=1.0)]
+    calls.append(replace(calls[0], branch="uncond"))
+    decisions = policy.decide(calls, [state, other], WINDOW)
+    assert [decision.call for decision in decisions] == calls
+    masks = [decision.due.tolist() for decision in decisions if isinstance(decision.due, torch.Tensor)]
     assert masks[0] == [True, False, True, False]
     assert masks[1] == ([True, False, True, False] if shared else [False, True, False, True])
 
@@ -162,7 +172,6 @@ def test_a_distance_per_frame_reaches_the_tokens_of_its_frame() -> None:
     policy = MotionCache(BASE)
     memory = MotionMemory(accumulated=torch.zeros(4))
     distance = torch.tensor([1.0, 0.0])
-    request = ask(chunk=0, step=5, distance=distance, memory=memory)
-    (proposal,) = policy.propose([request])
-    assert isinstance(proposal.due, torch.Tensor)
-    assert proposal.due.tolist() == [True, True, False, False]
+    (decision,) = policy.decide([ask(chunk=0, step=5, distance=distance)], [memory], WINDOW)
+    assert isinstance(decision.due, torch.Tensor)
+    assert decision.due.tolist() == [True, True, False, False]

@@ -2,10 +2,11 @@
 
 import torch
 
-from motioncache.decision import Decision, Memory, Request
+from motioncache.decision import Call, Decision, Memory
+from motioncache.engine import to_host
 from motioncache.grid import TokenGrid
 from motioncache.policies.teacache import TeaCache
-from motioncache.trace import Phase
+from motioncache.trace import Phase, WindowShape
 
 GRID = TokenGrid(frames=4, height=1, width=2, chunk_frames=2)
 HIDDEN = torch.zeros(1, 4, 1)
@@ -15,26 +16,24 @@ POLICY = TeaCache(threshold=1.0, warmup=1)
 def run(steps: list[dict[int, float]]) -> list[dict[int, Decision]]:
     """Feed the chunks of a window their distances, an iteration at a time."""
     memories: dict[int, Memory] = {}
+    window = WindowShape(grid=GRID, iterations=len(steps), branches=("cond",), causal=True)
     history = []
     for iteration, distances in enumerate(steps):
-        requests = [
-            Request(
+        calls = [
+            Call(
                 branch="cond",
                 chunk=chunk,
-                iteration=iteration,
-                iterations=len(steps),
                 step=iteration,
+                iteration=iteration,
+                tokens=4,
+                attended=8,
                 distance=distance,
-                grid=GRID,
-                memory=memories.get(chunk),
             )
             for chunk, distance in distances.items()
         ]
-        proposals = POLICY.propose(requests)
-        masks = [p.due if isinstance(p.due, torch.Tensor) else None for p in proposals]
-        decisions = POLICY.settle(requests, proposals, masks)
-        for request, proposal, decision in zip(requests, proposals, decisions, strict=True):
-            memories[request.chunk] = POLICY.remember(request, proposal, decision, HIDDEN, None)
+        decisions = to_host(POLICY.decide(calls, [memories.get(chunk) for chunk in distances], window))
+        for decision in decisions:
+            memories[decision.call.chunk] = POLICY.remember(decision, HIDDEN, window, None)
         history.append(dict(zip(distances, decisions, strict=True)))
     return history
 
@@ -56,7 +55,7 @@ def test_the_window_is_computed_when_its_mean_distance_adds_up() -> None:
 def test_a_new_chunk_is_computed_while_the_others_are_reused_and_does_not_count() -> None:
     history = run([{0: 0.0}, {0: 9.0}, {0: 0.6, 1: 5.0}, {0: 0.3, 1: 0.5}, {0: 0.0, 1: 0.0}])
     assert [d.due for d in history[2].values()] == [False, True]
-    assert history[2][1].candidates == 4
+    assert history[2][1].computed == 4
     # 0.6 + (0.3 + 0.5) / 2 = 1.0: the window that the new chunk came into goes on adding up.
     assert [d.due for d in history[3].values()] == [True, True]
 

@@ -13,7 +13,7 @@ from motioncache.forecast.calibration import ModelIdentity
 from motioncache_eval import calibrate
 from motioncache_eval.calibrate import Exact
 
-LEVELS = tuple(np.linspace(1.0, 0.1, 8).tolist())
+SIGMAS = tuple(np.linspace(1.0, 0.1, 8).tolist())
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class Job:
 
 def exact(job: Job, *scales: float) -> Exact:
     """A video whose chunks have these products, up to their scale."""
-    levels = LEVELS[:: 8 // job.num_inference_steps]
-    products = {chunk: scale * np.eye(len(levels)) for chunk, scale in enumerate(scales)}
-    return Exact(job=job, latents=torch.zeros(1), products=products, values=1, levels=levels)
+    sigmas = SIGMAS[:: 8 // job.num_inference_steps]
+    products = {chunk: scale * np.eye(len(sigmas)) for chunk, scale in enumerate(scales)}
+    return Exact(job=job, latents=torch.zeros(1), products=products, values=1, sigmas=sigmas)
 
 
 def made(monkeypatch: pytest.MonkeyPatch, sample: Any) -> Any:

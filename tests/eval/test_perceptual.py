@@ -20,7 +20,7 @@ def videos(noise: float) -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_flip_rises_with_noise() -> None:
     pytest.importorskip("flip_evaluator")
-    assert [flip(*videos(noise)) for noise in (0.0,)] == [0.0]
+    assert flip(*videos(0.0)) == 0.0
     assert 0 < flip(*videos(0.02)) < flip(*videos(0.1)) < 1
 
 

@@ -16,7 +16,8 @@ from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
 from motioncache_magi.loading.variants import released
 from motioncache_magi.model.config import MagiConfig, ModelConfig
 from motioncache_magi.model.dit import VideoDiT
-from motioncache_magi.vae.vit import VaeConfig, ViTVAE
+from motioncache_magi.vae.config import VaeConfig
+from motioncache_magi.vae.vit import ViTVAE
 
 CHANNELS, WORDS = 16, 64
 

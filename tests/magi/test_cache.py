@@ -10,8 +10,11 @@ import torch
 import motioncache
 from motioncache import MotionCacheConfig, MotionCacheError, NoCacheConfig
 from motioncache.trace import Phase
+from motioncache_magi.cache.config import Output
 from motioncache_magi.cache.cost import MagiCost
-from motioncache_magi.cache.policy import MagiMotionCacheConfig, MagiTeaCacheConfig, Residual, limit_reuse
+from motioncache_magi.cache.motioncache import MagiMotionCacheConfig, limit_reuse
+from motioncache_magi.cache.teacache import MagiTeaCacheConfig
+from motioncache_magi.compat.published import PublishedAdapter, PublishedTeaCacheConfig
 from motioncache_magi.loading.variants import released
 from motioncache_magi.pipeline import MagiPipeline
 from motioncache_magi.sampling.schedule import WindowSchedule
@@ -40,9 +43,9 @@ def test_exact_equals_vanilla(pipe: MagiPipeline) -> None:
     assert summary.flops == summary.vanilla_flops
 
 
-@pytest.mark.parametrize("residual", Residual)
-def test_a_threshold_of_zero_equals_vanilla(pipe: MagiPipeline, residual: Residual) -> None:
-    config = replace(CACHE, threshold=0.0, token_threshold=0.0, residual=residual)
+@pytest.mark.parametrize("output", Output)
+def test_a_threshold_of_zero_equals_vanilla(pipe: MagiPipeline, output: Output) -> None:
+    config = replace(CACHE, threshold=0.0, token_threshold=0.0, output=output)
     vanilla = latents(pipe)
     with motioncache.cached(pipe, config):
         assert torch.allclose(latents(pipe), vanilla, atol=1e-5)
@@ -50,11 +53,11 @@ def test_a_threshold_of_zero_equals_vanilla(pipe: MagiPipeline, residual: Residu
 
 def test_reuse_saves_work_and_a_lower_threshold_stays_closer(pipe: MagiPipeline) -> None:
     vanilla = latents(pipe, num_inference_steps=32)
-    errors: dict[tuple[Residual, float], float] = {}
+    errors: dict[tuple[Output, float], float] = {}
     partial = 0
-    for residual in Residual:
+    for output in Output:
         for threshold in (0.1, 0.02):
-            config = replace(CACHE, threshold=threshold, token_threshold=2 * threshold, residual=residual)
+            config = replace(CACHE, threshold=threshold, token_threshold=2 * threshold, output=output)
             with motioncache.cached(pipe, config) as statistics:
                 reused = latents(pipe, num_inference_steps=32)
                 records = motioncache.last_trace(pipe).records
@@ -63,10 +66,10 @@ def test_reuse_saves_work_and_a_lower_threshold_stays_closer(pipe: MagiPipeline)
             assert summary.flops < (1 - 0.7 * summary.hit_ratio) * summary.vanilla_flops
             partial += sum(record.due is not None for record in records)
             assert {chunk.chunk for chunk in summary.chunks} == {0, 1, 2}
-            errors[residual, threshold] = float((reused - vanilla).square().mean() / vanilla.square().mean())
+            errors[output, threshold] = float((reused - vanilla).square().mean() / vanilla.square().mean())
     assert partial > 0  # some chunks were computed in part
-    assert errors[Residual.velocity, 0.02] < 0.5 * errors[Residual.velocity, 0.1]
-    assert errors[Residual.velocity, 0.02] < errors[Residual.displacement, 0.02]
+    assert errors[Output.velocity, 0.02] < 0.5 * errors[Output.velocity, 0.1]
+    assert errors[Output.velocity, 0.02] < errors[Output.displacement, 0.02]
 
 
 def test_teacache_decides_for_the_whole_window(pipe: MagiPipeline) -> None:
@@ -74,7 +77,7 @@ def test_teacache_decides_for_the_whole_window(pipe: MagiPipeline) -> None:
     errors, shares = [], []
     for threshold in (0.0, 0.04, 0.16):
         with motioncache.cached(
-            pipe, MagiTeaCacheConfig(warmup=1, threshold=threshold, residual=Residual.velocity)
+            pipe, MagiTeaCacheConfig(warmup=1, threshold=threshold, output=Output.velocity)
         ) as statistics:
             errors.append(float((latents(pipe, num_inference_steps=32) - vanilla).abs().max()))
             records = list(motioncache.last_trace(pipe).denoise_records())
@@ -90,10 +93,10 @@ def test_teacache_decides_for_the_whole_window(pipe: MagiPipeline) -> None:
 
 
 def test_the_published_teacache_is_for_distilled_models(pipe: MagiPipeline) -> None:
-    config = MagiTeaCacheConfig(warmup=1, threshold=0.1, reference_quirks=True)
-    with motioncache.cached(pipe, replace(config, reference_quirks=False)):
+    with motioncache.cached(pipe, MagiTeaCacheConfig(warmup=1, threshold=0.1)):
         corrected = latents(pipe)
-    with motioncache.cached(pipe, config):
+    config = PublishedTeaCacheConfig(warmup=1, threshold=0.1)
+    with motioncache.cached(pipe, config, adapter=PublishedAdapter()):
         if pipe.config.engine.distill:
             assert not torch.allclose(latents(pipe), corrected, atol=1e-3)
         else:

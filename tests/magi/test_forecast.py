@@ -15,7 +15,7 @@ from motioncache_eval.calibrate import OWN, main
 from motioncache_eval.video import write_mp4
 from motioncache_magi.pipeline import MagiPipeline
 
-from ..calibration import courses, write_calibration
+from ..calibration import watched_planner, write_calibration
 from .test_bench import JOB
 from .test_pipeline import generator, load
 
@@ -38,10 +38,10 @@ def latents(pipe: MagiPipeline, **call: Any) -> torch.Tensor:
 @pytest.mark.parametrize("target", [1.5, 2.0, 3.0])
 def test_the_budget_is_kept(pipe: MagiPipeline, measured: str, target: float) -> None:
     config = ForecastConfig(target_speedup=target, calibration=measured)
-    with motioncache.cached(pipe, config) as statistics, courses() as seen:
+    with motioncache.cached(pipe, config) as statistics, watched_planner() as seen:
         latents(pipe, num_inference_steps=32)
     summary = statistics.summary()
-    assert [course.flops(made.plan) for course, made in seen] == [summary.flops]
+    assert [profile.flops(policy.planned) for profile, policy in seen] == [summary.flops]
     assert target <= summary.vanilla_flops / summary.flops < 1.05 * target
 
 
@@ -51,7 +51,7 @@ def test_a_target_of_1_computes_everything(pipe: MagiPipeline) -> None:
         assert torch.allclose(latents(pipe), vanilla, atol=1e-6)
 
 
-def test_given_frames_are_no_part_of_the_plan(pipe: MagiPipeline, measured: str) -> None:
+def test_given_frames_are_not_planned(pipe: MagiPipeline, measured: str) -> None:
     video = np.zeros((25, 32, 48, 3), np.uint8)
     config = ForecastConfig(target_speedup=2.0, calibration=measured)
     with motioncache.cached(pipe, config) as statistics:
@@ -67,7 +67,7 @@ def test_a_model_is_measured_and_the_file_serves_it(distilled: Path, tmp_path: P
     prompts = str(tmp_path / "prompts.txt")
     assert main(["magi-1", str(JOB), *options, "--prompts", prompts, "--output", str(output)]) == 0
     held = json.loads(output.read_text())
-    assert (held["layers"], held["width"], len(held["levels"])) == (2, 64, 32)
+    assert (held["layers"], held["width"], len(held["sigmas"])) == (2, 64, 32)
     products = np.array(held["products"])
     assert np.allclose(products, products.T)
     assert np.linalg.eigvalsh(products).min() > -1e-5 * products.max()
@@ -92,7 +92,7 @@ def test_without_prompts_the_jobs_own_is_measured(
     options = [f"model={distilled}", "variant=null", "num_frames=24", "prompt=a red circle"]
     assert main(["magi-1", str(JOB), *options, "num_inference_steps=16", "--output", str(output)]) == 0
     assert capsys.readouterr().out.count("a red circle, chunk 0: ") == OWN
-    assert len(json.loads(output.read_text())["levels"]) == 16
+    assert len(json.loads(output.read_text())["sigmas"]) == 16
 
 
 def test_too_few_steps_are_refused(distilled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -107,7 +107,7 @@ def test_a_step_count_that_cannot_be_halved_is_measured_whole(distilled: Path, t
     output = tmp_path / "mine.json"
     options = [f"model={distilled}", "variant=null", "num_frames=24", "prompt=a red circle"]
     assert main(["magi-1", str(JOB), *options, "num_inference_steps=12", "--output", str(output)]) == 0
-    assert len(Calibration.load(output).levels) == 12
+    assert len(Calibration.load(output).sigmas) == 12
 
 
 def test_a_video_that_goes_on_is_measured_chunk_by_chunk(

@@ -17,7 +17,8 @@ from motioncache.errors import ConfigError, MotionCacheError
 from motioncache_magi.parity.golden import Golden
 from motioncache_magi.parity.text import SWITCHES, check_captions, check_text
 from motioncache_magi.text.caption import clean_caption
-from motioncache_magi.text.prompt import ChunkText, T5Text, chunk_text
+from motioncache_magi.text.chunks import ChunkText, chunk_text
+from motioncache_magi.text.prompt import T5Text
 from motioncache_magi.text.special_tokens import DURATIONS, SpecialTokens, TextSwitches, Token
 
 FIXTURES = Path(os.environ.get("MOTIONCACHE_FIXTURES", Path(__file__).parents[3] / "shared" / "fixtures")) / "magi"
@@ -322,7 +323,7 @@ def t5(tmp_path: Path) -> Path:
 
 
 def test_a_prompt_is_cleaned_encoded_and_padded(t5: Path) -> None:
-    encode = T5Text(t5, words=8)
+    encode = T5Text(t5, text_length=8)
     caption, mask = encode("A Red   FOX runs!!! (https://fox.com/red)")
     plain, _ = encode("a red fox runs!!!")
     assert caption.shape == (1, 8, 16)
@@ -333,26 +334,26 @@ def test_a_prompt_is_cleaned_encoded_and_padded(t5: Path) -> None:
 
 
 def test_padding_does_not_change_the_words(t5: Path) -> None:
-    short, _ = T5Text(t5, words=4)("a red fox")
-    long, _ = T5Text(t5, words=9)("a red fox")
+    short, _ = T5Text(t5, text_length=4)("a red fox")
+    long, _ = T5Text(t5, text_length=9)("a red fox")
     torch.testing.assert_close(short, long[:, :4])
 
 
 def test_a_long_prompt_is_cut_and_keeps_its_end(t5: Path) -> None:
-    _, mask = T5Text(t5, words=3)("a red fox runs")
+    _, mask = T5Text(t5, text_length=3)("a red fox runs")
     assert mask.tolist() == [[1, 1, 1]]
 
 
 def test_an_empty_prompt_is_one_word(t5: Path) -> None:
-    assert T5Text(t5, words=4)("")[1].tolist() == [[1, 0, 0, 0]]
+    assert T5Text(t5, text_length=4)("")[1].tolist() == [[1, 0, 0, 0]]
 
 
 def test_the_parent_folder_does_as_well(t5: Path) -> None:
-    assert torch.equal(T5Text(t5.parent, words=4)("a fox")[0], T5Text(t5, words=4)("a fox")[0])
+    assert torch.equal(T5Text(t5.parent, text_length=4)("a fox")[0], T5Text(t5, text_length=4)("a fox")[0])
 
 
 def test_an_offloaded_encoder_is_on_its_device_for_the_call_alone(t5: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    encode = T5Text(t5, words=4, device="cpu:0", offload=True)
+    encode = T5Text(t5, text_length=4, device="cpu:0", offload=True)
     moves: list[str] = []
     move = T5EncoderModel.to
 

@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from motioncache.engine import Engine
-from motioncache.policies.none import NoCache
 from motioncache_magi.model.dit import VideoDiT
 from motioncache_magi.model.packed import Text
 from motioncache_magi.pipeline import MagiPipeline
@@ -70,10 +68,7 @@ def _sampler_velocity(
         distilled=False,
     )
     start = noise.clone()
-    sampler = Sampler(
-        pipe.transformer, fixed, start, prefix=None, captions=[null] * 2, null=null, engine=Engine(NoCache())
-    )
-    sampler.start()
+    sampler = Sampler(pipe.transformer, fixed, start, prefix=None, captions=[null] * 2, null=null)
     before = start.clone()
     sampler.step(step)
     return ((start - before) / 0.05).clone()

@@ -10,8 +10,9 @@ import torch
 from motioncache.errors import ConfigError
 from motioncache_magi.parity.golden import Golden
 from motioncache_magi.parity.vae import check_vae, to_uint8
-from motioncache_magi.vae.tiling import Grid, Tiling, decode_tiled, encode_tiled
-from motioncache_magi.vae.vit import VaeConfig, ViTVAE
+from motioncache_magi.vae.config import Grid, VaeConfig
+from motioncache_magi.vae.tiling import Tiling, decode_tiled, encode_tiled
+from motioncache_magi.vae.vit import ViTVAE
 
 FIXTURES = Path(os.environ.get("MOTIONCACHE_FIXTURES", Path(__file__).parents[3] / "shared" / "fixtures")) / "magi"
 FILES = sorted(FIXTURES.glob("vae_cases*.safetensors"))

@@ -4,14 +4,18 @@ from typing import Any
 
 import pytest
 import torch
-from motioncache_eval.bench.ablation import ForecastAblationConfig, Unit
 
 import motioncache
 from motioncache import ForecastConfig, MotionCacheError
 from motioncache.api import get_hook
+from motioncache.decision import Decision
+from motioncache.engine import ChunkState
+from motioncache.probe import Probe
 from motioncache.trace import Phase
+from motioncache_eval.bench.ablation import ForecastAblationConfig, Unit
+from motioncache_skyreels.bench import BenchAdapter
 
-from ..calibration import courses
+from ..calibration import watched_planner
 from .conftest import generate, make_pipeline
 
 CALLS: dict[str, dict[str, Any]] = {
@@ -32,10 +36,12 @@ def test_the_budget_is_kept(name: str, measured: str) -> None:
     for share in (0.75, 0.5):
         target = exact.summary().vanilla_flops / most / share
         config = ForecastConfig(target_speedup=target, calibration=measured)
-        with motioncache.cached(pipeline, config) as statistics, courses() as seen:
+        with motioncache.cached(pipeline, config) as statistics, watched_planner() as seen:
             generate(pipeline, **call)
-        assert sum(course.whole for course, _ in seen) == pytest.approx(most, rel=1e-3)  # a prompt is embedded once
-        known = sum(course.flops(made.plan) for course, made in seen)
+        assert sum(profile.full_flops for profile, _ in seen) == pytest.approx(
+            most, rel=1e-3
+        )  # a prompt is embedded once
+        known = sum(profile.flops(policy.planned) for profile, policy in seen)
         assert known == pytest.approx(statistics.summary().flops, rel=1e-3)
         assert 0.95 * share * most <= statistics.summary().flops <= 1.05 * share * most
 
@@ -50,29 +56,33 @@ def test_a_target_of_1_computes_everything(name: str) -> None:
     assert statistics.summary().hit_ratio == 0
 
 
+class Velocities(Probe):
+    """Keeps the velocities that were computed, and checks that forecasts are made from the last two."""
+
+    def __init__(self) -> None:
+        self.computed_ones: dict[tuple[str, int], list[torch.Tensor]] = {}
+        self.forecasts = 0
+
+    def committed(self, decision: Decision, state: ChunkState) -> None:
+        key = (decision.call.branch, decision.call.chunk)
+        if decision.call.kv_only is not None:
+            return
+        if decision.due:
+            self.computed_ones.setdefault(key, []).insert(0, state.outputs[0])
+        else:
+            assert all(a is b for a, b in zip(state.outputs, self.computed_ones[key], strict=False))
+            assert len(decision.coefficients) == len(state.outputs) <= 2
+            self.forecasts += 1
+
+
 def test_a_forecast_is_the_sum_of_velocities_times_coefficients(measured: str) -> None:
     pipeline = make_pipeline()
     motioncache.enable_cache(pipeline, ForecastConfig(target_speedup=4.0, calibration=measured))
     engine = get_hook(pipeline).engine
-    kept: dict[tuple[str, int], list[torch.Tensor]] = {}
-    forecasts = 0
-
-    def observe(task: Any, state: Any) -> None:
-        nonlocal forecasts
-        key = (task.work.branch, task.work.chunk)
-        if task.work.kv_only is not None:
-            return
-        if task.due:
-            kept.setdefault(key, []).insert(0, state.residual)
-        else:
-            assert all(a is b for a, b in zip(state.residuals, kept[key], strict=False))
-            assert len(task.proposal.coefficients) == len(state.residuals) <= 2
-            forecasts += 1
-
-    engine.observer = observe
+    probe = engine.probe = Velocities()
     generate(pipeline)
-    assert forecasts > 10
-    shapes = {residual.shape for residuals in kept.values() for residual in residuals}
+    assert probe.forecasts > 10
+    shapes = {velocity.shape for velocities in probe.computed_ones.values() for velocity in velocities}
     assert shapes == {(1, 4, 5, 4, 8)}  # a velocity of a chunk, and not a hidden state
     decided = {(r.iteration, r.computed > 0) for r in motioncache.last_trace(pipeline).denoise_records()}
     assert len(decided) == len({iteration for iteration, _ in decided})  # all chunks and branches alike
@@ -90,7 +100,7 @@ def test_an_impossible_target_is_refused(measured: str) -> None:
 def test_chunks_that_decide_for_themselves_go_by_their_own_step(measured: str) -> None:
     pipeline = make_pipeline()
     config = ForecastAblationConfig(target_speedup=4.0, calibration=measured, unit=Unit.chunk)
-    with motioncache.cached(pipeline, config):
+    with motioncache.cached(pipeline, config, adapter=BenchAdapter()):
         generate(pipeline)
         trace = motioncache.last_trace(pipeline)
     denoised = [record for record in trace.records if record.phase is Phase.forecast]

@@ -1,7 +1,7 @@
-"""What every model's adapter promises, whatever the policy."""
+"""The promises of every adapter on SkyReels-V2, and what this model promises besides."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -9,36 +9,65 @@ import torch
 from diffusers import SkyReelsV2DiffusionForcingVideoToVideoPipeline
 
 import motioncache
-from motioncache import ForecastConfig, MotionCacheConfig, MotionCacheError
+from motioncache import ForecastConfig, MotionCacheConfig, MotionCacheError, TeaCacheConfig
 from motioncache.api import get_hook
 from motioncache.config import PolicyConfig
+from motioncache.decision import Decision
 from motioncache.distance import Distance
+from motioncache.engine import ChunkState
 from motioncache.motion import Normalisation
+from motioncache.probe import Probe
+from motioncache.testing import Promises, Subject
 from motioncache.trace import Phase
+from motioncache_skyreels.adapter import SkyReelsAdapter
+from motioncache_skyreels.compat.published import PublishedAdapter, PublishedMotionCacheConfig, PublishedTeaCacheConfig
 
 from .conftest import COEFFICIENTS, embeddings, generate, make_pipeline
 
 Make = Callable[..., MotionCacheConfig]
 
 
-@pytest.fixture(params=["motioncache", "as published", "forecast"])
+class TestPromises(Promises):
+    @pytest.fixture
+    def subject(self, config: Make, measured: str) -> Subject:
+        return Subject(
+            adapter=SkyReelsAdapter(),
+            create_pipeline=make_pipeline,
+            sample=lambda pipeline, seed: generate(pipeline, seed=seed),
+            sample_other=lambda pipeline: generate(pipeline, height=32, width=16, num_frames=137, overlap_history=17),
+            blocks=lambda pipeline: pipeline.transformer.blocks,
+            step_calls=lambda iteration: 2 if iteration == 0 else 1,  # the branches are known from the second on
+            token_policy=config(),
+            everything={"threshold": 0.0},
+            nothing={"threshold": 1e9, "warmup": 1},
+            changes={
+                "warmup": 3,
+                "chunk_phase_updates": 4,
+                "threshold": 0.4,
+                "coefficients": (0.5, 0.0),
+                "fit_range": (0.0, 0.05),
+                "normalisation": Normalisation.mean,
+                "floor": 0.0,
+                "temporal_vote": 0.5,
+                "minimum_update_ratio": 0.5,
+                "shared_mask": True,
+            },
+            elsewhere=("distance", "clamp_distance"),
+            other_policies={
+                "forecast": ForecastConfig(target_speedup=3.0, calibration=measured),
+                "teacache": TeaCacheConfig(warmup=1, coefficients=COEFFICIENTS, threshold=0.4),
+            },
+        )
+
+
+@pytest.fixture(params=["motioncache", "forecast"])
 def policy(request: pytest.FixtureRequest, config: Make, measured: str) -> PolicyConfig:
-    """One of each kind: it keeps residuals, also from window to window, or velocities."""
-    if request.param == "forecast":
-        return ForecastConfig(target_speedup=3.0, calibration=measured)
-    return config(reference_quirks=request.param == "as published")
+    """One of each kind: it keeps residuals, or velocities."""
+    return ForecastConfig(target_speedup=3.0, calibration=measured) if request.param == "forecast" else config()
 
 
 def due_counts(pipeline: Any) -> list[int]:
     return [record.computed for record in get_hook(pipeline).engine.trace.records]
-
-
-def test_threshold_0_equals_the_uncached_run(config: Make) -> None:
-    pipeline = make_pipeline()
-    vanilla = generate(pipeline)
-    with motioncache.cached(pipeline, config(threshold=0.0)) as statistics:
-        assert (vanilla - generate(pipeline)).abs().max() < 2e-5
-    assert statistics.summary().hit_ratio == 0
 
 
 def test_a_token_phase_really_computes_some_tokens_and_changes_the_result(config: Make) -> None:
@@ -73,11 +102,11 @@ def test_teacache_decides_for_the_whole_window() -> None:
 
 
 def test_without_chunk_reuse_the_video_is_the_same_and_costs_more() -> None:
-    base = motioncache.TeaCacheConfig(warmup=1, coefficients=COEFFICIENTS, threshold=0.2)
     pipeline = make_pipeline()
     latents, summaries, records = [], [], []
-    for chunk_reuse in (True, False):
-        with motioncache.cached(pipeline, replace(base, chunk_reuse=chunk_reuse)) as statistics:
+    for kind in (TeaCacheConfig, PublishedTeaCacheConfig):
+        config = kind(warmup=1, coefficients=COEFFICIENTS, threshold=0.2)
+        with motioncache.cached(pipeline, config, adapter=PublishedAdapter()) as statistics:
             latents.append(generate(pipeline))
             records.append(motioncache.last_trace(pipeline).records)
         summaries.append(statistics.summary())
@@ -118,45 +147,6 @@ def test_everything_reused_calls_no_block(config: Make) -> None:
     assert len(calls) == 2 * 3
 
 
-def test_sparse_rows_equal_dense_rows(config: Make) -> None:
-    # A threshold that every token reaches, through the path of selected tokens: each frame's vote is its own mask.
-    pipeline = make_pipeline()
-    with motioncache.cached(pipeline, config(threshold=0.0)):
-        dense = generate(pipeline)
-    with motioncache.cached(pipeline, config(threshold=0.0)):
-        policy = get_hook(pipeline).engine.policy
-        original = policy.settle
-
-        def as_indices(requests: Any, proposals: Any, masks: Any) -> Any:
-            decisions = original(requests, proposals, masks)
-            everything = torch.arange(requests[0].grid.tokens_per_chunk) if requests else None
-            later = [r.step > 1 for r in requests]
-            return [replace(d, due=everything) if s else d for d, s in zip(decisions, later, strict=True)]
-
-        policy.settle = as_indices  # pyright: ignore[reportAttributeAccessIssue]
-        sparse = generate(pipeline)
-    assert (dense - sparse).abs().max() < 2e-5
-
-
-def test_two_videos_in_a_row_equal_two_fresh_runs(policy: PolicyConfig) -> None:
-    fresh = []
-    for seed in (0, 1):
-        pipeline = make_pipeline()
-        motioncache.enable_cache(pipeline, policy)
-        fresh.append(generate(pipeline, seed=seed))
-    pipeline = make_pipeline()
-    motioncache.enable_cache(pipeline, policy)
-    assert all(torch.equal(generate(pipeline, seed=seed), fresh[seed]) for seed in (0, 1))
-
-
-def test_a_video_of_another_size_follows_without_a_trace_of_the_first(policy: PolicyConfig) -> None:
-    pipeline = make_pipeline()
-    motioncache.enable_cache(pipeline, policy)
-    first = generate(pipeline)
-    generate(pipeline, height=32, width=16, num_frames=137, overlap_history=17)
-    assert torch.equal(generate(pipeline), first)
-
-
 def test_branches_do_not_see_each_other(config: Make) -> None:
     pipeline = make_pipeline()
     motioncache.enable_cache(pipeline, config())
@@ -168,26 +158,6 @@ def test_branches_do_not_see_each_other(config: Make) -> None:
         records = get_hook(pipeline).engine.trace.records
         masks.append([r.computed for r in records if r.branch == "cond"])
     assert masks[0] == masks[1]
-
-
-def test_an_exception_in_the_model_leaves_the_next_run_clean(policy: PolicyConfig) -> None:
-    pipeline = make_pipeline()
-    motioncache.enable_cache(pipeline, policy)
-    expected = generate(pipeline)
-    calls = 0
-
-    def fail(*_: Any) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == 9:
-            raise RuntimeError("out of memory, say")
-
-    handle = pipeline.transformer.blocks[1].register_forward_pre_hook(fail)
-    with pytest.raises(RuntimeError, match="out of memory"):
-        generate(pipeline)
-    handle.remove()
-    assert get_hook(pipeline).engine._store is None  # the states are dropped at once
-    assert torch.equal(generate(pipeline), expected)
 
 
 def test_an_exception_in_a_callback_leaves_the_next_run_clean(policy: PolicyConfig) -> None:
@@ -203,14 +173,6 @@ def test_an_exception_in_a_callback_leaves_the_next_run_clean(policy: PolicyConf
     with pytest.raises(KeyError):
         generate(pipeline, callback_on_step_end=fail)
     assert torch.equal(generate(pipeline), expected)
-
-
-def test_the_context_manager_undoes_the_cache_on_an_exception() -> None:
-    pipeline = make_pipeline()
-    with pytest.raises(ZeroDivisionError), motioncache.cached(pipeline, "exact"):
-        raise ZeroDivisionError
-    with pytest.raises(MotionCacheError, match="not on"):
-        motioncache.summary(pipeline)
 
 
 def test_the_context_manager_undoes_the_cache_even_if_the_summary_fails(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,17 +194,9 @@ def snapshot(pipeline: Any) -> tuple[Any, ...]:
     return (set(vars(pipeline)), [set(vars(m)) - {"_diffusers_hook"} for m in modules], processors)
 
 
-def test_disabling_restores_the_original_bit_for_bit(policy: PolicyConfig) -> None:
-    pipeline = make_pipeline()
-    generate(pipeline)
-    before, keys = snapshot(pipeline), set(pipeline.transformer.state_dict())
-    vanilla = generate(pipeline)
-    motioncache.enable_cache(pipeline, policy)
-    generate(pipeline)
-    assert set(pipeline.transformer.state_dict()) == keys  # caches are no buffers
-    motioncache.disable_cache(pipeline)
-    assert snapshot(pipeline) == before
-    assert torch.equal(generate(pipeline), vanilla)
+def test_enabling_a_cache_that_hooks_nothing_is_an_error() -> None:
+    with pytest.raises(MotionCacheError, match="no adapter serves a object; installed adapters: magi-1, skyreels-v2"):
+        motioncache.enable_cache(object(), "exact")
 
 
 def test_all_states_are_freed_when_a_video_ends(policy: PolicyConfig) -> None:
@@ -251,62 +205,30 @@ def test_all_states_are_freed_when_a_video_ends(policy: PolicyConfig) -> None:
     generate(pipeline, num_frames=137, overlap_history=17)
     hook = get_hook(pipeline)
     assert hook._window is None  # pyright: ignore[reportAttributeAccessIssue]
-    assert hook.engine._store is None
-    assert hook.engine._carried is None
+    assert hook.engine.is_idle
     assert hook._texts == {}  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def test_enabling_twice_is_an_error() -> None:
-    pipeline = make_pipeline()
-    motioncache.enable_cache(pipeline, "exact")
-    with pytest.raises(MotionCacheError, match="already on"):
-        motioncache.enable_cache(pipeline, "exact")
+class LeastDistance(Probe):
+    """The smallest accumulated distance of any token after any step."""
 
+    least = 0.0
 
-def test_enabling_a_cache_that_hooks_nothing_is_an_error() -> None:
-    with pytest.raises(MotionCacheError, match="no adapter serves a object; installed adapters: magi-1, skyreels-v2"):
-        motioncache.enable_cache(object(), "exact")
-
-
-CHANGES: dict[str, Any] = {
-    "warmup": 3,
-    "chunk_phase_updates": 4,
-    "threshold": 0.4,
-    "coefficients": (0.5, 0.0),
-    "fit_range": (0.0, 0.05),
-    "normalisation": Normalisation.mean,
-    "floor": 0.0,
-    "temporal_vote": 0.5,
-    "minimum_update_ratio": 0.5,
-}
-
-
-@pytest.mark.parametrize("field", CHANGES)
-def test_every_field_changes_what_is_computed(field: str, config: Make) -> None:
-    pipeline = make_pipeline()
-    counts = []
-    for changes in ({}, {field: CHANGES[field]}):
-        with motioncache.cached(pipeline, config(**changes)):
-            generate(pipeline)
-            counts.append(due_counts(pipeline))
-    assert counts[0] != counts[1]
+    def committed(self, decision: Decision, state: ChunkState) -> None:
+        accumulated = getattr(state.memory, "accumulated", None)
+        if accumulated is not None:
+            self.least = min(self.least, accumulated.min().item())
 
 
 def test_clamping_keeps_a_falling_polynomial_from_freezing_the_cache(config: Make) -> None:
     # Distance 0.1 - change is negative here (change > 0.12): unclamped sums fall for ever, clamped ones stand still.
-    falling = {"coefficients": (-1.0, 0.1)}
     accumulated = []
     for clamp in (True, False):
-        pipeline = make_pipeline()
-        values: list[float] = []
-        with motioncache.cached(pipeline, config(**falling, clamp_distance=clamp)):
-            get_hook(pipeline).engine.observer = lambda task, state, values=values: values.append(
-                0.0
-                if state.memory is None or state.memory.accumulated is None
-                else state.memory.accumulated.min().item()
-            )
+        pipeline, probe = make_pipeline(), LeastDistance()
+        with motioncache.cached(pipeline, config(coefficients=(-1.0, 0.1), clamp_distance=clamp)):
+            get_hook(pipeline).engine.probe = probe
             generate(pipeline)
-        accumulated.append(min(values))
+        accumulated.append(probe.least)
     assert accumulated[0] == 0
     assert accumulated[1] < -0.1
 
@@ -323,13 +245,36 @@ def test_distance_per_token_sets_given_frames_apart(config: Make) -> None:
     assert counts[0] != counts[1]
 
 
-def test_quirks_change_the_result(config: Make) -> None:
+def as_published(config: MotionCacheConfig) -> PublishedMotionCacheConfig:
+    return PublishedMotionCacheConfig(**{f.name: getattr(config, f.name) for f in fields(config)})
+
+
+def test_the_published_code_gives_another_result(config: Make) -> None:
     pipeline = make_pipeline()
     results = []
-    for quirks in (False, True):
-        with motioncache.cached(pipeline, config(reference_quirks=quirks)):
+    for policy in (config(), as_published(config())):
+        with motioncache.cached(pipeline, policy, adapter=PublishedAdapter()):
             results.append(generate(pipeline))
     assert (results[0] - results[1]).abs().max() > 1e-3
+
+
+def test_the_published_code_keeps_the_promises_of_state(config: Make) -> None:
+    """It hands memory on from window to window, and still nothing of one video reaches the next."""
+    call = {"num_frames": 137, "overlap_history": 17}
+    pipeline = make_pipeline()
+    uncached = generate(pipeline, **call)
+    motioncache.enable_cache(pipeline, as_published(config()), adapter=PublishedAdapter())
+    first = generate(pipeline, **call)
+    assert get_hook(pipeline).engine.is_idle
+    generate(pipeline, seed=1, height=32, width=16)
+    assert torch.equal(generate(pipeline, **call), first)
+    motioncache.disable_cache(pipeline)
+    assert torch.equal(generate(pipeline, **call), uncached)
+
+
+def test_policies_of_the_published_code_are_not_served_by_the_product(config: Make) -> None:
+    with pytest.raises(MotionCacheError, match="a PublishedMotionCacheConfig does not fit skyreels-v2"):
+        motioncache.enable_cache(make_pipeline(), as_published(config()))
 
 
 def test_a_prompt_is_projected_once_per_video(config: Make) -> None:

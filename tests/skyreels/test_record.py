@@ -7,7 +7,9 @@ import torch
 
 from motioncache import NoCacheConfig
 from motioncache.api import cached, get_hook
-from motioncache.engine import ChunkState, Task
+from motioncache.decision import Decision
+from motioncache.engine import ChunkState
+from motioncache.probe import Probe
 from motioncache_eval.recording import Recording
 from motioncache_skyreels.fit_polynomial import KeepResidual
 from motioncache_skyreels.record import Watch, main
@@ -19,13 +21,15 @@ def test_the_hooks_see_the_residuals_that_the_engine_keeps(pipeline: Any) -> Non
     """Two independent ways to the same figures: hooks on the stock model, and the engine of the cache."""
     kept: dict[tuple[int, int], torch.Tensor] = {}
 
-    def observe(task: Task, state: ChunkState) -> None:
-        if task.work.branch == "cond" and task.work.kv_only is None and state.residual is not None:
-            kept[task.work.chunk, task.request.step] = state.residual[0].clone()
+    class Residuals(Probe):
+        def committed(self, decision: Decision, state: ChunkState) -> None:
+            call = decision.call
+            if call.branch == "cond" and call.kv_only is None:
+                kept[call.chunk, call.step] = state.outputs[0][0].clone()
 
     with cached(pipeline, NoCacheConfig()):
         engine = get_hook(pipeline).engine
-        engine.policy, engine.observer = KeepResidual(), observe
+        engine.policy, engine.probe = KeepResidual(), Residuals()
         latents = generate(pipeline)
     watch = Watch(pipeline.transformer)
     with watch.attached():

@@ -109,11 +109,11 @@ def test_the_learning_rate_rises_stays_and_falls_to_zero() -> None:
 
 def test_timesteps_follow_the_staircase_of_asynchronous_sampling() -> None:
     rng = np.random.default_rng(0)
-    levels = np.stack([part._staircase(rng, 5) for _ in range(200)])
-    assert (np.diff(levels, axis=1) >= -1e-9).all()  # later chunks have more noise
-    assert ((levels > 0) & (levels < 1)).any(axis=1).all()  # something is being denoised
-    assert (levels == 0).any()
-    assert (levels == 1).any()
+    sigmas = np.stack([part._staircase(rng, 5) for _ in range(200)])
+    assert (np.diff(sigmas, axis=1) >= -1e-9).all()  # later chunks have more noise
+    assert ((sigmas > 0) & (sigmas < 1)).any(axis=1).all()  # something is being denoised
+    assert (sigmas == 0).any()
+    assert (sigmas == 1).any()
 
 
 def test_a_step_trains_on_one_chunk_and_on_five(tmp_path: Path, encode: CaptionEncoder) -> None:

@@ -3,23 +3,24 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from motioncache.forecast.planner import Course
+from motioncache.forecast.profile import WindowProfile
 from motioncache.trace import Record, Trace, WindowShape
 from motioncache_magi.model.config import MagiConfig, ModelConfig
 from motioncache_magi.sampling.guidance import Guidance
 from motioncache_magi.sampling.kv_layout import NEARLY_CLEAN, TEXT
 from motioncache_magi.sampling.passes import passes_of
 from motioncache_magi.sampling.schedule import Step, WindowSchedule, time_schedule
-from motioncache_magi.text.prompt import NULL_WORDS
+from motioncache_magi.text.chunks import NULL_TEXT_LENGTH
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MagiCost:
-    """Sizes that the FLOPs follow from.
+    """What the FLOPs of one video follow from.
 
     Attributes:
-        schedule, config: of the video.
-        words: of the caption; branches without one attend to the null caption.
+        config: the model and how it is sampled.
+        schedule: the steps of the video.
+        words: number of words of the caption; branches without a caption attend to the null caption.
     """
 
     config: MagiConfig
@@ -27,7 +28,7 @@ class MagiCost:
     words: int
 
     def tokens(self, computed: int, attended: int, words: int) -> int:
-        """`computed` tokens through all layers, each attending to `attended` tokens and to `words`."""
+        """FLOPs of `computed` tokens that pass all layers, each attending to `attended` tokens and to `words` words."""
         model = self.config.model
         width = model.num_attention_heads * model.kv_channels
         attention = 4 * width * (attended + words)
@@ -35,7 +36,7 @@ class MagiCost:
 
     @staticmethod
     def _linear(model: ModelConfig) -> int:
-        """Linear layers, embedding and head, of one token."""
+        """FLOPs of the linear layers, embedding and head of one token."""
         width, groups = model.num_attention_heads * model.kv_channels, model.num_query_groups * model.kv_channels
         size = model.hidden_size
         queries_keys_values = 2 * size * width + 2 * size * groups
@@ -44,46 +45,46 @@ class MagiCost:
         return 2 * (model.num_layers * layer + 4 * size * (model.in_channels + model.out_channels))
 
     def video(self, trace: Trace) -> int:
-        """FLOPs of the DiT for one video, as counted from the trace."""
+        """FLOPs of the DiT for one video, counted from its trace."""
         return sum(self._record(record) for record in trace.records)
 
     def _record(self, record: Record) -> int:
         captioned = record.branch in (TEXT, NEARLY_CLEAN) and record.step >= 0
-        return self.tokens(record.computed, record.attended, self.words if captioned else NULL_WORDS)
+        return self.tokens(record.computed, record.attended, self.words if captioned else NULL_TEXT_LENGTH)
 
     def vanilla(self, windows: Iterable[WindowShape], *, dense: bool = True) -> int:
-        """FLOPs without a cache; no pair of tokens is hidden by a mask, so `dense` makes no difference."""
+        """FLOPs without a cache. No mask hides a pair of tokens, so `dense` makes no difference."""
         return sum(self.schedule_flops(window.grid.tokens_per_chunk) for window in windows)
 
     def schedule_flops(self, tokens_per_chunk: int) -> int:
         """FLOPs of a whole video without a cache, from its schedule alone."""
-        return self.course(tokens_per_chunk).whole
+        return self.profile(tokens_per_chunk).full_flops
 
-    def course(self, tokens_per_chunk: int) -> Course:
-        """What the policy `forecast` has to know of a video before it is sampled."""
+    def profile(self, tokens_per_chunk: int) -> WindowProfile:
+        """What the planner of `forecast` has to know of the video, which is one window, before it is sampled."""
         schedule = self.schedule
         times = time_schedule(schedule.steps, shortcut_mode=schedule.shortcut_mode).tolist()
         steps = list(schedule)
-        refresh = [
+        fixed_flops = sum(
             self._step(step, times, tokens_per_chunk, refresh=True) for step in [*schedule.prefix_steps(), *steps]
-        ]
-        cost = tuple(self._step(step, times, tokens_per_chunk, refresh=False) for step in steps)
-        return Course(
+        )
+        iteration_flops = tuple(self._step(step, times, tokens_per_chunk, refresh=False) for step in steps)
+        return WindowProfile(
             iterations=schedule.total,
             starts=tuple(schedule.stage * i for i in range(schedule.chunks - schedule.prefix_chunks)),
-            cost=cost,
-            base=sum(refresh),
-            levels=tuple(1 - t for t in times[:-1]),
-            vanilla=sum(refresh) + sum(cost),
+            iteration_flops=iteration_flops,
+            fixed_flops=fixed_flops,
+            sigmas=tuple(1 - t for t in times[:-1]),
+            uncached_flops=fixed_flops + sum(iteration_flops),
         )
 
     def _step(self, step: Step, times: list[float], tokens_per_chunk: int, *, refresh: bool) -> int:
-        """FLOPs of a step's chunks that are denoised, or of the clean one that is refreshed."""
+        """FLOPs of the chunks that a step denoises, or with `refresh` of the clean chunk that it computes once more."""
         total = 0
         for work in passes_of(step, times, Guidance.of(self.config), self.config.runtime.clean_t):
             if work.refresh is not refresh:
                 continue
             captioned = work.branch in (TEXT, NEARLY_CLEAN) and not work.refresh
-            words = self.words if captioned else NULL_WORDS
+            words = self.words if captioned else NULL_TEXT_LENGTH
             total += self.tokens(tokens_per_chunk, work.chunks_seen * tokens_per_chunk, words)
         return total

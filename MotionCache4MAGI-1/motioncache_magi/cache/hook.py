@@ -75,7 +75,7 @@ class MagiHook:
         if isinstance(self.config, MagiReuseConfig):
             return self.config.create_policy(schedule)
         if self._planner is not None:
-            return self._planner.plan(cost.course(tokens_per_chunk), identity_of(self._pipeline.transformer))
+            return self._planner.plan(cost.profile(tokens_per_chunk), identity_of(self._pipeline.transformer))
         return NoCache()
 
     def cost(self) -> MagiCost:

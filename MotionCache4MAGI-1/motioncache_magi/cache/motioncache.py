@@ -1,12 +1,13 @@
 """MotionCache on MAGI-1: distances between embedded latents, motion weights in latent space."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
 from motioncache.config import require_range
-from motioncache.decision import Call, ChunkPolicy, Decision, Memory, Policy
+from motioncache.decision import Call, Decision, Memory, Policy
 from motioncache.distance import Distance
 from motioncache.grid import TokenGrid
 from motioncache.trace import Phase, WindowShape
@@ -91,7 +92,7 @@ class MagiMemory:
     last_frame: torch.Tensor | None = None
 
 
-class MagiMotionCache(ChunkPolicy):
+class MagiMotionCache(Policy):
     """One decision per chunk, later one per token; the very last step of a video is computed in full."""
 
     def __init__(self, config: MagiMotionCacheConfig, schedule: WindowSchedule) -> None:
@@ -99,6 +100,9 @@ class MagiMotionCache(ChunkPolicy):
         self._schedule = schedule
 
     history = 1
+
+    def decide(self, calls: Sequence[Call], memories: Sequence[Memory], window: WindowShape) -> list[Decision]:
+        return [self.decide_chunk(call, memory, window) for call, memory in zip(calls, memories, strict=True)]
 
     def decide_chunk(self, call: Call, memory: Memory, window: WindowShape) -> Decision:
         memory = magi_memory(memory)

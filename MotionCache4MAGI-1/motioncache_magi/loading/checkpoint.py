@@ -1,4 +1,4 @@
-"""Reads official checkpoints strictly: DiT and VAE, tensor by tensor from memory-mapped files."""
+"""Reads official checkpoints of the DiT and the VAE strictly, tensor by tensor from memory-mapped files."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -13,7 +13,8 @@ from torch import nn
 from motioncache.errors import MotionCacheError
 from motioncache_magi.model.config import MagiConfig
 from motioncache_magi.model.dit import VideoDiT, parameter_dtype
-from motioncache_magi.vae.vit import VaeConfig, ViTVAE
+from motioncache_magi.vae.config import VaeConfig
+from motioncache_magi.vae.vit import ViTVAE
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -23,16 +24,16 @@ _VAE_FILE = "diffusion_pytorch_model.safetensors"
 
 
 def weight_folder(variant: Path, config: MagiConfig) -> Path:
-    """Where the official layout keeps the weights of a variant: a base and a distilled model may lie side by side."""
+    """Name the folder of a variant's weights; base and distilled weights have folders of their own."""
     return variant / ("inference_weight.distill" if config.engine.distill else "inference_weight")
 
 
 def load_dit(variant: Path, config: MagiConfig, device: str = "cpu") -> VideoDiT:
-    """The DiT of a variant folder such as `ckpt/magi/4.5B_distill`, in the dtypes that it computes in.
+    """Load the DiT of a variant folder such as `ckpt/magi/4.5B_distill`, in the dtypes that it computes in.
 
     Raises:
-        MotionCacheError: for a quantised or stacked checkpoint, a file that is missing or damaged, and any tensor that
-            is missing, unexpected, or of another shape or kind; the message names it.
+        MotionCacheError: if the checkpoint is quantised or stacked, if a file is missing or damaged, or if a tensor is
+            missing, unexpected, or of another shape or kind; the message names it.
     """
     if config.engine.fp8_quant:
         raise MotionCacheError(
@@ -48,11 +49,13 @@ def load_dit(variant: Path, config: MagiConfig, device: str = "cpu") -> VideoDiT
             f"{folder} holds stacked layers, the layout of magi1.1, which the published code cannot load either: take "
             "a checkpoint from ckpt/magi"
         )
-    return load_weights(lambda: VideoDiT(config.model), files, lambda n: parameter_dtype(n, config.model.dtype), device)
+    return load_weights(
+        lambda: VideoDiT(config.model), files, lambda name: parameter_dtype(name, config.model.dtype), device
+    )
 
 
 def load_vae(folder: Path, dtype: torch.dtype, device: str = "cpu") -> ViTVAE:
-    """The autoencoder of a folder such as `ckpt/vae`."""
+    """Load the autoencoder of a folder such as `ckpt/vae`."""
     try:
         config = VaeConfig.from_official(json.loads((folder / "config.json").read_text()))
     except (OSError, json.JSONDecodeError) as error:
@@ -64,7 +67,13 @@ def load_vae(folder: Path, dtype: torch.dtype, device: str = "cpu") -> ViTVAE:
 def load_weights(
     create: Callable[[], Model], files: dict[str, Path], dtype: Callable[[str], torch.dtype], device: str
 ) -> Model:
-    """Create a model without memory and give it the tensors of `files`, one at a time."""
+    """Create a model without memory and give it the tensors of `files`, one at a time.
+
+    Args:
+        create: makes the model; it runs on torch's `meta` device.
+        files: the file that holds each tensor.
+        dtype: returns the dtype of a tensor, from its name.
+    """
     with torch.device("meta"):
         model = create()
     expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
@@ -81,7 +90,7 @@ def load_weights(
 
 
 def _tensor_files(folder: Path) -> dict[str, Path]:
-    """The file of every tensor."""
+    """Find the file that holds each tensor."""
     index = folder / _INDEX
     if not index.exists():
         single = folder / _SINGLE
@@ -94,10 +103,10 @@ def _tensor_files(folder: Path) -> dict[str, Path]:
     for path in sorted(set(files.values())):
         if not path.exists() and path.with_name(f"{path.name}.zst").exists():
             raise MotionCacheError(f"{path.name} is compressed: run `zstd -d {path}.zst` first")
-        held = set(_names(path))
-        lost = sorted(name for name, holder in files.items() if holder == path and name not in held)
-        if lost:
-            raise MotionCacheError(f"{path} lacks {_some(lost)}, which its index promises; download it again")
+        present = set(_names(path))
+        missing = sorted(name for name, holder in files.items() if holder == path and name not in present)
+        if missing:
+            raise MotionCacheError(f"{path} lacks {_some(missing)}, which its index promises; download it again")
     return files
 
 
@@ -108,7 +117,7 @@ def _names(path: Path) -> list[str]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """A memory-mapped file of tensors."""
+    """Map a file of tensors into memory."""
     if not path.exists():
         raise MotionCacheError(f"there is no file {path}; download it again")
     try:
@@ -121,13 +130,15 @@ def _opened(path: Path) -> Iterator[Any]:
 
 def _check_names(expected: Any, files: dict[str, Path]) -> None:
     missing, unexpected = sorted(expected - files.keys()), sorted(files.keys() - expected)
-    if not missing and not unexpected:
-        return
-    problems = [
-        f"{what} {_some(names)}" for what, names in (("lacks", missing), ("has unexpected", unexpected)) if names
-    ]
-    where = next(iter(files.values())).parent if files else "the checkpoint"
-    raise MotionCacheError(f"{where} {' and '.join(problems)}: does the configuration belong to these weights?")
+    problems: list[str] = []
+    if missing:
+        problems.append(f"lacks {_some(missing)}")
+    if unexpected:
+        problems.append(f"has unexpected {_some(unexpected)}")
+    if problems:
+        paths = list(files.values())
+        where = paths[0].parent if paths else "the checkpoint"
+        raise MotionCacheError(f"{where} {' and '.join(problems)}: does the configuration belong to these weights?")
 
 
 def _check_tensor(name: str, tensor: torch.Tensor, shape: torch.Size, path: Path) -> None:

@@ -12,7 +12,14 @@ CONFIG, SPECIAL_TOKENS = "config.json", "special_tokens.npz"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Folders:
-    """Where the parts lie, and the configuration of the variant."""
+    """The places of a model's parts, and the configuration of its variant.
+
+    Attributes:
+        variant: folder of the variant's weights.
+        vae: folder of the autoencoder.
+        t5: folder that holds the text encoder.
+        special_tokens: the file of special tokens; None if the model has none.
+    """
 
     variant: Path
     vae: Path
@@ -22,26 +29,30 @@ class Folders:
 
     @classmethod
     def find(cls, root: Path, *, variant: str | None, config: Path | None, special_tokens: Path | None) -> "Folders":
-        """Look in `root`, or in `root/ckpt`.
+        """Look for the parts in `root`, or in `root/ckpt`.
 
-        The configuration is the file that is passed, else `config.json` in the variant's folder, else that of the
-        released variant of this name.
+        The configuration is read from `config` if it is passed, and else from `config.json` in the variant's folder.
+        Without either, it is the configuration of the released variant of this name.
+
+        Args:
+            variant: name of the variant; None takes the only one that there is.
+            special_tokens: the file of special tokens; None looks for `special_tokens.npz`.
+
+        Raises:
+            MotionCacheError: if a folder is missing, or the choice of a variant is unclear.
         """
         if not root.is_dir():
             raise MotionCacheError(f"there is no model folder {root}")
         base = root / "ckpt" if (root / "ckpt" / "magi").is_dir() else root
         chosen = _variant(base / "magi", variant)
-        own = chosen / CONFIG
-        path = config or (own if own.is_file() else None)
-        tokens = special_tokens or next(
-            (p for p in (root / SPECIAL_TOKENS, base / SPECIAL_TOKENS) if p.is_file()), None
-        )
+        config_path = config or _existing(chosen / CONFIG)
+        tokens_path = special_tokens or _existing(root / SPECIAL_TOKENS) or _existing(base / SPECIAL_TOKENS)
         return cls(
             variant=chosen,
             vae=_folder(base / "vae"),
             t5=_folder(base / "t5"),
-            special_tokens=tokens,
-            config=MagiConfig.from_file(path) if path else released(chosen.name),
+            special_tokens=tokens_path,
+            config=MagiConfig.from_file(config_path) if config_path else released(chosen.name),
         )
 
 
@@ -54,6 +65,10 @@ def _variant(folder: Path, name: str | None) -> Path:
     if name is not None and name not in found:
         raise MotionCacheError(f"{folder} has no variant {name!r}, only {', '.join(found)}")
     return folder / (name or found[0])
+
+
+def _existing(path: Path) -> Path | None:
+    return path if path.is_file() else None
 
 
 def _folder(path: Path) -> Path:

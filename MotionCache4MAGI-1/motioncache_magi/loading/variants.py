@@ -79,24 +79,26 @@ _ENGINE = EngineConfig(
     enable_cuda_graph=False,
 )
 
-VARIANTS: dict[str, MagiConfig] = {
-    f"{size}_{kind}": MagiConfig(
+
+def _variant(model: ModelConfig, *, distilled: bool, width: int, steps: int) -> MagiConfig:
+    return MagiConfig(
         model=model,
-        runtime=replace(_RUNTIME, cfg_number=1 if kind == "distill" else 3, video_size_w=width, num_steps=steps),
-        engine=replace(_ENGINE, distill=kind == "distill"),
+        runtime=replace(_RUNTIME, cfg_number=1 if distilled else 3, video_size_w=width, num_steps=steps),
+        engine=replace(_ENGINE, distill=distilled),
     )
-    for size, model, kind, width, steps in (
-        ("4.5B", _SMALL, "base", 720, 64),
-        ("4.5B", _SMALL, "distill", 720, 64),
-        ("24B", _LARGE, "base", 1280, 32),
-        ("24B", _LARGE, "distill", 1280, 16),
-    )
+
+
+VARIANTS = {
+    "4.5B_base": _variant(_SMALL, distilled=False, width=720, steps=64),
+    "4.5B_distill": _variant(_SMALL, distilled=True, width=720, steps=64),
+    "24B_base": _variant(_LARGE, distilled=False, width=1280, steps=32),
+    "24B_distill": _variant(_LARGE, distilled=True, width=1280, steps=16),
 }
-"""By the name of the folder in `ckpt/magi`."""
+"""The released configurations, by the name of their folder in `ckpt/magi`."""
 
 
 def released(name: str) -> MagiConfig:
-    """The configuration of a released variant."""
+    """Look up the configuration of a released variant."""
     if name not in VARIANTS:
         raise ConfigError(
             f"{name!r} is none of the released variants ({', '.join(VARIANTS)}): pass config= with its JSON file"

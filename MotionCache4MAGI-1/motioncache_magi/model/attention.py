@@ -1,4 +1,4 @@
-"""Attention of packed rows, by diffusers' dispatcher."""
+"""Attention of packed rows, which diffusers' dispatcher computes."""
 
 from collections.abc import Callable
 
@@ -9,6 +9,9 @@ Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """Queries `[n, H, d]` to keys and values `[1, m, G, d]`: `[n, H * d]`. The backend is the one set in diffusers."""
+    """Let queries `[n, H, d]` attend to keys and values `[1, m, G, d]`; the result is `[n, H * d]`.
+
+    The attention backend is the one that is set in diffusers.
+    """
     out = dispatch_attention_fn(query[None], key, value, enable_gqa=query.shape[1] != key.shape[2])
     return out[0].flatten(1)

@@ -1,4 +1,4 @@
-"""The official JSON configuration: three sections, of which every field has to be there and none may be unknown."""
+"""The official JSON configuration: three sections, in which no field may be missing or unknown."""
 
 import json
 from dataclasses import dataclass, fields
@@ -45,7 +45,7 @@ class ModelConfig:
 
     @property
     def latent_channels(self) -> int:
-        """Channels of the latents; a model with `half_channel_vae` sees them twice."""
+        """Channels of the latents; the input of a model with `half_channel_vae` holds them twice."""
         return self.in_channels // 2 if self.half_channel_vae else self.in_channels
 
     @property
@@ -82,7 +82,7 @@ class RuntimeConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig:
-    """`engine_config`: most of it concerns how the official code distributes its work, and is read but not used."""
+    """`engine_config`: most fields say how the official code distributes its work; they are read but not used."""
 
     distributed_backend: str
     distributed_timeout_minutes: int
@@ -100,7 +100,7 @@ class EngineConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MagiConfig:
-    """The whole file."""
+    """The three sections of the file."""
 
     model: ModelConfig
     runtime: RuntimeConfig
@@ -115,10 +115,13 @@ class MagiConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], *, where: str) -> "MagiConfig":
-        """Check and convert.
+        """Check the content of the file and convert it.
+
+        Args:
+            where: name of the file, for error messages.
 
         Raises:
-            ConfigError: if a field is missing, unknown, or of a kind that this code cannot run.
+            ConfigError: if a field is missing or unknown, or has a value that this code cannot run.
         """
         sections = {"model_config": ModelConfig, "runtime_config": RuntimeConfig, "engine_config": EngineConfig}
         _check_names(values, set(sections), where)
@@ -149,10 +152,12 @@ def _section(cls: type[Section], values: Any, where: str) -> Section:
     return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
-def _check_names(values: dict[str, Any], known: set[str], where: str) -> None:
-    missing, unknown = sorted(known - values.keys()), sorted(values.keys() - known)
-    if missing or unknown:
-        problems = [
-            f"{kind} {', '.join(names)}" for kind, names in (("lacks", missing), ("has unknown", unknown)) if names
-        ]
+def _check_names(values: dict[str, Any], expected: set[str], where: str) -> None:
+    missing, unknown = sorted(expected - values.keys()), sorted(values.keys() - expected)
+    problems: list[str] = []
+    if missing:
+        problems.append(f"lacks {', '.join(missing)}")
+    if unknown:
+        problems.append(f"has unknown {', '.join(unknown)}")
+    if problems:
         raise ConfigError(f"{where} {' and '.join(problems)}; take the official file of the model as a pattern")

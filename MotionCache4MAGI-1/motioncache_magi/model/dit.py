@@ -15,14 +15,15 @@ from motioncache_magi.model.rope import LearnableRope
 
 _FREQUENCIES = 256
 _NOT_DROPPED, _DROPPED = -2, -1
-"""Rows of the null caption whose projection stands for "with a caption" and "caption dropped"."""
+"""Rows of the null caption: the projection of the first tells the model that there is a caption, that of the second
+that the caption is dropped."""
 
 _IN_FLOAT32 = ("x_embedder", "y_embedder", "t_embedder", "final_linear", "rope")
 _NORMS_IN_FLOAT32 = ("q_layernorm", "k_layernorm", "self_attn_post_norm", "mlp_post_norm", "final_layernorm")
 
 
 class TimeEmbedder(nn.Module):
-    """Sinusoids of a time in [0, 1], then two linear layers, in float32."""
+    """Embeds a time in [0, 1] by sinusoids and two linear layers, in float32."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -31,16 +32,16 @@ class TimeEmbedder(nn.Module):
         self._rounded = config.dtype
 
     def forward(self, t: torch.Tensor) -> torch.Tensor:
-        """Float32 `[n]` to `[n, Dc]`. The sinusoids are rounded to the model's dtype, as the model was trained."""
+        """Embed times, float32 `[n]` to `[n, Dc]`; the sinusoids are rounded to the model's dtype, as in training."""
         half = _FREQUENCIES // 2
         index = torch.arange(half, dtype=torch.float32, device=t.device)
-        # In this order of the products: the angles go up to 1000, and another order moves their cosines.
+        # The order of these products is the official one: angles go up to 1000, and another order moves the cosines.
         angle = t.float()[:, None] * torch.exp(-math.log(10000) * index / half) * 1000
         return self.mlp(torch.cat([angle.cos(), angle.sin()], dim=-1).to(self._rounded).float())
 
 
 class CaptionEmbedder(nn.Module):
-    """Projections of the text for cross-attention, and of two null rows for the condition."""
+    """Projects the text for cross-attention, and two rows of the null caption for the condition."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -50,17 +51,17 @@ class CaptionEmbedder(nn.Module):
         self.y_proj_adaln = nn.Sequential(nn.Linear(channels, config.condition_size))
 
     def forward(self, caption: torch.Tensor) -> torch.Tensor:
-        """Words `[words, caption_channels]` to `[words, D]`."""
+        """Project a text, `[text_length, caption_channels]` to `[text_length, D]`."""
         return self.y_proj_xattn(caption.float())
 
     def dropped(self, flags: torch.Tensor) -> torch.Tensor:
-        """Bool `[n]`, whether the caption is dropped, to `[n, Dc]`."""
+        """Embed whether each caption is dropped, bool `[n]` to `[n, Dc]`."""
         rows = self.y_proj_adaln(self.null_caption_embedding[[_NOT_DROPPED, _DROPPED]].float())
         return rows[flags.long()]
 
 
 class FinalLinear(nn.Module):
-    """The head: channels of a token to its patch."""
+    """The linear layer of the head, which maps the channels of a token to the values of its patch."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -68,7 +69,7 @@ class FinalLinear(nn.Module):
 
 
 class Blocks(nn.Module):
-    """All layers and the last normalisation."""
+    """The layers and the last normalisation."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -90,23 +91,26 @@ class VideoDiT(nn.Module):
         self.final_linear = FinalLinear(config)
 
     def set_dtypes(self) -> "VideoDiT":
-        """Cast to the dtypes that the model computes in: embedders, head and most norms stay in float32."""
+        """Cast the parameters to the dtypes that they are used in: embedders, head and most norms stay in float32."""
         for name, parameter in self.named_parameters():
             parameter.data = parameter.data.to(parameter_dtype(name, self.config.dtype))
         return self
 
     def embed(self, latents: torch.Tensor) -> torch.Tensor:
-        """Latents `[channels, frames, height, width]` to tokens `[frames * rows * columns, D]` in the model's dtype."""
+        """Embed latents `[channels, frames, height, width]` as `[frames * rows * columns, D]`, in the model's dtype."""
         x = latents.float() * self.config.x_rescale_factor
         if self.config.half_channel_vae:
             x = torch.cat([x, x])
         return self.x_embedder(x[None])[0].flatten(1).T.to(self.config.dtype)
 
     def condition(self, t: torch.Tensor, dropped: torch.Tensor, step_size: float | None) -> torch.Tensor:
-        """One condition per chunk, `[n, Dc]`, from its time and whether its caption is dropped, both `[n]`.
+        """Compute one condition per chunk, `[n, Dc]`.
 
         Args:
-            step_size: what distilled models are told of the length of a step; None for base models.
+            t: time of each chunk, `[n]`.
+            dropped: whether the caption of each chunk is dropped, bool `[n]`.
+            step_size: the length of a step as a distilled model is told it, see `distilled_step_size`; None for a base
+                model.
         """
         embedded = self.t_embedder(t)
         if step_size is not None:
@@ -114,24 +118,24 @@ class VideoDiT(nn.Module):
         return (embedded + self.y_embedder.dropped(dropped)).to(self.config.dtype)
 
     def embed_text(self, caption: torch.Tensor) -> torch.Tensor:
-        """Words `[words, caption_channels]` to `[words, D]` in the model's dtype."""
+        """Project a text, `[text_length, caption_channels]` to `[text_length, D]`, in the model's dtype."""
         return self.y_embedder(caption).to(self.config.dtype)
 
     def run_layers(self, tokens: torch.Tensor, pack: Pack) -> torch.Tensor:
-        """Packed tokens `[n, D]` to hidden states `[n, D]`."""
+        """Run all layers over packed tokens, `[n, D]` to hidden states `[n, D]`."""
         for layer in self.videodit_blocks.layers:
             tokens = layer(tokens, pack)
         return tokens
 
     def head(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Hidden states `[n, D]` to velocities as patches, float32 `[n, 4 * latent_channels]`; see `to_patches`."""
+        """Predict velocities as patches (see `to_patches`): `[n, D]` to float32 `[n, 4 * latent_channels]`."""
         patches = self.final_linear.linear(self.videodit_blocks.final_layernorm(hidden.float()))
-        kept = patches.unflatten(1, (4, -1))[..., : self.config.latent_channels]
-        return kept.flatten(1) / self.config.x_rescale_factor
+        velocities = patches.unflatten(1, (4, -1))[..., : self.config.latent_channels]
+        return velocities.flatten(1) / self.config.x_rescale_factor
 
 
 def parameter_dtype(name: str, dtype: torch.dtype) -> torch.dtype:
-    """The dtype that a parameter is computed in, where the model's is `dtype`."""
+    """Choose the dtype of a parameter, for a model that computes in `dtype`."""
     promoted = name.startswith(_IN_FLOAT32) or (
         any(norm in name for norm in _NORMS_IN_FLOAT32) and "_xattn" not in name
     )
@@ -139,12 +143,15 @@ def parameter_dtype(name: str, dtype: torch.dtype) -> torch.dtype:
 
 
 def to_patches(latents: torch.Tensor) -> torch.Tensor:
-    """`[channels, frames, height, width]` to `[tokens, 4 * channels]`, a patch ordered by (row, column, channel)."""
+    """Cut latents `[channels, frames, height, width]` into patches `[tokens, 4 * channels]`.
+
+    The values of a patch are ordered by (row, column, channel).
+    """
     x = latents.unflatten(3, (-1, 2)).unflatten(2, (-1, 2))  # [C, F, rows, 2, columns, 2]
     return x.permute(1, 2, 4, 3, 5, 0).flatten(3).flatten(0, 2)
 
 
 def from_patches(patches: torch.Tensor, frames: int, rows: int, columns: int) -> torch.Tensor:
-    """The inverse of `to_patches`."""
+    """Put patches together to latents; the inverse of `to_patches`."""
     x = patches.view(frames, rows, columns, 2, 2, -1)
     return x.permute(5, 0, 1, 3, 2, 4).flatten(4).flatten(2, 3)

@@ -15,15 +15,15 @@ class ChunkInput:
     """One chunk in one branch of a pass.
 
     Attributes:
-        tokens: after the embedding, `[tokens_per_chunk, D]`.
-        first_frame: latent frame of the video that the chunk begins at, for the rotary embedding.
-        t: its time, 0 for noise and 1 for clean.
-        dropped: whether its caption counts as dropped.
-        text: the words that it attends to.
-        cache_start: its first row in the KV cache.
-        attended: the rows of the KV cache that it may see.
-        due: tokens to compute, int64 on the host; None for all.
-        watch: see `Segment`.
+        tokens: embedded tokens of the chunk, `[tokens_per_chunk, D]`.
+        first_frame: latent frame of the video at which the chunk begins, for the rotary embedding.
+        t: time of the chunk, 0 for noise and 1 for clean.
+        dropped: whether the condition tells the model that the caption is dropped.
+        text: the text that the chunk attends to.
+        cache_start: first row of the chunk in the KV cache.
+        attended: rows of the KV cache that the chunk may attend to.
+        due: indices of the tokens to compute, int64 on the host; None computes all.
+        watch: is called with queries and keys, see `Segment`.
     """
 
     tokens: torch.Tensor
@@ -37,7 +37,7 @@ class ChunkInput:
     watch: Watch | None = None
 
     def indices(self) -> torch.Tensor:
-        """The due tokens, int64 on the host."""
+        """List the indices of the due tokens, int64 on the host."""
         return torch.arange(len(self.tokens)) if self.due is None else self.due
 
 
@@ -48,10 +48,11 @@ def run_chunks(
     grid: tuple[int, int, int],
     step_size: float | None = None,
 ) -> list[torch.Tensor]:
-    """Velocities of the due tokens of every chunk as patches, float32 `[due, 4 * latent_channels]`.
+    """Compute the velocities of the due tokens of every chunk as patches, float32 `[due, 4 * latent_channels]`.
 
     Args:
-        grid: latent frames, and rows and columns of tokens, of a chunk.
+        cache: holds the keys and values of the chunks that are attended to; those of `inputs` are written into it.
+        grid: latent frames of a chunk, and rows and columns of its tokens.
         step_size: see `VideoDiT.condition`.
     """
     within = [chunk.indices() for chunk in inputs]

@@ -9,18 +9,18 @@ from motioncache_magi.model.packed import Pack, Segment, Text
 from motioncache_magi.model.rope import rotate
 
 JOIN_GROUPS = 8
-"""Self- and cross-attention are interleaved in eight groups of channels: a trace of the training on eight GPUs."""
+"""Self- and cross-attention are interleaved in this many groups of channels: the training ran on eight GPUs."""
 
 
 class LayerNorm1p(nn.LayerNorm):
-    """LayerNorm whose weight is stored minus one; it computes in the dtype of its weight."""
+    """A LayerNorm that stores its weight minus one and computes in the dtype of its weight."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         return layer_norm(input.to(self.weight.dtype), self.normalized_shape, self.weight + 1, self.bias, self.eps)
 
 
 class QueryKeyValue(nn.Module):
-    """Queries of both attentions and keys and values of self-attention, from one normalised input."""
+    """Projects one normalised input to the queries of both attentions and to the keys and values of self-attention."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class QueryKeyValue(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention to the past and cross-attention to the text, in parallel, joined by one projection."""
+    """Self-attention to the past and cross-attention to the text, which run in parallel; one projection joins them."""
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
@@ -54,22 +54,24 @@ class Attention(nn.Module):
         self.k_layernorm_xattn = LayerNorm1p(head, eps)
 
     def forward(self, x: torch.Tensor, pack: Pack) -> torch.Tensor:
-        """`[n, D]` to float32 `[n, D]`."""
+        """Attend to the past and to the text, `[n, D]` to float32 `[n, D]`."""
         query, query_text, key, value = (y.unflatten(1, (-1, self._head)) for y in self.linear_qkv(x))
         query = rotate(self.q_layernorm(query), pack.rotary).to(x.dtype)
         key = rotate(self.k_layernorm(key), pack.rotary).to(x.dtype)
         pack.cache.write(self._layer, pack.cache_rows, key[None], value[None])
         query_text = self.q_layernorm_xattn(query_text)
         rows = [segment.rows for segment in pack.segments]
-        past = [
-            self._attend_past(own, segment, pack) for own, segment in zip(query.split(rows), pack.segments, strict=True)
-        ]
-        text = [
-            self._attend_text(own, segment.text, pack)
-            for own, segment in zip(query_text.split(rows), pack.segments, strict=True)
-        ]
-        joined = torch.cat([torch.cat(out).unflatten(1, (JOIN_GROUPS, -1)) for out in (past, text)], dim=2)
-        return linear(joined.flatten(1).float(), self.linear_proj.weight.float())
+        past: list[torch.Tensor] = []
+        text: list[torch.Tensor] = []
+        for segment, own, own_text in zip(pack.segments, query.split(rows), query_text.split(rows), strict=True):
+            past.append(self._attend_past(own, segment, pack))
+            text.append(self._attend_text(own_text, segment.text, pack))
+        return self._join(torch.cat(past), torch.cat(text))
+
+    def _join(self, past: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
+        """Interleave the results of both attentions by groups of channels and project them, in float32."""
+        groups = [attended.unflatten(1, (JOIN_GROUPS, -1)) for attended in (past, text)]
+        return linear(torch.cat(groups, dim=2).flatten(1).float(), self.linear_proj.weight.float())
 
     def _attend_past(self, query: torch.Tensor, segment: Segment, pack: Pack) -> torch.Tensor:
         key, value = pack.cache.read(self._layer, segment.attended)
@@ -88,7 +90,7 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-    """Normalisation and a feed-forward network: GELU, or SwiGLU in the 24B models."""
+    """A normalisation and a feed-forward network, with GELU in the 4.5B models and SwiGLU in the 24B models."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -107,20 +109,20 @@ class MLP(nn.Module):
 
 
 class Gates(nn.Module):
-    """Two gates per channel from the condition; there is neither scale nor shift."""
+    """Computes two gates per channel from the condition; there is neither scale nor shift."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.proj = nn.Sequential(nn.Linear(config.condition_size, 2 * config.hidden_size))
 
     def forward(self, condition: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """`[segments, Dc]` to twice `[segments, D]`."""
+        """Compute the gates of attention and of the feed-forward, `[segments, D]` each, from `[segments, Dc]`."""
         attention, mlp = self.proj(silu(condition)).float().tanh().to(condition.dtype).chunk(2, dim=-1)
         return attention, mlp
 
 
 class Layer(nn.Module):
-    """A gated branch of attention and one of feed-forward, each normalised before it is added; sums in float32."""
+    """Adds a gated branch of attention, then one of feed-forward; each is normalised first, and sums are float32."""
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
@@ -131,7 +133,7 @@ class Layer(nn.Module):
         self.mlp_post_norm = LayerNorm1p(config.hidden_size, config.layernorm_epsilon)
 
     def forward(self, x: torch.Tensor, pack: Pack) -> torch.Tensor:
-        """`[n, D]` to `[n, D]`."""
+        """Run the layer over packed rows, `[n, D]` to `[n, D]`."""
         gate, mlp_gate = (gates[pack.segment_of_row] for gates in self.ada_modulate_layer(pack.condition))
         x = _add(x, self.self_attn_post_norm(self.self_attention(x, pack) * gate))
         return _add(x, self.mlp_post_norm(self.mlp(x) * mlp_gate))

@@ -16,7 +16,7 @@ Watch = Callable[[int, torch.Tensor, torch.Tensor], None]
 
 
 class Keys(Protocol):
-    """Where keys and values of all rows are found: a `KVCache`, or those of this very pass."""
+    """The store of keys and values: a `KVCache`, or one that holds those of a single pass."""
 
     def write(self, layer: int, rows: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> None: ...
 
@@ -25,10 +25,11 @@ class Keys(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Text:
-    """The words that a chunk attends to, and their keys and values per layer, projected at their first use.
+    """The text that a chunk attends to.
 
     Attributes:
-        embedded: `[words, D]`.
+        embedded: projected embeddings, `[text_length, D]`.
+        keys_values: keys and values by layer; a layer adds its own at the first use of the text.
     """
 
     embedded: torch.Tensor
@@ -37,13 +38,14 @@ class Text:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
-    """Tokens of one chunk in one branch; segments follow one another in the packed rows.
+    """The tokens of one chunk in one branch; segments follow one another in the packed rows.
 
     Attributes:
-        rows: how many tokens.
-        attended: rows of the KV cache that they may see, their own among them.
-        text: what they attend to across; without words they get nothing.
-        watch: is told a layer's index, the queries `[rows, H, d]`, and the keys that they see, `[1, m, G, d]`.
+        rows: number of tokens.
+        attended: rows of the KV cache that the tokens may attend to, their own among them.
+        text: the text of the cross-attention, whose result is zero if the text is empty.
+        watch: is called with the index of a layer, the queries `[rows, H, d]`, and the keys that these attend to,
+            `[1, m, G, d]`.
     """
 
     rows: int
@@ -54,13 +56,13 @@ class Segment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pack:
-    """Everything a layer needs to know of the packed rows.
+    """Everything that a layer needs to know about the packed rows.
 
     Attributes:
-        cache_rows: row of the KV cache of each packed row, int64 `[n]`.
-        rotary: cosine and sine of each row, float32 `[n, 1, angles]`.
-        condition: one row per segment, `[segments, Dc]`.
-        segment_of_row: int64 `[n]`.
+        cache_rows: row of the KV cache that each packed row is written to, int64 `[n]`.
+        rotary: cosine and sine of the rotary angles of each row, float32 `[n, 1, angles]`.
+        condition: condition of each segment, `[segments, Dc]`.
+        segment_of_row: index of the segment that each row belongs to, int64 `[n]`.
     """
 
     segments: Sequence[Segment]

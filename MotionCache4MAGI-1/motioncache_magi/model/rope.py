@@ -5,7 +5,10 @@ from torch import nn
 
 
 class LearnableRope(nn.Module):
-    """`bands`, `[head_dim / 8]`: the frequencies of each of the three axes; the rest of a head is not rotated."""
+    """Learned frequencies `bands`, `[head_dim / 8]`, which each of the three axes uses.
+
+    The three axes rotate three quarters of a head's channels; the rest stays as it is.
+    """
 
     def __init__(self, head_dim: int) -> None:
         super().__init__()
@@ -13,10 +16,13 @@ class LearnableRope(nn.Module):
         self.bands = nn.Parameter(10000 ** (-torch.arange(count) / count))
 
     def forward(self, first_frame: int, frames: int, rows: int, columns: int) -> torch.Tensor:
-        """Angles of a chunk that begins at latent frame `first_frame`, float32 `[frames * rows * columns, 3 * bands]`.
+        """Compute the angles of a chunk, float32 `[frames * rows * columns, 3 * bands]`.
 
-        Time counts latent frames from the start of the video; rows and columns are centred, and scaled as if the
-        frame had the area of 16x16 tokens.
+        Time counts latent frames from the start of the video. Rows and columns are centred, and scaled as if the frame
+        had the area of 16x16 tokens.
+
+        Args:
+            first_frame: latent frame of the video at which the chunk begins.
         """
         device = self.bands.device
         scale = (rows * columns / 256) ** 0.5
@@ -32,7 +38,7 @@ def _centred(size: int, scale: float, device: torch.device) -> torch.Tensor:
 
 
 def rotate(x: torch.Tensor, rotary: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-    """Rotate the first channels of `[n, heads, head_dim]`, the first half of them with the second.
+    """Rotate channels of `[n, heads, head_dim]`: channel i with channel i + angles, for every i below angles.
 
     Args:
         rotary: cosine and sine, `[n, 1, angles]`; channels from 2 * angles on stay as they are.

@@ -12,6 +12,8 @@ from motioncache_magi.model.forward import ChunkInput, run_chunks
 from motioncache_magi.model.packed import Text
 from motioncache_magi.parity.golden import FLOAT, Golden
 from motioncache_magi.parity.model import build_dit, embed_words, fixed_settings
+from motioncache_magi.sampling.kv_layout import TEXT
+from motioncache_magi.sampling.passes import Pass
 from motioncache_magi.sampling.sampler import Sampler
 from motioncache_magi.sampling.schedule import KeyRange, Step, distilled_step_size
 
@@ -167,25 +169,47 @@ def _check_guidance(case: Case, report: FileReport) -> None:
         ("cfg3_extra", 3, refreshed, False, True),
         ("cfg3_early", 3, [0.15, 0.05, 0.01, 0.0], False, False),
     ):
-        ours = _guided(case, cfg=cfg, times=times, near=near, extra=extra)
+        ours = guided_velocity(case, cfg=cfg, times=times, near=near, extra=extra)
         report.compare(name, ours, case.golden.tensors[f"{name}.out"], FLOAT)
 
 
-def _guided(case: Case, *, cfg: int, times: list[float], near: bool, extra: bool) -> torch.Tensor:
+class DispatcherSampler(Sampler):
+    """A sampler that gives the clean chunk its own caption in the branch with text.
+
+    The golden calls enter the official code below its sampling loop (`forward_dispatcher`), with captions for all four
+    chunks. The sampling loop itself puts the null text in the caption's place for a clean chunk before it gets there,
+    and so does `Sampler`. The choice reaches the other chunks: they attend to the clean chunk's keys and values, which
+    depend on its text from the second layer on.
+    """
+
+    def _input(self, one: Pass, due: bool | torch.Tensor, tokens: torch.Tensor, step: Step) -> ChunkInput:
+        chunk_input = super()._input(one, due, tokens, step)
+        if one.refresh and one.branch == TEXT:
+            return replace(chunk_input, text=self._captions[one.chunk])
+        return chunk_input
+
+
+def guided_velocity(case: Case, *, cfg: int, times: list[float], near: bool, extra: bool) -> torch.Tensor:
+    """Velocities of a step of the window, its branches joined, `[1, channels, frames, height, width]`.
+
+    Args:
+        cfg: branches of guidance, 1 (a distilled model) or 3 (a base model).
+        times: times of the four chunks.
+        near: whether the oldest chunk is nearly clean, so that a distilled model guides it by its past.
+        extra: whether the first chunk is clean: it is computed for its keys and values, and left out of the result.
+    """
     config = replace(
         case.config,
         runtime=replace(case.config.runtime, cfg_number=cfg),
         engine=replace(case.config.engine, distill=cfg == 1, distill_nearly_clean_chunk_threshold=0.0 if near else 2.0),
     )
-    captions = [case.text(chunk) for chunk in range(4)]
-    sampler = Sampler(
+    sampler = DispatcherSampler(
         case.model,
         fixed_settings(config, times, case.width),
         case.latents.clone(),
         prefix=None,
-        captions=captions,
-        # The golden calls pass a caption for the clean chunk, where sampling passes none.
-        null=captions[0] if cfg == 1 else case.null(),
+        captions=[case.text(chunk) for chunk in range(4)],
+        null=case.null(),
     )
     first = 1 if extra else 0
     step = Step(

@@ -1,12 +1,15 @@
 """Reads golden files and what their manifest says of them."""
 
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 from motioncache.errors import MotionCacheError
-from motioncache_eval.parity import GoldenFile, Tolerance, read_json
+from motioncache_eval.parity import DISTANCE_ROUNDING, WEIGHT_ROUNDING, GoldenFile, Tolerance, read_json
 
 FLOAT = Tolerance(name="1e-4 of a standard deviation", deviation=1e-4)
+WEIGHTS = replace(FLOAT, floor=WEIGHT_ROUNDING)
+DISTANCES = replace(FLOAT, floor=DISTANCE_ROUNDING)
 
 
 class Golden(GoldenFile):

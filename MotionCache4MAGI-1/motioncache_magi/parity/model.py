@@ -11,7 +11,7 @@ from motioncache_magi.parity.golden import Golden
 from motioncache_magi.sampling.guidance import Guidance
 from motioncache_magi.sampling.sampler import Settings
 from motioncache_magi.sampling.schedule import WindowSchedule, time_schedule
-from motioncache_magi.text.prompt import NULL_WORDS
+from motioncache_magi.text.chunks import NULL_TEXT_LENGTH
 
 
 def build_dit(weights: Golden, config: MagiConfig) -> VideoDiT:
@@ -29,7 +29,7 @@ def embed_words(model: VideoDiT, words: torch.Tensor, mask: torch.Tensor) -> Tex
 
 def null_text(model: VideoDiT) -> Text:
     null = model.y_embedder.null_caption_embedding
-    return embed_words(model, null, torch.arange(len(null)) < NULL_WORDS)
+    return embed_words(model, null, torch.arange(len(null)) < NULL_TEXT_LENGTH)
 
 
 def settings(config: MagiConfig, *, chunks: int, prefix_frames: int) -> Settings:

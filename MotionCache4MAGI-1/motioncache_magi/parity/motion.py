@@ -1,15 +1,15 @@
 """Golden runs of cache methods: corrected behaviour in `_fixed` files, published in `_ref` files."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 
-from motioncache.decision import Call, Decision, Memory, Policy
+from motioncache.decision import Call, Memory, Policy
 from motioncache.distance import Distance, relative_l1
 from motioncache.grid import TokenGrid
+from motioncache.policies.wrapper import PolicyWrapper
 from motioncache.trace import Phase, Record, WindowShape
 from motioncache_eval.parity import EXACT, FileReport
 from motioncache_magi.cache.config import MagiReuseConfig
@@ -19,7 +19,7 @@ from motioncache_magi.cache.teacache import MagiTeaCacheConfig
 from motioncache_magi.compat.published import PublishedAdapter, PublishedMotionCacheConfig, PublishedTeaCacheConfig
 from motioncache_magi.model.config import MagiConfig
 from motioncache_magi.model.dit import to_patches
-from motioncache_magi.parity.golden import FLOAT, Golden
+from motioncache_magi.parity.golden import DISTANCES, FLOAT, WEIGHTS, Golden
 from motioncache_magi.parity.videos import golden_sampler, sampled
 from motioncache_magi.sampling.sampler import Sampler
 from motioncache_magi.sampling.schedule import WindowSchedule
@@ -74,21 +74,14 @@ def _hooked_sampler(golden: Golden, cache: MagiReuseConfig) -> tuple[MagiHook, S
     return hook, golden_sampler(inputs, config, hook.create_sampler)
 
 
-class ComparesWithNoise(Policy):
+class ComparesWithNoise(PolicyWrapper):
     """What all golden runs do with a given video: the first new chunk is compared with noise, which stands where the
     given chunks never were put. The product compares it with the given video.
     """
 
     def __init__(self, policy: Policy, inputs: Golden) -> None:
-        self._policy = policy
+        super().__init__(policy)
         self._noise = inputs.tensors["noise"][0]
-        self.history = policy.history
-
-    def decide(self, calls: Sequence[Call], memories: Sequence[Memory], window: WindowShape) -> list[Decision]:
-        return self._policy.decide(calls, memories, window)
-
-    def remember(self, decision: Decision, hidden: torch.Tensor, window: WindowShape, predecessor: Memory) -> Memory:
-        return self._policy.remember(decision, hidden, window, predecessor)
 
     def remember_prefix(self, hidden: torch.Tensor, window: WindowShape) -> Memory:
         frames = window.grid.chunk_frames
@@ -149,7 +142,7 @@ def _check_decisions(report: FileReport, golden: Golden, inputs: Golden, name: s
             continue
         theirs = golden.tensors[f"{name}.{key}"]
         known = ~theirs.isnan() if theirs.is_floating_point() else torch.ones_like(theirs, dtype=torch.bool)
-        tolerance = FLOAT if theirs.is_floating_point() else EXACT
+        tolerance = DISTANCES if theirs.is_floating_point() else EXACT
         report.compare(f"{name}.{key}", torch.stack(values)[known], theirs[known], tolerance)
 
 
@@ -165,7 +158,7 @@ def _check_weights(report: FileReport, golden: Golden) -> None:
             patches = to_patches(latents).view(latents.shape[1], theirs.shape[1], -1)
             before = patches[here.start - 1 : here.start] if chunk > 0 else None
             ours = motion_weight(patches[here], before, 0.6, 1.0)
-            report.compare(f"weights after step {step}, chunk {chunk}", ours, theirs[here], FLOAT)
+            report.compare(f"weights after step {step}, chunk {chunk}", ours, theirs[here], WEIGHTS)
 
 
 def _schedule(about: dict[str, Any]) -> WindowSchedule:

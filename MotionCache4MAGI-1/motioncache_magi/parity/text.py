@@ -9,7 +9,7 @@ from motioncache.errors import MotionCacheError
 from motioncache_eval.parity import EXACT, FileReport, read_json
 from motioncache_magi.parity.golden import Golden
 from motioncache_magi.text.caption import clean_caption
-from motioncache_magi.text.prompt import ChunkText, chunk_text
+from motioncache_magi.text.chunks import ChunkText, chunk_text
 from motioncache_magi.text.special_tokens import SpecialTokens, TextSwitches, Token
 
 SWITCHES = {

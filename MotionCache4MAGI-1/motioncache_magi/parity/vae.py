@@ -12,8 +12,10 @@ from torch import nn
 from motioncache.errors import MotionCacheError
 from motioncache_eval.parity import EXACT, FileReport
 from motioncache_magi.parity.golden import FLOAT, Golden
+from motioncache_magi.vae.blocks import Block
+from motioncache_magi.vae.config import VaeConfig
 from motioncache_magi.vae.tiling import Tiling, decode_tiled, encode_tiled
-from motioncache_magi.vae.vit import Block, Decoder, Encoder, VaeConfig, ViTVAE
+from motioncache_magi.vae.vit import Decoder, Encoder, ViTVAE
 
 _INPUTS = ("x", "z")
 _SETTINGS = re.compile(r"\{[^}]*\}")

@@ -11,11 +11,12 @@ from motioncache_magi.parity.model import build_dit, embed_words, null_text, set
 from motioncache_magi.sampling.sampler import Sampler, Settings
 
 
-def check_video(golden: Golden) -> FileReport:
+def check_video(golden: Golden, create: Callable[..., Sampler] = Sampler) -> FileReport:
     """Latents of all chunks that the sampler yields, from the golden noise and text."""
     report = FileReport(golden.name)
     config = MagiConfig.from_dict(golden.about["config"], where=golden.name)
-    report.compare("latents", sampled(golden_sampler(golden, config), golden), golden.tensors["latents"], FLOAT)
+    latents = sampled(golden_sampler(golden, config, create), golden)
+    report.compare("latents", latents, golden.tensors["latents"], FLOAT)
     return report
 
 

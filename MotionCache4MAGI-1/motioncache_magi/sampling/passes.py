@@ -13,7 +13,9 @@ class Pass:
 
     Attributes:
         seen: chunks that it sees; its own place alone for a branch without a past.
-        refresh: whether it is clean, and computed for its keys and values alone.
+        refresh: whether it is clean, and computed for its keys and values alone. It attends to the null text in every
+            branch, also in the one with text: the official loop passes the null text for a clean chunk (section 4.3
+            of its specification, item 2), and no golden video agrees with a caption in its place.
     """
 
     branch: str

@@ -1,4 +1,4 @@
-"""Given frames: an image to start from, or a video to go on from."""
+"""Turns an image to start from, or a video to go on from, into frames for the autoencoder."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,13 +11,19 @@ from motioncache.errors import MotionCacheError
 from motioncache_eval.video import read_video
 
 LONGEST = 32
-"""Frames of a video that are given to the model: its last ones."""
+"""The model goes on from at most this many frames, the last ones of a video."""
 
 Frames = Sequence[Image.Image] | np.ndarray
 
 
 def image_frames(image: Image.Image | Path | str, height: int, width: int) -> torch.Tensor:
-    """One frame in [-1, 1], `[1, 3, 1, height, width]`; the aspect ratio is not kept, as in the official code."""
+    """Read an image as one frame in [-1, 1], `[1, 3, 1, height, width]`.
+
+    The image is resized without regard to its aspect ratio, as in the official code.
+
+    Raises:
+        MotionCacheError: if the file cannot be read.
+    """
     if not isinstance(image, Image.Image):
         try:
             image = Image.open(image)
@@ -27,23 +33,27 @@ def image_frames(image: Image.Image | Path | str, height: int, width: int) -> to
 
 
 def video_frames(video: Frames | Path | str, height: int, width: int, patch_length: int) -> torch.Tensor:
-    """The last frames in [-1, 1], `[1, 3, frames, height, width]`, a multiple of `patch_length`.
+    """Read the last frames of a video in [-1, 1], `[1, 3, frames, height, width]`.
 
     Args:
         video: a file, pictures, or uint8 `[frames, height, width, 3]`, at the frame rate of the model.
+        patch_length: the number of frames is a multiple of this one, and at most `LONGEST`.
+
+    Raises:
+        MotionCacheError: if the file cannot be read, or the video is shorter than `patch_length`.
     """
     if isinstance(video, Path | str):
         try:
             video = read_video(Path(video))
-        except (OSError, ValueError) as error:  # PyAV's errors are among them
+        except (OSError, ValueError) as error:  # PyAV derives its errors from these two
             raise MotionCacheError(f"the video {video} cannot be read: {error}") from None
     count = min(len(video), LONGEST) // patch_length * patch_length
     if count == 0:
         raise MotionCacheError(
             f"a video of {len(video)} frames is too short to go on from: give {patch_length} frames or more"
         )
-    last = [frame if isinstance(frame, Image.Image) else Image.fromarray(frame) for frame in video[-count:]]
-    return _to_model(last, height, width)
+    images = [frame if isinstance(frame, Image.Image) else Image.fromarray(frame) for frame in video[-count:]]
+    return _to_model(images, height, width)
 
 
 def _to_model(images: Sequence[Image.Image], height: int, width: int) -> torch.Tensor:

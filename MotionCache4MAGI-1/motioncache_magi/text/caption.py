@@ -71,9 +71,10 @@ _MOST_JOINTS = 3
 
 
 def clean_caption(text: str) -> str:
-    """Lower-case text without markup, addresses, ids, file names and CJK characters; it may come out empty.
+    """Turn a prompt to lower case and remove markup, addresses, ids, file names and CJK characters.
 
-    The recipe is applied twice, as in the official code: the second pass takes what the first one uncovers.
+    The result may be empty. The recipe is applied twice, as in the official code: the second pass removes what the
+    first one uncovers.
     """
     return _clean_once(_clean_once(text))
 
@@ -104,5 +105,5 @@ def _without_markup(text: str) -> str:
 
 
 def _split_joined_words(text: str) -> str:
-    """Dashes and underscores become spaces where there are so many that they stand for spaces."""
+    """Replace dashes and underscores by spaces if there are so many that they stand for spaces."""
     return _JOINT.sub(" ", text) if len(_JOINT.findall(text)) > _MOST_JOINTS else text

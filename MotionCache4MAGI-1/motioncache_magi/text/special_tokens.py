@@ -13,7 +13,7 @@ from motioncache.errors import ConfigError
 
 
 class Token(Enum):
-    """A special token, as its place in `special_tokens.npz`: array and row."""
+    """A special token; its value is its place in `special_tokens.npz`, (array, row)."""
 
     caption = ("caption_token", 0)
     logo = ("logo_token", 0)
@@ -35,15 +35,15 @@ class Token(Enum):
 
 
 DURATIONS = tuple(token for token in Token if token.name.startswith("duration_"))
-"""By the number of chunks that follow: none, one, ..., seven or more."""
+"""Duration tokens; the index is the number of chunks that follow, 7 for seven or more."""
 
 NEGATIVE = (Token.borderness, Token.trans, Token.logo, Token.caption)
-"""In front of the null caption, first to last."""
+"""Tokens that a negative prompt puts in front of the null caption, first to last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextSwitches:
-    """Which special tokens are used; the defaults are those of the official scripts."""
+    """The special tokens that are used; the defaults are those of the official scripts."""
 
     hq: bool = True
     duration: bool = True
@@ -55,7 +55,7 @@ class TextSwitches:
     negative_prompt: bool = False
 
     def before_caption(self, following: int) -> list[Token]:
-        """Tokens in front of a chunk's caption, first to last.
+        """List the tokens in front of a chunk's caption, first to last.
 
         Args:
             following: number of chunks of the video after this one; the duration token is the same from 7 upwards.
@@ -72,17 +72,17 @@ class TextSwitches:
         return [token for on, token in choices if on]
 
     def before_null(self) -> list[Token]:
-        """Tokens in front of the null caption, first to last."""
+        """List the tokens in front of the null caption, first to last."""
         return list(NEGATIVE) if self.negative_prompt else []
 
     def beyond_default(self) -> list[str]:
-        """Names of the switches that are on and are off by default."""
+        """List the switches that are on although they are off by default."""
         return [field.name for field in fields(self) if getattr(self, field.name) and not field.default]
 
 
 @dataclass(frozen=True, slots=True)
 class SpecialTokens:
-    """The vector of every token, `[channels]` each."""
+    """The vector `[channels]` of every token."""
 
     vectors: Mapping[Token, torch.Tensor]
 
@@ -98,7 +98,7 @@ class SpecialTokens:
         """
         arrays = _read_arrays(path)
         for name, array in arrays.items():
-            rows = 1 + max(row for owner, row in (token.value for token in Token) if owner == name)
+            rows = 1 + max(token.value[1] for token in Token if token.value[0] == name)
             if array.ndim != 2 or array.shape[0] < rows or array.shape[1] != channels:
                 raise ConfigError(
                     f"{path}: {name} has shape {array.shape}, and has to have {rows} or more rows of "
@@ -107,12 +107,12 @@ class SpecialTokens:
         return cls({token: torch.from_numpy(arrays[token.value[0]][token.value[1]]) for token in Token})
 
     def stack(self, tokens: Sequence[Token]) -> torch.Tensor:
-        """`[tokens, channels]` of one or more tokens."""
+        """Stack the vectors of one or more tokens, `[tokens, channels]`."""
         return torch.stack([self.vectors[token] for token in tokens])
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays that hold tokens, in float16."""
+    """Read the arrays that hold tokens, in float16."""
     names = sorted({token.value[0] for token in Token})
     if not path.is_file():
         raise ConfigError(f"{path} is missing: it has to hold the special tokens {', '.join(names)}")

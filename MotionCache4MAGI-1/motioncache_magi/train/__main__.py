@@ -24,10 +24,10 @@ def main(arguments: list[str] | None = None) -> int:
         "python -m motioncache_magi.train", __doc__, ("vae", "decoder", "transformer", "distilled")
     )
     parser.add_argument(
-        "--clips", type=int, default=2000, help="training clips of four chunks (transformer, distilled)"
+        "--clips", type=int, default=2000, help="number of training clips of four chunks (transformer, distilled)"
     )
     parser.add_argument(
-        "--two-movers", type=int, default=0, help="clips of two movers besides (transformer, distilled)"
+        "--two-movers", type=int, default=0, help="number of additional clips with two movers (transformer, distilled)"
     )
     options = parser.parse_args(arguments)
     return run_command(lambda: run(options))

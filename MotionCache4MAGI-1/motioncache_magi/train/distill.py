@@ -1,6 +1,6 @@
-"""Distil the guidance of the base model: a model of one branch learns what the three branches give together."""
+"""Distils the guidance of the base model: a model of one branch learns the joined result of the three branches."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -9,8 +9,8 @@ from motioncache_magi.model.config import MagiConfig
 from motioncache_magi.model.dit import VideoDiT
 from motioncache_magi.model.packed import Text
 from motioncache_magi.sampling.guidance import Guidance
-from motioncache_magi.sampling.schedule import distilled_step_size
-from motioncache_magi.text.prompt import NULL_WORDS
+from motioncache_magi.sampling.schedule import Step, distilled_step_size
+from motioncache_magi.text.chunks import NULL_TEXT_LENGTH
 from motioncache_magi.train.forward import TrainChunk, training_forward
 from motioncache_magi.train.transformer import CHUNK, LONG_BATCH, STEPS, clip_chunks, draw_step
 from motioncache_train.captions import CaptionEncoder
@@ -19,7 +19,7 @@ from motioncache_train.loop import Losses, TrainConfig, train
 
 
 def distilled_config(config: MagiConfig) -> MagiConfig:
-    """The configuration of the student."""
+    """Derive the student's configuration from the teacher's."""
     return replace(config, runtime=replace(config.runtime, cfg_number=1), engine=replace(config.engine, distill=True))
 
 
@@ -30,6 +30,7 @@ def train_distilled(
 
     Args:
         settings: the teacher's configuration, whose guidance is distilled.
+        data: clips of whole windows.
     """
     torch.manual_seed(config.seed)
     student = VideoDiT(teacher.config).to(config.device)
@@ -52,6 +53,27 @@ def train_distilled(
     return train(student, config, loss=loss, validate=validate, vectors=vectors)  # pyright: ignore[reportReturnType]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Batch:
+    """Clips at drawn steps of the window schedule.
+
+    Attributes:
+        clean: latents `[clips, channels, frames, height, width]`.
+        noise: noise of the same shape.
+        captions: one caption per clip.
+        steps: number of denoise steps of the schedule, which all clips share.
+        drawn: for each clip its step, and the times of all steps.
+        movers: movers of the chunks in the windows, clip after clip, `[chunks, chunk_frames, height, width]`.
+    """
+
+    clean: torch.Tensor
+    noise: torch.Tensor
+    captions: list[str]
+    steps: int
+    drawn: list[tuple[Step, list[float]]]
+    movers: torch.Tensor
+
+
 def distillation_loss(
     student: VideoDiT,
     teacher: VideoDiT,
@@ -62,47 +84,61 @@ def distillation_loss(
     encode: CaptionEncoder,
     device: str,
 ) -> torch.Tensor:
-    """Weighted squared distance of the student's velocity from the teacher's guided one.
+    """Compute the weighted squared distance of the student's velocity from the teacher's guided one.
 
     All clips of a batch share the number of steps, which the student is told.
+
+    Args:
+        rows: indices of the clips in `data`.
     """
+    batch = _draw_batch(data, rows, rng, device)
+    with torch.autocast(torch.device(device).type, torch.bfloat16):
+        with torch.no_grad():
+            target = _guided_velocity(teacher, guidance, batch, encode)
+        clips = _chunks(student, batch, encode, text=True, distilled=True)
+        velocity = torch.stack(training_forward(student, clips, distilled_step_size(batch.steps, 1)))
+    return weighted_error(velocity, target, batch.movers, torch.ones((), device=device))
+
+
+def _draw_batch(data: LatentSet, rows: np.ndarray, rng: np.random.Generator, device: str) -> _Batch:
     clean = data.latents[rows].float().to(device)
     noise = torch.from_numpy(rng.standard_normal(clean.shape, dtype=np.float32)).to(device)
     steps = int(rng.choice(STEPS))
     drawn = [draw_step(rng, clean.shape[2] // CHUNK, rng.uniform(), steps) for _ in rows]
+    movers: list[torch.Tensor] = []
+    for row, (step, _) in zip(rows, drawn, strict=True):
+        movers += [data.movers[row, chunk * CHUNK : (chunk + 1) * CHUNK].to(device) for chunk in step.window]
+    captions = [data.captions[row] for row in rows]
+    return _Batch(clean=clean, noise=noise, captions=captions, steps=steps, drawn=drawn, movers=torch.stack(movers))
 
-    def clips(model: VideoDiT, *, text: bool, alone: bool = False, distilled: bool = False) -> list[list[TrainChunk]]:
-        null = Text(model.embed_text(model.y_embedder.null_caption_embedding[:NULL_WORDS]))
-        captions = [data.captions[row] for row in rows]
-        words = [Text(model.embed_text(encode(caption).to(device))) if text else null for caption in captions]
-        return [
-            clip_chunks(clean[i], noise[i], step, times, words[i], null, alone=alone, distilled=distilled)
-            for i, (step, times) in enumerate(drawn)
-        ]
 
-    with torch.autocast(torch.device(device).type, torch.bfloat16):
-        with torch.no_grad():
-            with_text, past, alone = (
-                torch.stack(training_forward(teacher, made))
-                for made in (
-                    clips(teacher, text=True),
-                    clips(teacher, text=False),
-                    clips(teacher, text=False, alone=True),
-                )
-            )
-        made = clips(student, text=True, distilled=True)
-        velocity = torch.stack(training_forward(student, made, distilled_step_size(steps, 1)))
-    counted = [chunk.t for clip in made for chunk in clip if chunk.counts]
-    scales = [guidance.scales(t) for t in counted]
-    shape = (-1, 1, 1, 1, 1)
-    by_past = torch.tensor([s.past for s in scales], device=device).view(shape)
-    by_text = torch.tensor([s.text for s in scales], device=device).view(shape)
-    target = (1 - by_past) * alone.float() + (by_past - by_text) * past.float() + by_text * with_text.float()
-    movers = torch.stack(
-        [
-            data.movers[row, chunk * CHUNK : (chunk + 1) * CHUNK].to(device)
-            for row, (step, _) in zip(rows, drawn, strict=True)
-            for chunk in step.window
-        ]
-    )
-    return weighted_error(velocity, target, movers, torch.ones((), device=device))
+def _chunks(
+    model: VideoDiT, batch: _Batch, encode: CaptionEncoder, *, text: bool, alone: bool = False, distilled: bool = False
+) -> list[list[TrainChunk]]:
+    """Prepare the chunks of each clip in one branch of guidance.
+
+    Args:
+        text: whether the chunks attend to their caption, and not to the null text.
+        alone: whether every chunk sees itself only.
+        distilled: whether the model is a distilled one.
+    """
+    device = batch.clean.device
+    null = Text(model.embed_text(model.y_embedder.null_caption_embedding[:NULL_TEXT_LENGTH]))
+    texts = [Text(model.embed_text(encode(caption).to(device))) if text else null for caption in batch.captions]
+    return [
+        clip_chunks(batch.clean[i], batch.noise[i], step, times, texts[i], null, alone=alone, distilled=distilled)
+        for i, (step, times) in enumerate(batch.drawn)
+    ]
+
+
+def _guided_velocity(teacher: VideoDiT, guidance: Guidance, batch: _Batch, encode: CaptionEncoder) -> torch.Tensor:
+    """Join the three branches of the teacher, float32 `[chunks, channels, chunk_frames, height, width]`."""
+    clips = _chunks(teacher, batch, encode, text=True)
+    with_text = torch.stack(training_forward(teacher, clips)).float()
+    past = torch.stack(training_forward(teacher, _chunks(teacher, batch, encode, text=False))).float()
+    alone = torch.stack(training_forward(teacher, _chunks(teacher, batch, encode, text=False, alone=True))).float()
+    scales = [guidance.scales(chunk.t) for clip in clips for chunk in clip if chunk.counts]
+    shape, device = (-1, 1, 1, 1, 1), batch.clean.device
+    by_past = torch.tensor([scale.past for scale in scales], device=device).view(shape)
+    by_text = torch.tensor([scale.text for scale in scales], device=device).view(shape)
+    return (1 - by_past) * alone + (by_past - by_text) * past + by_text * with_text

@@ -1,4 +1,4 @@
-"""A training forward of the DiT: the packed pass of the sampler over a batch of clips, with gradients."""
+"""The forward pass of the DiT in training: the sampler's packed pass over a batch of clips, with gradients."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,12 +15,16 @@ class TrainChunk:
     """One chunk of a clip.
 
     Attributes:
-        position: chunk of the video for the rotary embedding.
-        seen: chunks of the clip that it sees, counted in the clip's own list.
-        counts: whether its velocity counts in the loss; a clean chunk is there to be seen.
+        latents: noisy latents, `[channels, chunk_frames, height, width]`.
+        position: index of the chunk in the video, for the rotary embedding.
+        t: time of the chunk, 0 for noise and 1 for clean.
+        dropped: whether the condition tells the model that the caption is dropped.
+        text: the text that the chunk attends to.
+        seen: chunks that this one attends to, as indices in the list of the clip's chunks.
+        counts: whether the velocity counts in the loss; that of a clean chunk, which others attend to, does not.
     """
 
-    latents: torch.Tensor  # [channels, chunk_frames, height, width], noisy
+    latents: torch.Tensor
     position: int
     t: float
     dropped: bool
@@ -30,33 +34,33 @@ class TrainChunk:
 
 
 class FreshKeys:
-    """Keys and values of a single pass, which gradients go through.
+    """Keys and values of a single pass, through which gradients flow.
 
-    They are held chunk by chunk, since the gradient of a slice is as large as what it was taken from.
+    They are stored chunk by chunk, since the gradient of a slice is as large as the tensor that it is taken from.
     """
 
     def __init__(self, per_chunk: int) -> None:
         self._per_chunk = per_chunk
-        self._held: dict[int, tuple[Sequence[torch.Tensor], Sequence[torch.Tensor]]] = {}
+        self._chunks: dict[int, tuple[Sequence[torch.Tensor], Sequence[torch.Tensor]]] = {}
 
     def write(self, layer: int, rows: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> None:
-        """Rows come once, and in order."""
-        self._held[layer] = (key.split(self._per_chunk, 1), value.split(self._per_chunk, 1))
+        """Store the keys and values of all rows, which a layer must write once and in order."""
+        self._chunks[layer] = (key.split(self._per_chunk, 1), value.split(self._per_chunk, 1))
 
     def read(self, layer: int, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
-        """Rows of whole chunks."""
+        """Read rows that must be those of whole chunks."""
         chunks = slice(rows.start // self._per_chunk, rows.stop // self._per_chunk)
-        key, value = (torch.cat(list(held[chunks]), 1) for held in self._held[layer])
-        return key, value
+        keys, values = self._chunks[layer]
+        return torch.cat(list(keys[chunks]), 1), torch.cat(list(values[chunks]), 1)
 
 
 def attend_by_products(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """Scaled dot-product attention; its backward on a CPU takes half the time of the fused one."""
+    """Compute scaled dot-product attention; on a CPU its backward takes half the time of the fused one."""
     return ((query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)).softmax(-1) @ value
 
 
 def attend_segment(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """As `motioncache_magi.model.attention.attend`, by plain products."""
+    """Attend as `motioncache_magi.model.attention.attend` does, by plain matrix products."""
     key, value = (x[0].transpose(0, 1).to(query.dtype)[:, None] for x in (key, value))  # [G, 1, m, d]
     query = query.unflatten(1, (len(key), -1)).permute(1, 2, 0, 3)  # [G, H / G, n, d]
     return attend_by_products(query, key, value).permute(2, 0, 1, 3).flatten(1)
@@ -65,7 +69,7 @@ def attend_segment(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) 
 def training_forward(
     model: VideoDiT, clips: Sequence[Sequence[TrainChunk]], step_size: float | None = None
 ) -> list[torch.Tensor]:
-    """Velocities `[channels, chunk_frames, height, width]` of all chunks that count, in order.
+    """Compute the velocities `[channels, chunk_frames, height, width]` of all chunks that count, clip after clip.
 
     Args:
         step_size: see `VideoDiT.condition`.

@@ -16,7 +16,7 @@ from motioncache_train.captions import TEXT_DIM
 
 
 def create_text_encoder(vocabulary: int, seed: int = 0) -> T5EncoderModel:
-    """A small T5 v1.1 with frozen random weights, rounded as they are saved."""
+    """Create a small T5 v1.1 with frozen random weights, rounded to bfloat16 as in its file."""
     torch.manual_seed(seed)
     config = T5Config(
         vocab_size=vocabulary,
@@ -38,7 +38,7 @@ def save_vae(folder: Path, vae: ViTVAE) -> None:
 
 
 def save_dit(variant: Path, model: VideoDiT, config: MagiConfig) -> None:
-    """The weights, and the configuration beside them."""
+    """Write the weights, and the configuration beside their folder."""
     folder = variant / ("inference_weight.distill" if config.engine.distill else "inference_weight")
     folder.mkdir(parents=True, exist_ok=True)
     _save(model, folder / "model.safetensors")
@@ -50,7 +50,7 @@ def save_dit(variant: Path, model: VideoDiT, config: MagiConfig) -> None:
 def save_text(folder: Path, tokenizer: PreTrainedTokenizerFast, encoder: T5EncoderModel) -> None:
     encoder.bfloat16().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    # transformers 5 writes its internal name of the tokenizer's class; the public one loads everywhere.
+    # transformers 5 writes its internal name of the tokenizer's class; every version can load the public name.
     path = folder / "tokenizer_config.json"
     path.write_text(path.read_text().replace("TokenizersBackend", "PreTrainedTokenizerFast"))
 

@@ -1,4 +1,4 @@
-"""Train the DiT of motioncache-tiny for MAGI-1 on latents of procedural clips, at the times of its window schedule."""
+"""Trains the DiT of motioncache-tiny for MAGI-1 on latents of procedural clips, at the times of the window schedule."""
 
 from dataclasses import dataclass, replace
 
@@ -10,7 +10,7 @@ from motioncache_magi.model.config import MagiConfig
 from motioncache_magi.model.dit import VideoDiT
 from motioncache_magi.model.packed import Text
 from motioncache_magi.sampling.schedule import Step, WindowSchedule, time_schedule
-from motioncache_magi.text.prompt import NULL_WORDS
+from motioncache_magi.text.chunks import NULL_TEXT_LENGTH
 from motioncache_magi.train.forward import TrainChunk, training_forward
 from motioncache_magi.train.vae import FPS, attend_fast
 from motioncache_magi.vae.tiling import Tiling, encode_tiled
@@ -20,23 +20,27 @@ from motioncache_train.latents import ClipEncoder, LatentSet, weighted_error
 from motioncache_train.loop import Losses, TrainConfig, train
 
 CHUNK = 6
+"""Latent frames of a chunk."""
+
 CHUNKS = 4
-"""Chunks of the long clips; a window holds as many."""
+"""Chunks of a long clip, and of a window."""
 
 LONG_FROM = 0.3
+"""Share of the training after which it takes long clips as well."""
+
 SHORT_BATCH, LONG_BATCH = 20, 5
 STEPS = (16, 32, 64)
-"""Lengths of the schedules that times are drawn from."""
+"""Numbers of denoise steps of the schedules that times are drawn from."""
 
 TEXT_SCALES = (4.0, 4.0, 4.0, 0.0, 0.0)
-"""Guidance by time; the released 7.5 frays the shapes of a small model."""
+"""Guidance by time; the released scale of 7.5 frays the shapes of a small model."""
 
 NO_TEXT, ALONE = 0.12, 0.08
-"""Shares of the clips without a caption, and of those whose chunks see neither a caption nor the past."""
+"""Share of the clips that are trained without a caption, and of those whose chunks see neither caption nor past."""
 
 
 def tiny_config(scale_factor: float) -> MagiConfig:
-    """The base model, small."""
+    """Create the configuration of the small base model."""
     config = released("4.5B_base")
     model = replace(
         config.model,
@@ -79,7 +83,13 @@ def clip_encoder(vae: ViTVAE, *, scale: float, seed: int, device: str) -> ClipEn
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clips:
-    """Encoded clips of a whole window, their single chunks, and clips of one chunk to validate on."""
+    """Encoded clips.
+
+    Attributes:
+        long: clips of a whole window.
+        short: the single chunks of the long clips.
+        check: clips of one chunk, for validation.
+    """
 
     long: LatentSet
     short: LatentSet
@@ -87,10 +97,11 @@ class Clips:
 
 
 def load_clips(config: TrainConfig, vae: ViTVAE, scale: float, *, long_clips: int, two_movers: int) -> Clips:
-    """Read the clips, or encode them.
+    """Read the clips from their files, or encode them.
 
     Args:
-        two_movers: that many clips of two movers besides, which a small model finds hardest and sees seldom.
+        long_clips: number of clips of a whole window.
+        two_movers: number of additional clips with two movers, which a small model finds hardest and sees seldom.
     """
     data = config.folder.parent / "latents"
     clips = clip_encoder(vae, scale=scale, seed=config.seed, device=config.device)
@@ -105,7 +116,10 @@ def load_clips(config: TrainConfig, vae: ViTVAE, scale: float, *, long_clips: in
 
 
 def single_chunks(clips: LatentSet) -> LatentSet:
-    """Every chunk as a clip: chunks are encoded by themselves, and movers never turn round."""
+    """Make a clip of every chunk.
+
+    This is possible because a chunk is encoded by itself, and because movers never turn round.
+    """
     return LatentSet(
         latents=clips.latents.unflatten(2, (-1, CHUNK)).transpose(1, 2).flatten(0, 1),
         movers=clips.movers.unflatten(1, (-1, CHUNK)).flatten(0, 1),
@@ -116,7 +130,11 @@ def single_chunks(clips: LatentSet) -> LatentSet:
 def train_transformer(
     config: TrainConfig, clips: Clips, settings: MagiConfig, encode: CaptionEncoder, *, initial: VideoDiT | None = None
 ) -> VideoDiT:
-    """Train on clips of one chunk first, then on one chunk and a whole window in turn; `initial` skips the first."""
+    """Train on clips of one chunk first, then on clips of one chunk and of a whole window in turn.
+
+    Args:
+        initial: a model to train further, which begins with the second part; None trains a new model.
+    """
     torch.manual_seed(config.seed)
     model = (initial or create_dit(settings)).to(config.device).requires_grad_(True)
     long_from = 0 if initial is not None else int(LONG_FROM * config.steps)
@@ -159,15 +177,17 @@ def velocity_loss(
     *,
     positions: np.ndarray | None = None,
 ) -> torch.Tensor:
-    """Weighted squared error of the velocity (clean - noise) over the chunks that are being denoised.
+    """Compute the weighted squared error of the velocity (clean - noise) of the chunks that are being denoised.
 
     Args:
-        positions: where in its schedule each clip is, from 0 to 1, with its caption and its past; None draws all that.
+        rows: indices of the clips in `data`.
+        positions: position of each clip in its schedule, from 0 to 1; every clip then has its caption and its past.
+            None draws the positions, and which clips lack their caption or their past.
     """
     clean = data.latents[rows].float().to(device)
     noise = torch.from_numpy(rng.standard_normal(clean.shape, dtype=np.float32)).to(device)
     movers = data.movers[rows].to(device)
-    null = Text(model.embed_text(model.y_embedder.null_caption_embedding[:NULL_WORDS]))
+    null = Text(model.embed_text(model.y_embedder.null_caption_embedding[:NULL_TEXT_LENGTH]))
     clips, targets, weights = [], [], []
     for i, caption in enumerate(captions):
         kind = rng.uniform() if positions is None else 1.0
@@ -187,7 +207,10 @@ def velocity_loss(
 
 
 def draw_step(rng: np.random.Generator, chunks: int, position: float, steps: int) -> tuple[Step, list[float]]:
-    """The step at `position` of the window schedule, and the times of all steps, moved by a random part of a step."""
+    """Return the step at `position` of the window schedule, and the times of all steps.
+
+    All times are moved towards the next one, by the same random share of a step.
+    """
     schedule = WindowSchedule(chunks=chunks, prefix_chunks=0, steps=steps, window=4, ranges=(5, 4, 3, 2), clean_range=1)
     step = list(schedule)[min(int(position * schedule.total), schedule.total - 1)]
     times = time_schedule(steps)
@@ -206,9 +229,13 @@ def clip_chunks(
     alone: bool,
     distilled: bool = False,
 ) -> list[TrainChunk]:
-    """The window at a step, behind the clean chunk that it sees; `alone`, every chunk sees itself only.
+    """Prepare the chunks of a clip at a step: the clean chunk that the window attends to, then the window.
 
-    A clean chunk counts as one whose caption is dropped, but in a distilled model.
+    Args:
+        times: times of all denoise steps.
+        alone: whether every chunk sees itself only; there is no clean chunk then.
+        distilled: whether the model is a distilled one. The condition of a base model says of a clean chunk that its
+            caption is dropped; that of a distilled one does not.
     """
     made: list[TrainChunk] = []
     first = step.window.start if alone else max(step.window.start - 1, 0)
@@ -234,7 +261,7 @@ def clip_chunks(
 
 @torch.inference_mode()
 def _validate(model: VideoDiT, check: LatentSet, encode: CaptionEncoder, config: TrainConfig) -> dict[str, float]:
-    """Loss on captions that are never trained on, with the right words and with one word exchanged."""
+    """Compute the loss on captions that are never trained on, with the right words and with one word exchanged."""
     rows = np.arange(len(check))
     return {
         name: velocity_loss(

@@ -1,4 +1,4 @@
-"""Train the autoencoder of motioncache-tiny for MAGI-1 on procedural clips, tile by tile as it is used."""
+"""Trains the autoencoder of motioncache-tiny for MAGI-1 on procedural clips, in tiles as the pipeline uses it."""
 
 from typing import Any
 
@@ -7,8 +7,10 @@ import torch
 from torch.nn.functional import mse_loss
 
 from motioncache_magi.train.forward import attend_by_products
+from motioncache_magi.vae.blocks import Attention
+from motioncache_magi.vae.config import VaeConfig
 from motioncache_magi.vae.tiling import Tiling, decode_tiled, encode_tiled
-from motioncache_magi.vae.vit import Attention, VaeConfig, ViTVAE
+from motioncache_magi.vae.vit import ViTVAE
 from motioncache_train.clips import Validation, draw_clip, draw_crops, reconstruction
 from motioncache_train.loop import Losses, TrainConfig, train
 
@@ -18,11 +20,11 @@ BATCH = 4
 KL_WEIGHT = 3e-4
 
 MOST_NOISE = 0.2
-"""Largest noise that the decoder alone is trained with, in deviations of the latents."""
+"""Largest noise in the training of the decoder alone, in standard deviations of the latents."""
 
 FLICKER_WEIGHT = 40.0
-"""Weight of the squared error of the change from frame to frame: an eye sees a pattern that flickers before one that
-rests."""
+"""Weight of the squared error of the change from frame to frame: an eye notices a pattern that flickers more easily
+than one that rests."""
 
 OFFICIAL_CONFIG: dict[str, Any] = {
     "_class_name": "ViTVAE",
@@ -35,7 +37,7 @@ OFFICIAL_CONFIG: dict[str, Any] = {
         "in_chans": 3,
         "z_chans": 16,
         "double_z": True,
-        "embed_dim": 256,  # 4 channels a pixel, as the released one has; with 2, all colours fell on a plane
+        "embed_dim": 256,  # 4 channels per pixel, as in the released one; with 2 channels, all colours fell on a plane
         "depth": 2,
         "num_heads": 2,
         "mlp_ratio": 2,
@@ -55,7 +57,7 @@ OFFICIAL_CONFIG: dict[str, Any] = {
 
 
 def create_vae() -> ViTVAE:
-    """4x compression in time, height and width, and 16 latent channels."""
+    """Create an autoencoder that compresses 4x in time, height and width, to 16 latent channels."""
     vae = ViTVAE(VaeConfig.from_official(OFFICIAL_CONFIG))
     for name, parameter in vae.named_parameters():
         if "pos_embed" in name or "cls_token" in name:
@@ -64,7 +66,7 @@ def create_vae() -> ViTVAE:
 
 
 def attend_fast(vae: ViTVAE) -> ViTVAE:
-    """On a CPU, attention by plain products in bfloat16 takes half the time."""
+    """Replace the attention on a CPU by plain matrix products, which take half the time in bfloat16."""
     if next(vae.parameters()).device.type == "cpu":
         for module in vae.modules():
             if isinstance(module, Attention):
@@ -86,9 +88,9 @@ def train_vae(config: TrainConfig) -> ViTVAE:
 
 
 def train_decoder(config: TrainConfig, vae: ViTVAE) -> ViTVAE:
-    """Train the decoder alone, on latents with noise such as a denoiser leaves.
+    """Train the decoder alone, on latents with noise such as a denoiser leaves behind.
 
-    The encoder, and with it what a denoiser has learned, stays as it is.
+    The encoder does not change, so that a denoiser that was trained on its latents stays valid.
     """
     vae = attend_fast(vae.to(config.device).requires_grad_(False))
     vae.decoder.requires_grad_(True)
@@ -102,7 +104,7 @@ def train_decoder(config: TrainConfig, vae: ViTVAE) -> ViTVAE:
 
 
 def reconstruct(vae: ViTVAE, clip: torch.Tensor) -> torch.Tensor:
-    """There and back in tiles, as the pipeline does it."""
+    """Encode and decode a clip in tiles, as the pipeline does."""
     tiling = Tiling.for_frame_rate(FPS)
     return decode_tiled(vae, encode_tiled(vae, clip, tiling), tiling)
 
@@ -128,9 +130,10 @@ def _decoder_loss(vae: ViTVAE, step: int, config: TrainConfig) -> Losses:
     with torch.autocast(torch.device(config.device).type, torch.bfloat16):
         with torch.no_grad():
             latents = vae.encode(clip).float()
-        level = torch.from_numpy(rng.uniform(0, MOST_NOISE, (BATCH, 1, 1, 1, 1)).astype(np.float32)).to(config.device)
+        drawn = rng.uniform(0, MOST_NOISE, (BATCH, 1, 1, 1, 1)).astype(np.float32)
+        noise_level = torch.from_numpy(drawn).to(config.device)
         noise = torch.randn(latents.shape, generator=generator, device=config.device)
-        decoded = vae.decode(latents + level * latents.std() * noise).float()
+        decoded = vae.decode(latents + noise_level * latents.std() * noise).float()
     losses = reconstruction(decoded, clip)
     flicker = mse_loss(decoded.diff(dim=2), clip.diff(dim=2))
     return {**losses, "loss": losses["loss"] + FLICKER_WEIGHT * flicker, "flicker": flicker}
@@ -138,7 +141,7 @@ def _decoder_loss(vae: ViTVAE, step: int, config: TrainConfig) -> Losses:
 
 @torch.inference_mode()
 def scale_factor(vae: ViTVAE, config: TrainConfig, clips: int = 24) -> float:
-    """What latents are multiplied by, so that the denoiser sees a deviation of 1."""
+    """Measure the factor that gives the latents a root mean square of 1."""
     latents = [
         vae.encode(draw_clip(np.random.default_rng((config.seed, 2, i)), frames=TILE_FRAMES).to(config.device))
         for i in range(clips)

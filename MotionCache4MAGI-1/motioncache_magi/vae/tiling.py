@@ -1,6 +1,6 @@
 """Encoding and decoding in overlapping tiles, so that memory does not grow with the size of the video.
 
-A grid, a size, a stride or an extent is (frames, height, width), in pixels or in latents as said.
+A grid, a size, a stride or an extent is (frames, height, width); each place says whether it counts pixels or latents.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,18 +11,18 @@ from typing import Protocol
 import torch
 
 from motioncache.errors import ConfigError, MotionCacheError
+from motioncache_magi.vae.config import Grid
 
-Grid = tuple[int, int, int]
 _AXES = (2, 3, 4)
-"""Frames, height and width of `[batch, channels, frames, height, width]`; the order tiles are blended in."""
+"""Frames, height and width of `[batch, channels, frames, height, width]`, in the order in which tiles are blended."""
 
 
 class Autoencoder(Protocol):
-    """What tiling needs; `motioncache_magi.vae.vit.ViTVAE` is one."""
+    """The interface that tiling needs; `motioncache_magi.vae.vit.ViTVAE` has it."""
 
     @property
     def patch(self) -> Grid:
-        """Pixels per latent position."""
+        """Pixels that one latent position stands for, (frames, height, width)."""
         ...
 
     def encode(self, video: torch.Tensor, /) -> torch.Tensor: ...
@@ -32,7 +32,7 @@ class Autoencoder(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tiling:
-    """Size of a tile in pixels, and the share of it that overlaps the next one.
+    """The size of a tile in pixels, and the share of it that overlaps the next tile.
 
     Sizes are rounded down to whole patches. An overlap should be whole patches too: the official arithmetic, which we
     follow, rounds it for the stride and for the crop separately, and neighbours then show some pixels twice.
@@ -54,7 +54,7 @@ class Tiling:
 
     @classmethod
     def for_frame_rate(cls, fps: int) -> "Tiling":
-        """The official one: half a second of 256 x 256 pixels."""
+        """Create the official tiling: half a second of 256 x 256 pixels."""
         return cls(frames=fps // 2, height=256, width=256)
 
     @property
@@ -63,9 +63,9 @@ class Tiling:
 
 
 def encode_tiled(vae: Autoencoder, video: torch.Tensor, tiling: Tiling) -> torch.Tensor:
-    """As `vae.encode`: `[batch, channels, frames, height, width]`, pixels to latents.
+    """Encode pixels to latents as `vae.encode` does, tile by tile; both are `[batch, channels, frames, height, width]`.
 
-    A tile blends with neighbours that are blended already. A last tile of one frame gives one latent frame.
+    A tile is blended with neighbours that are blended already. A last tile of one frame gives one latent frame.
     """
     latent, pixel = _tile_sizes(tiling, vae.patch)
     tiles = _map_tiles(vae.encode, video, _strides(pixel, tiling), pixel)
@@ -73,10 +73,10 @@ def encode_tiled(vae: Autoencoder, video: torch.Tensor, tiling: Tiling) -> torch
 
 
 def decode_tiled(vae: Autoencoder, latents: torch.Tensor, tiling: Tiling) -> torch.Tensor:
-    """As `vae.decode`: `[batch, channels, frames, height, width]`, latents to pixels.
+    """Decode latents to pixels as `vae.decode` does, tile by tile; both are `[batch, channels, frames, height, width]`.
 
-    A tile blends with its neighbours as they were decoded. A last tile of one latent frame gives one frame, so four
-    latent frames in tiles of three decode to 12 + 1 frames: the official behaviour.
+    A tile is blended with its neighbours as they were decoded. A last tile of one latent frame gives one frame, as in
+    the official code: four latent frames in tiles of three decode to 12 + 1 frames.
     """
     latent, pixel = _tile_sizes(tiling, vae.patch)
     tiles = _map_tiles(vae.decode, latents, _strides(latent, tiling), latent)
@@ -84,7 +84,7 @@ def decode_tiled(vae: Autoencoder, latents: torch.Tensor, tiling: Tiling) -> tor
 
 
 def _tile_sizes(tiling: Tiling, patch: Grid) -> tuple[Grid, Grid]:
-    """Size of a tile in latents and in pixels."""
+    """Compute the size of a tile in latents and in pixels."""
     frames, height, width = tiling.frames // patch[0], tiling.height // patch[1], tiling.width // patch[2]
     if min(frames, height, width) < 1:
         size = (tiling.frames, tiling.height, tiling.width)
@@ -104,7 +104,10 @@ def _strides(size: Grid, tiling: Tiling) -> list[int]:
 def _map_tiles(
     run: Callable[[torch.Tensor], torch.Tensor], whole: torch.Tensor, strides: list[int], size: Grid
 ) -> dict[Grid, torch.Tensor]:
-    """Tiles by their (frame, row, column) in the grid of tiles, in raster order; those at the end may be small."""
+    """Run every tile; the results stand in raster order under (frame, row, column) of the tile in the grid of tiles.
+
+    Tiles at the end of an axis may be smaller than `size`.
+    """
     if whole.ndim != 5 or 0 in whole.shape:
         shape = list(whole.shape)
         raise MotionCacheError(f"expected a filled tensor [batch, channels, frames, height, width], not {shape}")
@@ -118,7 +121,7 @@ def _map_tiles(
 
 
 def _join(tiles: dict[Grid, torch.Tensor], size: Grid, tiling: Tiling, *, neighbours_are_blended: bool) -> torch.Tensor:
-    """Blend every tile into those before it, drop what the next ones cover, and put the rest side by side."""
+    """Blend every tile with those before it, drop what the next tiles cover, and put the rest side by side."""
     extents = [int(length * share) for length, share in zip(size, tiling.overlap, strict=True)]
     limits = [slice(length - extent) for length, extent in zip(size, extents, strict=True)]
     blended: dict[Grid, torch.Tensor] = {}
@@ -142,7 +145,7 @@ def _side_by_side(tiles: Mapping[Grid, torch.Tensor]) -> torch.Tensor:
 def _blend_tile(
     tile: torch.Tensor, index: Grid, neighbours: Mapping[Grid, torch.Tensor], extents: list[int]
 ) -> torch.Tensor:
-    """First with the tile before in time, then with the one above, then with the one on the left."""
+    """Blend a tile with the one before it in time, then with the one above, then with the one on the left."""
     frame, row, column = index
     before = ((frame - 1, row, column), (frame, row - 1, column), (frame, row, column - 1))
     for axis, neighbour, extent in zip(_AXES, before, extents, strict=True):
@@ -152,7 +155,7 @@ def _blend_tile(
 
 
 def _blend(before: torch.Tensor, tile: torch.Tensor, axis: int, extent: int) -> torch.Tensor:
-    """The first `extent` positions of a tile go over linearly from the last ones of the tile before it."""
+    """Let the last `extent` positions of the tile before pass linearly into the first ones of this tile."""
     extent = min(extent, before.shape[axis], tile.shape[axis])
     if extent == 0:
         return tile

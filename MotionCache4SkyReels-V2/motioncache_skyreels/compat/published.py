@@ -8,7 +8,6 @@ with the others.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 
@@ -21,7 +20,7 @@ from motioncache.policies.teacache import TeaCacheConfig
 from motioncache.presets import Policies
 from motioncache.trace import Phase, WindowShape
 from motioncache_skyreels.adapter import SkyReelsAdapter
-from motioncache_skyreels.hook import SkyReelsHook
+from motioncache_skyreels.opening import WindowOpener
 from motioncache_skyreels.packed import Pack
 from motioncache_skyreels.schedule import Matrices, Schedule
 from motioncache_skyreels.window import Frames, Window
@@ -50,12 +49,10 @@ class PublishedAdapter(SkyReelsAdapter):
 
     policies: Policies = WITH_PUBLISHED
 
-    def hook(self, pipeline: Any, config: PolicyConfig) -> SkyReelsHook:
+    def opener_of(self, config: PolicyConfig) -> type[WindowOpener]:
         if isinstance(config, PublishedMotionCacheConfig):
-            return PublishedMotionCacheHook(pipeline, config, presets=self.presets())
-        if isinstance(config, PublishedTeaCacheConfig):
-            return PublishedTeaCacheHook(pipeline, config, presets=self.presets())
-        return super().hook(pipeline, config)
+            return PublishedMotionCacheOpener
+        return PublishedTeaCacheOpener if isinstance(config, PublishedTeaCacheConfig) else super().opener_of(config)
 
 
 class PublishedMotionCache(MotionCache):
@@ -103,25 +100,23 @@ class PublishedMotionCacheWindow(Window):
         if all(decision.due is True for decision in decisions):
             return pack
         rows = [
-            self._grid.chunk_of_tokens(decision.call.chunk).start + torch.arange(decision.computed)
+            self.grid.chunk_of_tokens(decision.call.chunk).start + torch.arange(decision.computed)
             for decision in decisions
         ]
-        return replace(pack, frames=(torch.cat(rows) // self._grid.tokens_per_frame).to(device))
+        return replace(pack, frames=(torch.cat(rows) // self.grid.tokens_per_frame).to(device))
 
 
-class PublishedMotionCacheHook(SkyReelsHook):
-    """Hooks a pipeline with the published MotionCache."""
+class PublishedMotionCacheOpener(WindowOpener):
+    """Opens windows of the published MotionCache."""
 
     config: PublishedMotionCacheConfig
+    window_class = PublishedMotionCacheWindow
 
     def create_engine(self) -> Engine:
         return PublishedEngine(PublishedMotionCache(self.config))
 
     def create_schedule(self, matrices: Matrices, chunk_frames: int, fps: Sequence[int] | None) -> Schedule:
         return without_finished(super().create_schedule(matrices, chunk_frames, fps))
-
-    def create_window(self, schedule: Schedule, *, causal: bool, window: type[Window] = Window) -> Window:
-        return super().create_window(schedule, causal=causal, window=PublishedMotionCacheWindow)
 
 
 def without_finished(schedule: Schedule) -> Schedule:
@@ -141,7 +136,7 @@ class PublishedTeaCacheWindow(Window):
         idle = [
             self._idle(branch, chunk, iteration)
             for branch in branches
-            for chunk in range(self._grid.chunks)
+            for chunk in range(self.grid.chunks)
             if (branch, chunk) not in handled
         ]
         both = decisions + self._engine.decide(idle)
@@ -153,14 +148,13 @@ class PublishedTeaCacheWindow(Window):
             chunk=chunk,
             step=-1,
             iteration=iteration,
-            tokens=self._grid.tokens_per_chunk,
+            tokens=self.grid.tokens_per_chunk,
             attended=self._attended(chunk).stop,
             kv_only=Phase.idle,
         )
 
 
-class PublishedTeaCacheHook(SkyReelsHook):
-    """Hooks a pipeline with a TeaCache that knows no chunks."""
+class PublishedTeaCacheOpener(WindowOpener):
+    """Opens windows of a TeaCache that knows no chunks."""
 
-    def create_window(self, schedule: Schedule, *, causal: bool, window: type[Window] = Window) -> Window:
-        return super().create_window(schedule, causal=causal, window=PublishedTeaCacheWindow)
+    window_class = PublishedTeaCacheWindow

@@ -12,6 +12,7 @@ from motioncache.policies.none import NoCache
 from motioncache.trace import Phase, WindowShape
 from motioncache_eval.parity import FileReport
 from motioncache_skyreels.compat.published import PublishedMotionCacheWindow, without_finished
+from motioncache_skyreels.opening import allocate, window_shape
 from motioncache_skyreels.packed import patch_blocks
 from motioncache_skyreels.parity.golden import LATENTS, Golden, build_transformer
 from motioncache_skyreels.patch import Patch
@@ -87,6 +88,10 @@ def _run(
     advances[1:, :-chunk_frames] = False
     matrices = Matrices(timesteps=timesteps, update_mask=advances, valid_interval=[], prefix_frames=0)
     schedule = without_finished(Schedule(matrices, chunk_frames=chunk_frames))
-    made = window(transformer, Engine(policy), schedule, texts={}, branches=("cond",), causal=causal)
+    latents = tensors[calls[0][0]]
+    shape = window_shape(transformer, latents, schedule, ("cond",), causal=causal)
+    cache, engine = allocate(transformer, latents, shape), Engine(policy)
+    engine.start_window(shape)
+    made = window(transformer, engine, schedule.visits, shape, cache=cache, rotary=transformer.rope(latents), texts={})
     fps = [golden.about["fps_index"]]
     return [made.forward("cond", tensors[x], tensors[t], tensors["ctx"], fps) for x, t in calls][-1]

@@ -12,7 +12,7 @@ from diffusers import (
 from motioncache.distance import Distance
 from motioncache.motion import Normalisation
 from motioncache.policies.motioncache import MotionCacheConfig
-from motioncache_eval.parity import GoldenFile, Tolerance, read_json
+from motioncache_eval.parity import DISTANCE_ROUNDING, WEIGHT_ROUNDING, GoldenFile, Tolerance, read_json
 from motioncache_skyreels.compat.published import PublishedMotionCacheConfig
 
 PUBLISHED_COEFFICIENTS = (-52186.2437, 9230.41404, -528.275948, 13.6987616, -0.0499875664)
@@ -20,8 +20,8 @@ PUBLISHED_COEFFICIENTS = (-52186.2437, 9230.41404, -528.275948, 13.6987616, -0.0
 
 
 LATENTS = Tolerance(name="latents", absolute=2e-5)
-WEIGHTS = Tolerance(name="weights", absolute=1e-6)
-DISTANCES = Tolerance(name="distances", absolute=1e-12, relative=1e-5)
+WEIGHTS = Tolerance(name="weights", absolute=1e-6, floor=WEIGHT_ROUNDING)
+DISTANCES = Tolerance(name="distances", absolute=1e-12, relative=1e-5, floor=DISTANCE_ROUNDING)
 
 
 class Golden(GoldenFile):

@@ -10,10 +10,12 @@ from diffusers import SkyReelsV2DiffusionForcingPipeline, SkyReelsV2Transformer3
 
 from motioncache.api import cached, get_hook
 from motioncache.decision import Call, Decision, Memory, Policy
-from motioncache.engine import ChunkState, Engine, Probe
+from motioncache.engine import ChunkState, Engine
 from motioncache.errors import MotionCacheError
 from motioncache.policies.motioncache import MotionMemory
 from motioncache.policies.none import NoCacheConfig
+from motioncache.policies.wrapper import PolicyWrapper
+from motioncache.probe import Probe
 from motioncache.trace import Phase, WindowShape
 from motioncache_eval.parity import EXACT, FileReport
 from motioncache_skyreels.compat.published import PublishedAdapter
@@ -77,26 +79,19 @@ def check_vanilla(golden: Golden) -> FileReport:
     return report
 
 
-class Overheard(Policy):
+class Overheard(PolicyWrapper):
     """A policy that also keeps the masks it last proposed, by branch and chunk."""
 
     def __init__(self, policy: Policy) -> None:
-        self._policy = policy
-        self.history = policy.history
+        super().__init__(policy)
         self.voted: dict[tuple[str, int], torch.Tensor] = {}
 
     def decide(self, calls: Sequence[Call], memories: Sequence[Memory], window: WindowShape) -> list[Decision]:
-        decisions = self._policy.decide(calls, memories, window)
+        decisions = super().decide(calls, memories, window)
         for decision in decisions:
             if isinstance(decision.candidates, torch.Tensor):
                 self.voted[decision.call.branch, decision.call.chunk] = decision.candidates
         return decisions
-
-    def remember(self, decision: Decision, hidden: torch.Tensor, window: WindowShape, predecessor: Memory) -> Memory:
-        return self._policy.remember(decision, hidden, window, predecessor)
-
-    def remember_prefix(self, hidden: torch.Tensor, window: WindowShape) -> Memory:
-        return self._policy.remember_prefix(hidden, window)
 
 
 class Recorder(Probe):

@@ -140,13 +140,13 @@ def velocity_loss(
     clean = data.latents[rows].float().to(device)
     noise = torch.from_numpy(rng.standard_normal(clean.shape, dtype=np.float32)).to(device)
     timestep = (sigma * 1000).long().clamp(max=999).to(device)
-    level = sigma.float().to(device).repeat_interleave(CHUNK, 1)[:, None, :, None, None]
+    sigmas = sigma.float().to(device).repeat_interleave(CHUNK, 1)[:, None, :, None, None]
     text, bias = pad_captions([encode(c) for c in captions], torch.from_numpy(rng.choice(PADDED_LENGTHS, len(rows))))
     with torch.autocast(torch.device(device).type, torch.bfloat16):
         velocity = training_forward(
-            model, (1 - level) * clean + level * noise, timestep, text.to(device), bias.to(device)
+            model, (1 - sigmas) * clean + sigmas * noise, timestep, text.to(device), bias.to(device)
         )
-    active = (level > 0) & (level < 1)
+    active = (sigmas > 0) & (sigmas < 1)
     return weighted_error(velocity, noise - clean, data.movers[rows].to(device), active)
 
 

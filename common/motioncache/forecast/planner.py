@@ -1,230 +1,169 @@
-"""Which iterations of a window to compute within a budget, so that forecasts do the least harm. Pure functions."""
+"""The planner: chooses, before sampling, the iterations of a window to compute within a budget of FLOPs.
+
+What it chooses are the *planned iterations*: for each iteration of the window, whether it is computed. The search holds
+them as `computed`, the sorted list of those that are, which begins with iteration 0. Pure functions.
+"""
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from motioncache.errors import ConfigError
-from motioncache.forecast.calibration import Forecast
+from motioncache.forecast.gap_errors import MAX_GAP, GapErrors
+from motioncache.forecast.prediction import Forecast
+from motioncache.forecast.profile import WindowProfile
 
-LONGEST = 16
-"""One iteration in so many is computed at least."""
+BUDGET_TOLERANCE = 0.05
+"""Planned iterations whose FLOPs differ from the budget by at most this share of it meet it."""
 
-CLOSE = 0.05
-"""A plan that comes this near to its budget, as a share of it, meets it."""
+_PRICE_RANGE = (1e-12, 1e12)
+"""The prices to search, lowest and highest: the error that the FLOPs of the full window are worth.
 
-_PRICES = (1e-12, 1e12)
-"""Of computing all iterations, in units of error: every iteration is worth the lower one, and none the higher."""
+At the lowest price it pays to compute every iteration, at the highest only those that have to be computed.
+"""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Course:
-    """How the chunks of a window go through its iterations.
-
-    Attributes:
-        iterations: how many there are.
-        starts: iteration of each chunk's first denoise step; the others follow one by one.
-        cost: FLOPs that an iteration costs more where it is computed, `[iterations]`.
-        base: FLOPs of the window where nothing is computed.
-        levels: noise level of each denoise step.
-        vanilla: FLOPs of the window without a cache.
-    """
-
-    iterations: int
-    starts: tuple[int, ...]
-    cost: tuple[int, ...]
-    base: int
-    levels: tuple[float, ...]
-    vanilla: int
-
-    @property
-    def whole(self) -> int:
-        """FLOPs where everything is computed."""
-        return self.base + sum(self.cost)
-
-    def flops(self, plan: Sequence[bool]) -> int:
-        """FLOPs of a plan for its iterations."""
-        return self.base + sum(cost for cost, computed in zip(self.cost, plan, strict=True) if computed)
-
-    def of_one_chunk(self) -> "Course":
-        """The denoise steps of a chunk by itself, with the mean cost of one that all chunks take."""
-        steps = len(self.levels)
-        return replace(self, iterations=steps, starts=(0,), cost=(sum(self.cost) // steps,) * steps)
+_BISECTIONS = 60
 
 
-def solve_plan(course: Course, forecast: Forecast, budget: float) -> tuple[bool, ...]:
-    """The iterations to compute, for at most `budget` FLOPs; for more only where too much of it would be left over.
+def plan_iterations(profile: WindowProfile, forecast: Forecast, budget: float) -> tuple[bool, ...]:
+    """Choose the iterations to compute so that the forecasts at the others do the least harm.
 
-    An iteration is computed for all chunks or for none: a chunk that is computed alone would attend to keys that others
-    wrote at another noise level. Where a chunk begins there is nothing to forecast it from. All else is the shortest
-    path through pairs of computed iterations, where a pair decides the forecasts up to the next one, and a price of
-    FLOPs is raised until the budget is kept; what is left of it is spent where it helps most.
+    An iteration is computed for all chunks or for none: a chunk that is computed alone would attend to keys that the
+    others wrote at another noise level. Where a chunk starts the iteration is computed, as there is nothing to forecast
+    the chunk from. No two computed iterations are more than `MAX_GAP` apart.
+
+    Args:
+        budget: FLOPs that the window may take. If the best choice within them leaves more than `BUDGET_TOLERANCE` of
+            them unused, the choice whose FLOPs come nearest to the budget is taken instead, even if it exceeds them.
 
     Raises:
         ConfigError: if the budget does not pay for the iterations that have to be computed.
     """
-    if course.whole <= budget:
-        return (True,) * course.iterations
-    errors = _Errors(course, forecast)
-    least = _path(course, errors, _PRICES[1])
-    if _cost(course, least) > (1 + CLOSE) * budget:
-        raise _too_fast(course, budget, f"every chunk's first step and at least one iteration in {LONGEST}", least)
-    best = _within(course, errors, budget, least)
-    left = budget - _cost(course, best)
-    if left > CLOSE * budget:
-        best = _nearest(course, errors, [best, _within(course, errors, budget + left, least)], budget)
-    return tuple(i in set(best) for i in range(course.iterations))
+    if profile.full_flops <= budget:
+        return (True,) * profile.iterations
+    errors = GapErrors(profile, forecast)
+    cheapest = _shortest_path(profile, errors, price=_PRICE_RANGE[1])
+    if _flops(profile, cheapest) > (1 + BUDGET_TOLERANCE) * budget:
+        raise _too_fast(profile, budget, f"every chunk's first step and at least one iteration in {MAX_GAP}", cheapest)
+    best = _best_within(profile, errors, budget, cheapest)
+    left = budget - _flops(profile, best)
+    if left > BUDGET_TOLERANCE * budget:
+        beyond = _best_within(profile, errors, budget + left, cheapest)
+        best = _nearest(profile, errors, [best, beyond], budget)
+    return _planned(profile, best)
 
 
-def even_plan(course: Course, budget: float) -> tuple[bool, ...]:
-    """As many evenly spread iterations as `budget` FLOPs pay for, besides those where a chunk begins.
+def plan_evenly(profile: WindowProfile, budget: float) -> tuple[bool, ...]:
+    """Choose as many evenly spread iterations as the budget pays for, besides those where a chunk starts.
 
     Raises:
-        ConfigError: if the budget does not pay for these.
+        ConfigError: if the budget does not pay for the iterations where a chunk starts.
     """
-    for count in range(course.iterations, -1, -1):
-        spread = {i * course.iterations // count for i in range(count)}
-        plan = sorted(spread | set(course.starts))
-        if _cost(course, plan) <= budget:
-            return tuple(i in plan for i in range(course.iterations))
-    raise _too_fast(course, budget, "every chunk's first step", sorted(set(course.starts)))
+    starts = set(profile.starts)
+    for count in range(profile.iterations, -1, -1):
+        spread = {i * profile.iterations // count for i in range(count)}
+        computed = sorted(spread | starts)
+        if _flops(profile, computed) <= budget:
+            return _planned(profile, computed)
+    raise _too_fast(profile, budget, "every chunk's first step", sorted(starts))
 
 
-class _Errors:
-    """Errors of forecasts between computed iterations, kept for the search."""
+def _best_within(profile: WindowProfile, errors: GapErrors, budget: float, cheapest: list[int]) -> list[int]:
+    """Find the iterations with the least error for at most `budget` FLOPs; `cheapest` if they pay for no others.
 
-    def __init__(self, course: Course, forecast: Forecast) -> None:
-        self._course = course
-        self._forecast = forecast
-        self._steps = len(course.levels)
-        self._by_steps: dict[tuple[int, ...], NDArray[np.float64]] = {}
-        self._after: dict[tuple[int, int], NDArray[np.float64]] = {}
-        self._tables: dict[int, NDArray[np.float64]] = {}
-
-    def table(self, last: int) -> NDArray[np.float64]:
-        """`after` for each iteration that may have been the one before, the nearest first, `[gaps, n]`."""
-        if last not in self._tables:
-            before = [last - gap for gap in range(1, min(last, LONGEST) + 1)] or [-1]
-            self._tables[last] = np.stack([self.after(last, iteration) for iteration in before])
-        return self._tables[last]
-
-    def after(self, last: int, before: int) -> NDArray[np.float64]:
-        """Error of forecasting everything after `last` up to, not including, each of the iterations that follow.
-
-        `[n]`, from `last + 1` on; infinite past the beginning of a chunk. `before` is the computed iteration before
-        `last`, -1 for none.
-        """
-        key = (last, before)
-        if key not in self._after:
-            end = min(last + LONGEST, self._course.iterations)
-            error = np.zeros(end - last)
-            for start in self._course.starts:
-                if last < start < end:
-                    error[start - last :] = np.inf
-                elif start <= last:
-                    self._add(error, last, before, start)
-            self._after[key] = error
-        return self._after[key]
-
-    def _add(self, error: NDArray[np.float64], last: int, before: int, start: int) -> None:
-        """Add those of one chunk: `error[i]` is that of iterations up to `last + i`."""
-        step = last - start
-        if step >= self._steps:
-            return
-        computed = (step, before - start) if before >= start and self._forecast.order > 1 else (step,)
-        if computed not in self._by_steps:
-            self._by_steps[computed] = self._forecast.harm(computed)
-        harm = self._by_steps[computed][step : step + len(error)]
-        error[: len(harm)] += harm
-        error[len(harm) :] += harm[-1]
-
-    def total(self, plan: Sequence[int]) -> float:
-        """Error of a whole plan; infinite where it is not one."""
-        total, before = 0.0, -1
-        for last, following in zip(plan, [*plan[1:], self._course.iterations], strict=True):
-            after = self.after(last, before)
-            if following - last > len(after):
-                return np.inf
-            total += float(after[following - last - 1])
-            before = last
-        return total
-
-
-def _within(course: Course, errors: _Errors, budget: float, least: list[int]) -> list[int]:
-    """The best plan for at most `budget` FLOPs, or the one that costs least if none does."""
-    (low, high), best = _PRICES, least
-    for _ in range(60):
-        middle = (low * high) ** 0.5
-        plan = _path(course, errors, middle)
-        if _cost(course, plan) > budget:
-            low = middle
+    A higher price of FLOPs never leads to more FLOPs, so bisection (of the price's logarithm) finds the lowest price
+    that keeps the budget. The FLOPs rise in jumps from one price to the next; single iterations fill what is left.
+    """
+    low, high = _PRICE_RANGE
+    best = cheapest
+    for _ in range(_BISECTIONS):
+        price = (low * high) ** 0.5
+        computed = _shortest_path(profile, errors, price)
+        if _flops(profile, computed) > budget:
+            low = price
         else:
-            best, high = plan, middle
-    return _fill(course, errors, best, budget)
+            best, high = computed, price
+    return _fill(profile, errors, best, budget)
 
 
-def _path(course: Course, errors: _Errors, price: float) -> list[int]:
-    """The plan with the least error plus price of its FLOPs."""
-    end = course.iterations
-    cost = np.array([*course.cost, 0.0]) / course.whole * price
-    # What is still to come, by the last computed iteration and how long before it the one before was computed.
-    value = np.zeros((end + 1, LONGEST + 1))
-    choice = np.zeros((end, LONGEST + 1), int)
+# A forecast of order 2 is made from the last two computed iterations. So the error of a gap depends on these two and on
+# the next computed iteration, and on nothing before. The state of the dynamic programme is therefore the pair (last,
+# gap): the last computed iteration, and its distance to the one computed before it, 0 for none. With `end` for the end
+# of the window and last < next <= last + MAX_GAP,
+#
+#     value(last, gap) = min over next of   error of the forecasts strictly between last and next
+#                                         + price * flops(next) + value(next, next - last)
+#     value(end, gap)  = 0,   flops(end) = 0
+#
+# The table is filled in backwards, and the path begins at the state (0, 0): iteration 0 is always computed.
+def _shortest_path(profile: WindowProfile, errors: GapErrors, price: float) -> list[int]:
+    """Find the iterations with the least error + price * FLOPs, the FLOPs as a share of the full window's."""
+    end = profile.iterations
+    flops = np.array([*profile.iteration_flops, 0.0]) / profile.full_flops * price
+    value = np.zeros((end + 1, MAX_GAP + 1))
+    choice = np.zeros((end, MAX_GAP + 1), int)
     for last in range(end - 1, -1, -1):
-        after = errors.table(last)  # [gaps, following]
-        count = after.shape[1]
-        onward = value[last + 1 :, 1:].diagonal()[:count]  # of each that follows, with the gap to `last`
-        total = after + cost[last + 1 : last + 1 + count] + onward
-        gaps = slice(1, 1 + len(after)) if last else slice(0, 1)
+        between = errors.table(last)  # [gaps, next]
+        count = between.shape[1]
+        onward = value[last + 1 :, 1:].diagonal()[:count]  # value(next, next - last) of each next
+        total = between + flops[last + 1 : last + 1 + count] + onward
+        gaps = slice(1, 1 + len(between)) if last else slice(0, 1)
         value[last, gaps], choice[last, gaps] = total.min(axis=1), last + 1 + total.argmin(axis=1)
-    plan, gap = [0], 0
-    while (then := int(choice[plan[-1], gap])) < end:
-        gap = then - plan[-1]
-        plan.append(then)
-    return plan
+    computed, gap = [0], 0
+    while (following := int(choice[computed[-1], gap])) < end:
+        gap = following - computed[-1]
+        computed.append(following)
+    return computed
 
 
-def _fill(course: Course, errors: _Errors, plan: list[int], budget: float) -> list[int]:
-    """Add single iterations while the budget pays for them, the most useful one first."""
+def _fill(profile: WindowProfile, errors: GapErrors, computed: list[int], budget: float) -> list[int]:
+    """Add single iterations, the one that leaves the least error first, while the budget pays for one."""
     while True:
-        left = budget - _cost(course, plan)
-        wider = [sorted([*plan, i]) for i in range(course.iterations) if i not in plan and course.cost[i] <= left]
-        if not wider:
-            return plan
-        plan = min(wider, key=errors.total)
+        left = budget - _flops(profile, computed)
+        affordable = [i for i in range(profile.iterations) if i not in computed and profile.iteration_flops[i] <= left]
+        if not affordable:
+            return computed
+        computed = min((sorted([*computed, i]) for i in affordable), key=errors.total)
 
 
-def _nearest(course: Course, errors: _Errors, plans: Sequence[list[int]], budget: float) -> list[int]:
-    """The best that meets the budget, of some plans and those that differ by an iteration; else the nearest to it."""
+def _nearest(profile: WindowProfile, errors: GapErrors, found: Sequence[list[int]], budget: float) -> list[int]:
+    """Take the choice whose FLOPs are nearest to the budget, among those `found` and those one change away.
 
-    def miss(plan: list[int]) -> float:
-        return max(abs(_cost(course, plan) / budget - 1), CLOSE)
+    All that meet the budget count as equally near; of equally near ones the one with the least error is taken.
+    """
 
-    around = [*plans, *(changed for plan in plans for changed in _changed(plan, course.iterations))]
-    possible = [plan for plan in around if errors.total(plan) < np.inf]
-    return min(possible, key=lambda plan: (miss(plan), errors.total(plan)))
+    def miss(computed: list[int]) -> float:
+        return max(abs(_flops(profile, computed) / budget - 1), BUDGET_TOLERANCE)
+
+    candidates = [*found]
+    for computed in found:
+        candidates.extend(_changes(computed, profile.iterations))
+    possible = [computed for computed in candidates if errors.total(computed) < np.inf]
+    return min(possible, key=lambda computed: (miss(computed), errors.total(computed)))
 
 
-def _changed(plan: list[int], iterations: int) -> Iterator[list[int]]:
-    """With one iteration more, one less, or another in its place; the first one stays."""
-    others = [i for i in range(iterations) if i not in plan]
-    yield from (sorted([*plan, i]) for i in others)
-    for left_out in plan[1:]:
-        kept = [i for i in plan if i != left_out]
+def _changes(computed: list[int], iterations: int) -> Iterator[list[int]]:
+    """Yield the choices with one iteration more, one less, or one exchanged for another; iteration 0 stays."""
+    others = [i for i in range(iterations) if i not in computed]
+    yield from (sorted([*computed, i]) for i in others)
+    for left_out in computed[1:]:
+        kept = [i for i in computed if i != left_out]
         yield kept
         yield from (sorted([*kept, i]) for i in others)
 
 
-def _cost(course: Course, plan: Sequence[int]) -> int:
-    return course.base + sum(course.cost[i] for i in plan)
+def _planned(profile: WindowProfile, computed: Sequence[int]) -> tuple[bool, ...]:
+    return tuple(i in computed for i in range(profile.iterations))
 
 
-def _too_fast(course: Course, budget: float, needed: str, plan: Sequence[int]) -> ConfigError:
-    most = math.floor(course.vanilla / _cost(course, plan) * 100) / 100
+def _flops(profile: WindowProfile, computed: Sequence[int]) -> int:
+    return profile.fixed_flops + sum(profile.iteration_flops[i] for i in computed)
+
+
+def _too_fast(profile: WindowProfile, budget: float, needed: str, cheapest: Sequence[int]) -> ConfigError:
+    most = math.floor(profile.uncached_flops / _flops(profile, cheapest) * 100) / 100
     return ConfigError(
-        f"target_speedup: {course.vanilla / budget:g} is too much for this video: {needed} cannot be left out; "
+        f"target_speedup: {profile.uncached_flops / budget:g} is too much for this video: {needed} cannot be left out; "
         f"pass {most:g} or less, or more denoise steps"
     )

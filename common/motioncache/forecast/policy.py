@@ -8,8 +8,10 @@ from pathlib import Path
 
 from motioncache.config import PolicyConfig, require_range
 from motioncache.decision import Call, Decision, Memory, Policy
-from motioncache.forecast.calibration import Calibration, Forecast, ModelIdentity
-from motioncache.forecast.planner import CLOSE, Course, solve_plan
+from motioncache.forecast.calibration import Calibration, ModelIdentity
+from motioncache.forecast.planner import BUDGET_TOLERANCE, plan_iterations
+from motioncache.forecast.prediction import Forecast
+from motioncache.forecast.profile import WindowProfile
 from motioncache.trace import Phase, WindowShape
 
 logger = logging.getLogger(__name__)
@@ -49,14 +51,14 @@ class ForecastCache(Policy):
     """Decisions for all chunks and CFG branches that are known before sampling begins.
 
     Args:
-        plan: whether to compute, for each iteration of the window.
-        course: the window that it was made for.
+        planned: whether to compute, for each iteration of the window.
+        profile: the window that it was made for.
         forecast: None where everything is computed.
     """
 
-    def __init__(self, plan: Sequence[bool], course: Course, forecast: Forecast | None) -> None:
-        self.plan = plan
-        self.course = course
+    def __init__(self, planned: Sequence[bool], profile: WindowProfile, forecast: Forecast | None) -> None:
+        self.planned = planned
+        self.profile = profile
         self.history = 1 if forecast is None else forecast.order
         self._coefficients = None if forecast is None else cache(forecast.coefficients)  # alike in all branches
 
@@ -73,7 +75,7 @@ class ForecastCache(Policy):
 
     def computes(self, call: Call) -> bool:
         """Whether the call is planned to be computed."""
-        return self.plan[call.iteration]
+        return self.planned[call.iteration]
 
 
 def shipped_calibration(presets: Path) -> Path:
@@ -98,7 +100,7 @@ class ForecastPlanner:
         needed = config.target_speedup > 1 or config.calibration is not None
         self.calibration = Calibration.load(path) if needed else None
 
-    def plan(self, course: Course, model: ModelIdentity) -> ForecastCache:
+    def plan(self, profile: WindowProfile, model: ModelIdentity) -> ForecastCache:
         """The policy for one window.
 
         Warns once of a calibration that was made for another model or fewer steps, and of a target that is not met.
@@ -106,29 +108,29 @@ class ForecastPlanner:
         Raises:
             ConfigError: for a speed-up that cannot be reached.
         """
-        budget = course.vanilla / self._config.target_speedup
-        if budget >= course.whole or self.calibration is None:
-            return ForecastCache((True,) * course.iterations, course, None)
-        self._check(self.calibration, course, model)
-        return self._within(course, self.calibration.at(course.levels, self._config.order), budget)
+        budget = profile.uncached_flops / self._config.target_speedup
+        if budget >= profile.full_flops or self.calibration is None:
+            return ForecastCache((True,) * profile.iterations, profile, None)
+        self._check(self.calibration, profile, model)
+        return self._within(profile, self.calibration.at(profile.sigmas, self._config.order), budget)
 
-    def _within(self, course: Course, forecast: Forecast, budget: float) -> ForecastCache:
+    def _within(self, profile: WindowProfile, forecast: Forecast, budget: float) -> ForecastCache:
         """The policy that keeps a budget of FLOPs."""
-        plan = solve_plan(course, forecast, budget)
-        reached = course.flops(plan) / budget
-        if abs(reached - 1) > CLOSE:
+        planned = plan_iterations(profile, forecast, budget)
+        reached = profile.flops(planned) / budget
+        if abs(reached - 1) > BUDGET_TOLERANCE:
             target = self._config.target_speedup
             _warn_once(
                 f"target_speedup {target:g}: a window has too few iterations to meet it; the plan "
                 f"reaches {target / reached:.3g}"
             )
-        return ForecastCache(plan, course, forecast)
+        return ForecastCache(planned, profile, forecast)
 
-    def _check(self, calibration: Calibration, course: Course, model: ModelIdentity) -> None:
+    def _check(self, calibration: Calibration, profile: WindowProfile, model: ModelIdentity) -> None:
         other = calibration.model.differs(model)
         if other is not None:
             _warn_once(f"{self._name} was measured {other}: {_POOR}")
-        measured, steps = len(calibration.levels), len(course.levels)
+        measured, steps = len(calibration.sigmas), len(profile.sigmas)
         if steps > measured:
             _warn_once(f"{self._name} was measured with {measured} steps, not {steps}: {_POOR}")
 

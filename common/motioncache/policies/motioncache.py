@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from motioncache.config import require_range
-from motioncache.decision import Call, ChunkPolicy, Decision, Memory
+from motioncache.decision import Call, Decision, Memory, Policy
 from motioncache.distance import DistanceConfig
 from motioncache.motion import Normalisation, motion_score, motion_weight, temporal_vote
 from motioncache.trace import Phase, WindowShape
@@ -69,7 +69,7 @@ class MotionMemory:
     last_frame: torch.Tensor | None = None
 
 
-class MotionCache(ChunkPolicy):
+class MotionCache(Policy):
     """One decision per token: a token is due when its accumulated distance reaches the threshold.
 
     A latent frame without a predecessor gets the neutral weight 1, and nothing survives from one window to the next.
@@ -82,7 +82,7 @@ class MotionCache(ChunkPolicy):
     history = 1
 
     def decide(self, calls: Sequence[Call], memories: Sequence[Memory], window: WindowShape) -> list[Decision]:
-        decisions = super().decide(calls, memories, window)
+        decisions = [self.decide_chunk(call, memory, window) for call, memory in zip(calls, memories, strict=True)]
         return _share_masks(decisions) if self.config.shared_mask else decisions
 
     def decide_chunk(self, call: Call, memory: Memory, window: WindowShape) -> Decision:
@@ -98,7 +98,7 @@ class MotionCache(ChunkPolicy):
         if self.config.temporal_vote is not None:
             candidates = temporal_vote(candidates, window.grid.chunk_frames, self.config.temporal_vote)
         # Too few due tokens do not pay for a pass: the chunk is reused whole, and its distances go on adding up.
-        due = candidates & (candidates.sum() >= _fewest_due(call.tokens, self.config.minimum_update_ratio))
+        due = candidates & (candidates.sum() >= fewest_due(call.tokens, self.config.minimum_update_ratio))
         return Decision(
             call=call,
             phase=Phase.token if memory.token_phase else Phase.chunk,
@@ -141,7 +141,7 @@ class MotionCache(ChunkPolicy):
         return MotionMemory(last_frame=hidden[:, -window.grid.tokens_per_frame :].clone())
 
 
-def _fewest_due(tokens: int, ratio: float) -> int:
+def fewest_due(tokens: int, ratio: float) -> int:
     """The smallest number of tokens whose share reaches `ratio`."""
     fewest = math.ceil(tokens * ratio)
     return fewest - 1 if fewest > 0 and (fewest - 1) / tokens >= ratio else fewest  # the product may round up

@@ -5,9 +5,10 @@ from enum import Enum
 from pathlib import Path
 
 from motioncache.decision import Call
-from motioncache.forecast.calibration import Forecast
-from motioncache.forecast.planner import Course, even_plan, solve_plan
+from motioncache.forecast.planner import plan_evenly, plan_iterations
 from motioncache.forecast.policy import ForecastCache, ForecastConfig, ForecastPlanner
+from motioncache.forecast.prediction import Forecast
+from motioncache.forecast.profile import WindowProfile
 from motioncache.presets import Policies
 
 
@@ -52,7 +53,7 @@ class PerChunk(ForecastCache):
     """Decides for each chunk by its own denoise step."""
 
     def computes(self, call: Call) -> bool:
-        return self.plan[call.step]
+        return self.planned[call.step]
 
 
 class AblationPlanner(ForecastPlanner):
@@ -63,9 +64,9 @@ class AblationPlanner(ForecastPlanner):
         self._even = config.spacing is Spacing.even
         self._per_chunk = config.unit is Unit.chunk
 
-    def _within(self, course: Course, forecast: Forecast, budget: float) -> ForecastCache:
+    def _within(self, profile: WindowProfile, forecast: Forecast, budget: float) -> ForecastCache:
         if not self._even and not self._per_chunk:
-            return super()._within(course, forecast, budget)
-        decided = course.of_one_chunk() if self._per_chunk else course
-        plan = even_plan(decided, budget) if self._even else solve_plan(decided, forecast, budget)
-        return (PerChunk if self._per_chunk else ForecastCache)(plan, course, forecast)
+            return super()._within(profile, forecast, budget)
+        decided = profile.of_one_chunk() if self._per_chunk else profile
+        planned = plan_evenly(decided, budget) if self._even else plan_iterations(decided, forecast, budget)
+        return (PerChunk if self._per_chunk else ForecastCache)(planned, profile, forecast)

@@ -12,7 +12,6 @@ from typing import Any
 from motioncache.config import PolicyConfig
 from motioncache.presets import parse_policy
 from motioncache.registry import Adapter, resolve_preset
-from motioncache_eval.bench.ablation import ABLATION
 from motioncache_eval.settings import require
 
 REFERENCE = "vanilla"
@@ -207,7 +206,7 @@ def build_method(name: str, config: MethodConfig, adapter: Adapter, family: str 
     if config.preset is not None:
         policy = resolve_preset(adapter, config.preset)
     elif config.policy is not None:
-        policy = parse_policy(config.policy, where=f"methods.{name}", policies={**adapter.policies, **ABLATION})
+        policy = parse_policy(config.policy, where=f"methods.{name}", policies=adapter.policies)
     return Method(
         name=name,
         policy=policy,

@@ -142,13 +142,16 @@ def weights_hash(model: nn.Module) -> str:
 
 
 def calibration_hash(calibration: Calibration) -> str:
-    """Short hash of its numbers."""
+    """Short hash of its numbers.
+
+    The keys are part of the hash, and committed results carry it: they stay as they are.
+    """
     model = calibration.model
     return fingerprint(
         {
             "layers": model.layers,
             "width": model.width,
-            "levels": list(calibration.levels),
+            "levels": list(calibration.sigmas),
             "products": calibration.products.tolist(),
             "sensitivity": calibration.sensitivity.tolist(),
         }

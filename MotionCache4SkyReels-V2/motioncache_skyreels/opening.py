@@ -1,0 +1,137 @@
+"""Opens the windows of a pipeline's videos: which policy decides, on which schedule, with which memory."""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import SkyReelsV2Transformer3DModel
+
+from motioncache.config import PolicyConfig
+from motioncache.decision import Policy
+from motioncache.distance import DistanceConfig
+from motioncache.engine import Engine
+from motioncache.forecast.calibration import ModelIdentity, sample_weights
+from motioncache.forecast.policy import ForecastConfig
+from motioncache.grid import TokenGrid
+from motioncache.kv_cache import KVCache
+from motioncache.policies.motioncache import MotionCache, MotionCacheConfig
+from motioncache.policies.none import NoCache
+from motioncache.policies.teacache import TeaCache, TeaCacheConfig
+from motioncache.trace import WindowShape
+from motioncache_skyreels.cost import SkyReelsCost
+from motioncache_skyreels.guards import check_window
+from motioncache_skyreels.packed import TextContext
+from motioncache_skyreels.polynomials import with_model_polynomial
+from motioncache_skyreels.profile import profile_window
+from motioncache_skyreels.schedule import Matrices, Schedule, no_distance
+from motioncache_skyreels.step_distance import StepDistance
+from motioncache_skyreels.window import BRANCHES, Window
+
+
+class WindowOpener:
+    """Creates the engine of a pipeline, and opens the windows of its videos.
+
+    Args:
+        presets: the model's presets file.
+    """
+
+    window_class: type[Window] = Window
+
+    def __init__(self, pipeline: Any, config: PolicyConfig, presets: Path) -> None:
+        self._pipeline = pipeline
+        self._transformer: SkyReelsV2Transformer3DModel = pipeline.transformer
+        if isinstance(config, DistanceConfig):
+            config = with_model_polynomial(config, self._transformer, presets)
+        self.config = config
+        self.engine = self.create_engine()
+        self._planner = config.planner(presets) if isinstance(config, ForecastConfig) else None
+
+    def create_engine(self) -> Engine:
+        """The engine of all videos; a planner gives it another policy for each window."""
+        return Engine(self._create_policy())
+
+    def _create_policy(self) -> Policy:
+        config = self.config
+        if isinstance(config, TeaCacheConfig):
+            return TeaCache(threshold=config.threshold, warmup=config.warmup)
+        return MotionCache(config) if isinstance(config, MotionCacheConfig) else NoCache()
+
+    def open(
+        self,
+        matrices: Matrices,
+        hidden_states: torch.Tensor,
+        fps: Sequence[int] | None,
+        *,
+        texts: dict[str, TextContext],
+        cost: SkyReelsCost,
+    ) -> Window:
+        """Begin a window with the latents of its first model call, `[B, channels, F, height, width]`."""
+        frames, chunk_frames = hidden_states.shape[2], self._transformer.config.num_frame_per_block
+        causal = chunk_frames > 1
+        check_window(matrices, frames=frames, causal=causal, chunk_frames=chunk_frames)
+        schedule = self.create_schedule(matrices, chunk_frames if causal else frames, fps)
+        branches = BRANCHES if self._pipeline.do_classifier_free_guidance else BRANCHES[:1]
+        shape = window_shape(self._transformer, hidden_states, schedule, branches, causal=causal)
+        if self._planner is not None:
+            model = identity_of(self._transformer, self._pipeline.guidance_scale)
+            self.engine.policy = self._planner.plan(profile_window(schedule, shape, cost), model)
+        self.engine.start_window(shape)
+        return self.window_class(
+            self._transformer,
+            self.engine,
+            schedule.visits,
+            shape,
+            cache=allocate(self._transformer, hidden_states, shape),
+            rotary=self._transformer.rope(hidden_states),
+            texts=texts,
+            keeps_velocity=self._planner is not None,
+        )
+
+    def create_schedule(self, matrices: Matrices, chunk_frames: int, fps: Sequence[int] | None) -> Schedule:
+        """The schedule of a window, with step distances where the policy accumulates them."""
+        if not isinstance(self.config, DistanceConfig):
+            return Schedule(matrices, chunk_frames=chunk_frames, distance=no_distance)
+        index = fps[0] if fps is not None and self._transformer.config.inject_sample_info else None
+        distance = StepDistance(self._transformer, self.config, index)
+        return Schedule(matrices, chunk_frames=chunk_frames, distance=cache(distance.between))
+
+
+def window_shape(
+    transformer: SkyReelsV2Transformer3DModel,
+    hidden_states: torch.Tensor,
+    schedule: Schedule,
+    branches: tuple[str, ...],
+    *,
+    causal: bool,
+) -> WindowShape:
+    """The shape of a window, from its latents `[B, channels, F, height, width]`."""
+    _, _, frames, height, width = hidden_states.shape
+    _, patch_height, patch_width = transformer.config.patch_size
+    grid = TokenGrid(
+        frames=frames,
+        height=height // patch_height,
+        width=width // patch_width,
+        chunk_frames=schedule.chunk_frames,
+    )
+    return WindowShape(grid=grid, iterations=schedule.iterations, branches=branches, causal=causal)
+
+
+def allocate(transformer: SkyReelsV2Transformer3DModel, hidden_states: torch.Tensor, shape: WindowShape) -> KVCache:
+    """Keys and values of all tokens of a window, branch after branch."""
+    return KVCache(
+        layers=len(transformer.blocks),
+        batch=len(hidden_states),
+        rows=len(shape.branches) * shape.grid.tokens,
+        heads=transformer.config.num_attention_heads,
+        head_dim=transformer.config.attention_head_dim,
+        dtype=hidden_states.dtype,
+        device=hidden_states.device,
+    )
+
+
+def identity_of(transformer: SkyReelsV2Transformer3DModel, guidance_scale: float) -> ModelIdentity:
+    """What a calibration says that it was measured on."""
+    cost, weights = SkyReelsCost.of(transformer), sample_weights(transformer.proj_out.weight)
+    return ModelIdentity(cost.layers, cost.width, weights, guidance=max(float(guidance_scale), 1.0))

@@ -1,0 +1,25 @@
+"""A policy around another one, for tools that listen or change an answer."""
+
+from collections.abc import Sequence
+
+import torch
+
+from motioncache.decision import Call, Decision, Memory, Policy
+from motioncache.trace import WindowShape
+
+
+class PolicyWrapper(Policy):
+    """Leaves everything to another policy; override what a tool wants to hear or to change."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.history = policy.history
+
+    def decide(self, calls: Sequence[Call], memories: Sequence[Memory], window: WindowShape) -> list[Decision]:
+        return self.policy.decide(calls, memories, window)
+
+    def remember(self, decision: Decision, hidden: torch.Tensor, window: WindowShape, predecessor: Memory) -> Memory:
+        return self.policy.remember(decision, hidden, window, predecessor)
+
+    def remember_prefix(self, hidden: torch.Tensor, window: WindowShape) -> Memory:
+        return self.policy.remember_prefix(hidden, window)
