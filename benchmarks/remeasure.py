@@ -23,7 +23,7 @@ from motioncache_eval.bench.run import cell_path, read_cell
 from motioncache_eval.bench.tune import expand_methods
 
 CLOSE_DB = 1e-3
-"""PSNRs that differ by less are the same: another CPU moved them by up to 0.0002 dB. FLOPs have to be equal."""
+"""PSNRs that differ by less are the same: another CPU moved them by up to 0.0003 dB. FLOPs have to be equal."""
 
 
 def main() -> int:
