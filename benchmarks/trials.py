@@ -28,12 +28,12 @@ from motioncache.forecast.policy import ForecastCache, ForecastConfig, shipped_c
 from motioncache.forecast.prediction import Array, Forecast, end_sigmas
 from motioncache_eval.bench.config import Method
 from motioncache_eval.bench.model import BenchModel, calibration_hash, find_loader
-from motioncache_eval.calibrate import GuidedVelocities
 from motioncache_eval.command import add_share
 from motioncache_eval.intervals import bootstrap_interval
 from motioncache_eval.metrics import moving_pixels, psnr, psnr_where
 from motioncache_eval.prompts import read_prompts
 from motioncache_eval.report import environment, write_json
+from motioncache_eval.velocity_probes import GuidedVelocities
 from motioncache_skyreels.adapter import SkyReelsAdapter
 from motioncache_skyreels.cost import SkyReelsCost
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The benchmark: every method on both shipped models, 8 prompts.
 # Usage: bash scripts/benchmark.sh [key=value ...]     (keys: BenchConfig in common/motioncache_eval/bench/config.py)
-# Results lie in benchmarks/results/*/bench; what is there is not measured again. RESULTS=FOLDER measures into a folder
-# of your own. JOBS=N processes share the prompts.
+# The results are in benchmarks/results/*/bench; a result that exists is not measured again. RESULTS=FOLDER measures into
+# a folder of your own. JOBS=N processes share the prompts.
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 find_python requirements-bench.txt cache_dit flip_evaluator
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The main job: one prompt without a cache, with the exact tier, and with MotionCache, compared.
+# The demo: one prompt without a cache, with the preset exact, and with MotionCache, compared.
 # Usage: bash scripts/motioncache.sh [key=value ...]     (keys: addconfig/config.yaml)
 #        bash scripts/motioncache.sh model=magi-1 [key=value ...]     (keys: MotionCache4MAGI-1/addconfig/job.yaml)
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"

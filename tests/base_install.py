@@ -37,7 +37,7 @@ def check_presets(model: Path) -> None:
     import yaml
     from diffusers import SkyReelsV2DiffusionForcingPipeline
 
-    from motioncache_skyreels.hook import SkyReelsAdapter
+    from motioncache_skyreels.adapter import SkyReelsAdapter
 
     pipeline = SkyReelsV2DiffusionForcingPipeline.from_pretrained(model)
     pipeline.set_progress_bar_config(disable=True)
@@ -59,8 +59,8 @@ def check_errors() -> None:
     """What needs an extra says which one."""
     import numpy as np
 
+    from motioncache_eval.demo import check_packages
     from motioncache_eval.figures import new_figure
-    from motioncache_eval.main_job import check_packages
     from motioncache_eval.video import read_video, write_mp4
     from motioncache_magi.text.caption import clean_caption
     from motioncache_magi.text.prompt import T5Text

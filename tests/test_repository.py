@@ -70,7 +70,7 @@ def test_the_paper_slow_preset_is_the_published_configuration() -> None:
     )
 
 
-def test_the_main_job_and_the_vbench_section_load() -> None:
+def test_the_demo_and_the_vbench_section_load() -> None:
     assert isinstance(load_job(ROOT / "addconfig" / "config.yaml", []), JobConfig)
     settings, job = load_vbench(SKYREELS / "addconfig" / "config.yaml", ["preset=fast", "samples_per_prompt=5"])
     assert (settings.samples_per_prompt, job.preset) == (5, "fast")

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The main job on MAGI-1: one prompt without a cache, with the exact tier, and with MotionCache, compared.
+# The demo on MAGI-1: one prompt without a cache, with the preset exact, and with MotionCache, compared.
 # Usage: bash MotionCache4MAGI-1/scripts/motioncache.sh model=FOLDER [key=value ...]     (keys: addconfig/job.yaml)
 source "$(dirname "${BASH_SOURCE[0]}")/../../scripts/env.sh"
 find_python requirements.txt

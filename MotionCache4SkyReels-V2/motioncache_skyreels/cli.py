@@ -14,17 +14,17 @@ from motioncache_skyreels.job.config import JobConfig, load_job
 from motioncache_skyreels.job.load import check_size, load_pipeline
 
 DEFAULT_CONFIG = Path(__file__).parents[2] / "addconfig" / "config.yaml"
-"""The main job's configuration in the repository; an installed wheel has none."""
+"""The demo's configuration in the repository; an installed wheel has none."""
 
 
 def run_command(run: Callable[[], int]) -> int:
-    """See `motioncache_eval.command.run_command`."""
+    """Run a command as `motioncache_eval.command.run_command` does, with quiet libraries."""
     quiet_libraries()
     return command.run_command(run)
 
 
 def quiet_libraries() -> None:
-    """Leave the terminal to our own progress and errors."""
+    """Turn off the libraries' progress bars and warnings, so that the terminal shows only ours."""
     diffusers_logging.set_verbosity_error()
     diffusers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
@@ -32,20 +32,22 @@ def quiet_libraries() -> None:
 
 
 def model_parser(prog: str, doc: str | None) -> argparse.ArgumentParser:
-    """A command that samples some prompts with a model."""
+    """The options of a command that samples some prompts with a model."""
     parser = argparse.ArgumentParser(prog=prog, description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="folder or hub id")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="sizes, steps, device, dtype: see addconfig")
     default = DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None
     parser.add_argument("--config", type=Path, default=default, help="YAML file with the other settings")
-    parser.add_argument("--prompts", type=Path, help="text file, a prompt a line (default: the config's prompt)")
+    parser.add_argument("--prompts", type=Path, help="text file with one prompt a line (default: the config's prompt)")
     return parser
 
 
 def load_model(options: argparse.Namespace) -> tuple[SkyReelsV2DiffusionForcingPipeline, JobConfig, list[str]]:
-    """The pipeline, the job and the prompts that a `model_parser` was given."""
+    """The pipeline, the job and the prompts that the options of a `model_parser` name."""
     prompts = read_prompts(options.prompts) if options.prompts else []
-    overrides = [*options.overrides, f"model={options.model}"] + [f"prompt={prompt}" for prompt in prompts[:1]]
+    overrides = [*options.overrides, f"model={options.model}"]
+    if prompts:
+        overrides.append(f"prompt={prompts[0]}")
     job = load_job(options.config, overrides)
     pipeline = load_pipeline(job)
     check_size(pipeline, job)

@@ -7,7 +7,8 @@ from typing import Any
 
 from diffusers import SkyReelsV2Transformer3DModel
 
-from motioncache.trace import Phase, Record, Trace, WindowShape
+from motioncache.record import Phase, Record, WindowShape
+from motioncache.trace import Trace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

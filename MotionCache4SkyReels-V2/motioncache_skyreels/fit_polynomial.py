@@ -1,8 +1,8 @@
 """Fit the distance polynomial of a checkpoint: `python -m motioncache_skyreels.fit_polynomial MODEL [key=value ...]`.
 
-Some prompts are sampled with every step computed. For each denoise step, the relative change of the time modulation
-(known without running the model) stands against the relative change of the residual that it has to predict, as a mean
-over prompts, chunks and CFG branches. A polynomial through these points turns the first into the second.
+Some prompts are sampled with every step computed. Each denoise step gives one point: the relative change of the time
+modulation, which needs no run of the model, and the relative change of the residual, as a mean over prompts, chunks and
+CFG branches. The polynomial is fitted to these points and predicts the second change from the first.
 """
 
 import argparse
@@ -37,9 +37,13 @@ class PolynomialFit:
     """A fitted polynomial and the points behind it, one for each denoise step but the first.
 
     Attributes:
-        change: relative change of the modulation; `residual_change`: that of the residual, which `fitted` predicts.
+        layers, width: size of the transformer.
         coefficients: highest power first.
+        fit_range: smallest and largest `change`.
         r_squared: share of the variance of `residual_change` over the steps that the polynomial explains.
+        change: relative change of the modulation.
+        residual_change: relative change of the residual.
+        fitted: what the polynomial predicts for `residual_change`.
     """
 
     layers: int
@@ -52,14 +56,18 @@ class PolynomialFit:
     fitted: tuple[float, ...]
 
 
-class KeepResidual(NoCache):
-    """Computes every step, and lets the engine keep the residual."""
+class StoreResidual(NoCache):
+    """Computes every step, and lets the engine store the residual."""
 
     history = 1
 
 
 class ResidualChanges(Probe):
-    """Takes the relative change of each chunk's residual from step to step."""
+    """Measures the relative change of each chunk's residual from step to step.
+
+    Attributes:
+        by_step: the changes of all chunks, branches and videos, by denoise step.
+    """
 
     def __init__(self) -> None:
         self.by_step: dict[int, list[float]] = defaultdict(list)
@@ -78,12 +86,12 @@ class ResidualChanges(Probe):
 def fit_model(
     pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig, prompts: Sequence[str], *, degree: int = 4
 ) -> PolynomialFit:
-    """Sample the prompts and fit."""
+    """Sample the prompts, and fit the polynomial to what was measured."""
     changes = ResidualChanges()
     for i, prompt in enumerate(prompts):
         with cached(pipeline, NoCacheConfig()):
             engine = get_hook(pipeline).engine
-            engine.policy, engine.probe = KeepResidual(), changes
+            engine.policy, engine.probe = StoreResidual(), changes
             run_pipeline(pipeline, replace(job, prompt=prompt, seed=job.seed + i))
     timesteps = pipeline.scheduler.timesteps.long().tolist()
     uses_fps = pipeline.transformer.config.inject_sample_info
@@ -104,10 +112,10 @@ def fit_model(
 def fit(
     change: Sequence[float], residual_change: Sequence[float], *, degree: int, layers: int, width: int
 ) -> PolynomialFit:
-    """Least squares over the steps."""
+    """Fit a polynomial by least squares over the steps."""
     if len(change) <= degree:
         raise MotionCacheError(
-            f"{len(change)} steps cannot carry a polynomial of degree {degree}; pass a larger num_inference_steps"
+            f"{len(change)} steps are too few for a polynomial of degree {degree}; pass a larger num_inference_steps"
         )
     polynomial = np.polynomial.Polynomial.fit(change, residual_change, degree)
     fitted = polynomial(np.array(change))
@@ -125,12 +133,13 @@ def fit(
     )
 
 
-def yaml_row(found: PolynomialFit, source: str) -> str:
+def yaml_row(result: PolynomialFit, source: str) -> str:
     """The row for `polynomials:` in the presets file."""
-    numbers = ", ".join(f"{c:.9g}" for c in found.coefficients)
+    coefficients = ", ".join(f"{c:.9g}" for c in result.coefficients)
+    low, high = result.fit_range
     return (
-        f"  - layers: {found.layers}\n    width: {found.width}\n    coefficients: [{numbers}]\n"
-        f"    fit_range: [{found.fit_range[0]:.6g}, {found.fit_range[1]:.6g}]\n    source: {source}"
+        f"  - layers: {result.layers}\n    width: {result.width}\n    coefficients: [{coefficients}]\n"
+        f"    fit_range: [{low:.6g}, {high:.6g}]\n    source: {source}"
     )
 
 
@@ -143,19 +152,19 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Load, fit, and print the points and the row."""
+    """Load the model, fit the polynomial, and print the points and the row."""
     if options.output:
         check_output_file(options.output)
     pipeline, job, prompts = load_model(options)
-    found = fit_model(pipeline, job, prompts, degree=options.degree)
+    result = fit_model(pipeline, job, prompts, degree=options.degree)
     print("step  modulation  residual  fitted")
-    points = zip(found.change, found.residual_change, found.fitted, strict=True)
+    points = zip(result.change, result.residual_change, result.fitted, strict=True)
     for step, point in enumerate(points, start=1):
         print("{:4d}  {:10.5f}  {:8.4f}  {:6.4f}".format(step, *point))
-    print(f"R^2 {found.r_squared:.3f} over {len(prompts)} prompts; the row for `polynomials:` of the presets:\n")
-    print(yaml_row(found, f"fit_polynomial, {job.num_inference_steps} steps, {len(prompts)} prompts"))
+    print(f"R^2 {result.r_squared:.3f} over {len(prompts)} prompts; the row for `polynomials:` of the presets:\n")
+    print(yaml_row(result, f"fit_polynomial, {job.num_inference_steps} steps, {len(prompts)} prompts"))
     if options.output:
-        write_json(options.output, asdict(found))
+        write_json(options.output, asdict(result))
     return 0
 
 

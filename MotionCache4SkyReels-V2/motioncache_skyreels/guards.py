@@ -1,4 +1,4 @@
-"""Refuses calls for which diffusers' own sampling is unsound, before any work, and says what to pass instead."""
+"""Refuses calls that diffusers itself samples wrongly, before any work is done, and says what to pass instead."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,13 +13,14 @@ from motioncache_skyreels.schedule import Matrices
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoSize:
-    """How long a video is, and how it is cut.
+    """The length of a video, and of its windows and chunks.
 
     Args:
         num_frames: frames of the whole video.
         chunk: latent frames of a chunk; 1 for attention over the whole window.
         factor: frames per latent frame.
-        base, overlap: latent frames of a window, and those that windows share; None for videos of one window.
+        base: latent frames of a window; None for a video of one window.
+        overlap: latent frames that two windows share; None for a video of one window.
     """
 
     num_frames: int
@@ -30,7 +31,11 @@ class VideoSize:
 
     @classmethod
     def of_call(cls, pipeline: Any, call: Mapping[str, Any]) -> "VideoSize":
-        """From the arguments of the pipeline's `prepare_latents`, by name."""
+        """The size that a call asks for.
+
+        Args:
+            call: arguments of the pipeline's `prepare_latents`, by name.
+        """
         return cls(
             num_frames=call["num_frames"],
             chunk=call.get("causal_block_size") or pipeline.transformer.config.num_frame_per_block,
@@ -45,7 +50,7 @@ class VideoSize:
 
     @property
     def windows(self) -> int:
-        """Windows that diffusers makes of the video."""
+        """The number of windows that diffusers samples."""
         if self.base is None or self.overlap is None or self.latent_frames <= self.base:
             return 1
         return 2 + (self.latent_frames - self.base - 1) // (self.base - self.overlap)
@@ -54,25 +59,29 @@ class VideoSize:
         """Whether every window of a video of `frames` latent frames divides into chunks."""
         if self.base is None or self.overlap is None or frames <= self.base:
             return frames % self.chunk == 0
-        done = self.base
-        while done < frames:
-            window = min(frames - done + self.overlap, self.base)
-            done += window - self.overlap
+        sampled = self.base
+        while sampled < frames:
+            window = min(frames - sampled + self.overlap, self.base)
+            sampled += window - self.overlap
             if window % self.chunk:
                 return False
         return True
+
+    def frames_of(self, latent_frames: int) -> int:
+        """The frames of so many latent frames."""
+        return self.factor * (latent_frames - 1) + 1
 
 
 def check_chunks(size: VideoSize) -> None:
     """Refuse sizes that do not divide into chunks.
 
-    diffusers floors the number of chunks without a word: the latent frames that are left over come back as noise.
+    diffusers rounds the number of chunks down without a warning, and returns the remaining latent frames as noise.
     """
     if size.chunk <= 1:
         return
     if size.base is not None and size.base % size.chunk:
-        whole = size.base // size.chunk * size.chunk
-        options = [size.factor * (n - 1) + 1 for n in (whole, whole + size.chunk) if n]
+        below = size.base // size.chunk * size.chunk
+        options = [size.frames_of(n) for n in (below, below + size.chunk) if n]
         raise MotionCacheError(
             f"base_num_frames gives windows of {size.base} latent frames, which do not divide into chunks of "
             f"{size.chunk}: pass base_num_frames={' or '.join(map(str, options))}"
@@ -80,7 +89,7 @@ def check_chunks(size: VideoSize) -> None:
     frames = size.latent_frames
     if not size.divides(frames):
         nearest = [_nearest(size, step) for step in (-1, 1)]
-        options = [size.factor * (n - 1) + 1 for n in nearest if n is not None]
+        options = [size.frames_of(n) for n in nearest if n is not None]
         raise MotionCacheError(
             f"num_frames={size.num_frames} does not divide into chunks of {size.chunk} latent frames ({frames} latent "
             f"frames): pass num_frames={' or '.join(map(str, options))}"
@@ -94,17 +103,18 @@ def check_transformer(transformer: object) -> None:
     )
     if compiled or type(transformer).__name__ == "OptimizedModule":
         raise MotionCacheError(
-            "the transformer is compiled; the cache hands it a different number of tokens at every step, so it would "
-            "be compiled again and again. Enable the cache on a pipeline that is not compiled"
+            "the transformer is compiled. The cache passes it a different number of tokens at every step, for each of "
+            "which it would be compiled anew. Enable the cache on a pipeline that is not compiled"
         )
     if not isinstance(transformer, SkyReelsV2Transformer3DModel):
         raise MotionCacheError(
-            f"the pipeline's transformer is a {type(transformer).__name__}; expected SkyReelsV2Transformer3DModel"
+            f"the pipeline's transformer is a {type(transformer).__name__}; use a pipeline with a "
+            "SkyReelsV2Transformer3DModel"
         )
 
 
 def check_end_frame(size: VideoSize, last_image: object) -> None:
-    """Refuse an end frame in chunked sampling."""
+    """Refuse an end frame if the video is sampled in chunks."""
     if last_image is not None and size.chunk > 1:
         raise MotionCacheError(
             f"last_image cannot be combined with chunks of {size.chunk} latent frames: the end frame would never reach "
@@ -117,7 +127,8 @@ def check_window(matrices: Matrices, *, frames: int, causal: bool, chunk_frames:
 
     Args:
         frames: latent frames that the transformer was called with.
-        chunk_frames: latent frames of a chunk where attention is block-causal.
+        causal: whether attention is block-causal.
+        chunk_frames: latent frames of a chunk if attention is block-causal.
     """
     if any(tuple(interval) != (0, frames) for interval in matrices.valid_interval):
         raise MotionCacheError(

@@ -9,7 +9,6 @@ import torch
 from diffusers import SkyReelsV2Transformer3DModel
 
 from motioncache.config import PolicyConfig
-from motioncache.decision import Policy
 from motioncache.distance import DistanceConfig
 from motioncache.engine import Engine
 from motioncache.forecast.calibration import ModelIdentity, sample_weights
@@ -18,8 +17,9 @@ from motioncache.grid import TokenGrid
 from motioncache.kv_cache import KVCache
 from motioncache.policies.motioncache import MotionCache, MotionCacheConfig
 from motioncache.policies.none import NoCache
+from motioncache.policies.policy import Policy
 from motioncache.policies.teacache import TeaCache, TeaCacheConfig
-from motioncache.trace import WindowShape
+from motioncache.record import WindowShape
 from motioncache_skyreels.cost import SkyReelsCost
 from motioncache_skyreels.guards import check_window
 from motioncache_skyreels.packed import TextContext

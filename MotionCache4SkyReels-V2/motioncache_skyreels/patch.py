@@ -1,8 +1,8 @@
-"""Reversible changes to single instances: methods of a pipeline, and forwards *beneath* whatever hooks wrap them.
+"""Reversible changes to single instances: to methods of a pipeline, and to forwards *beneath* the hooks that wrap them.
 
-Offloading (accelerate and diffusers) wraps `module.forward` and keeps the function that was there. A forward that is
-assigned on top of such a wrapper silences it, so ours goes to the innermost place, and offloading works whether it is
-enabled before or after the cache.
+Offloading (accelerate and diffusers) wraps `module.forward` and stores the function that was there before. A forward
+that is assigned on top of such a wrapper turns it off. So our forward replaces the innermost function, and offloading
+works whether it is enabled before or after the cache.
 """
 
 from collections.abc import Callable
@@ -17,31 +17,32 @@ _MISSING = object()
 
 
 class Patch:
-    """Changes to instances; `undo` puts back exactly what was there."""
+    """Changes to instances, which `undo` reverts exactly."""
 
     def __init__(self) -> None:
         self._attributes: list[tuple[object, str, object]] = []
         self._forwards: list[tuple[nn.Module, Callable[..., Any]]] = []
 
     def set_attribute(self, instance: object, name: str, value: object) -> None:
-        """Shadow an attribute or a method of one instance."""
+        """Set an attribute or a method of one instance, in place of that of its class."""
         self._attributes.append((instance, name, vars(instance).get(name, _MISSING)))
         setattr(instance, name, value)
 
     def set_forward(self, module: nn.Module, forward: Callable[..., Any]) -> None:
-        """Run `forward` in place of the class's own, inside all hooks of `module`."""
+        """Let `module` run `forward` in place of its class's own, inside all of its hooks."""
         places = [place for place in _places(module) if _is_own_forward(module, _read(place))]
         if not places:
             raise MotionCacheError(
-                f"the forward of this {type(module).__name__} is taken already: by the cache of another pipeline that "
-                "shares it, or by something that is neither an accelerate nor a diffusers hook; undo that first"
+                f"the forward of this {type(module).__name__} has been replaced already: by the cache of another "
+                "pipeline that shares it, or by something that is neither an accelerate nor a diffusers hook; undo "
+                "that first"
             )
         for holder, name in places:
             setattr(holder, name, forward)
         self._forwards.append((module, forward))
 
     def undo(self) -> None:
-        """Put everything back, whatever hooks have come or gone since."""
+        """Revert all changes, even if hooks have been added or removed since."""
         for module, forward in self._forwards:
             for place in _places(module):
                 if _read(place) is forward:
@@ -56,7 +57,7 @@ class Patch:
 
 
 def _places(module: nn.Module) -> list[tuple[object, str]]:
-    """Everywhere a forward of this module may be kept: on itself, by accelerate, by diffusers' hook registry."""
+    """All attributes that may hold a forward of this module: its own, accelerate's, and diffusers' hook registry's."""
     places: list[tuple[object, str]] = [(module, "forward"), (module, "_old_forward")]
     registry = getattr(module, "_diffusers_hook", None)
     for reference in registry._fn_refs if registry is not None else ():

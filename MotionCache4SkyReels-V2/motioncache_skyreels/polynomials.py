@@ -17,10 +17,10 @@ class Polynomial:
     """A row of the table of distance polynomials.
 
     Args:
-        layers, width: the transformer that it was fitted on.
+        layers, width: size of the transformer that it was fitted on.
         coefficients: highest power first.
         fit_range: relative changes over which it was fitted.
-        source: where it comes from.
+        source: who fitted it, on what.
     """
 
     layers: int = 0
@@ -44,13 +44,13 @@ def model_polynomial(transformer: SkyReelsV2Transformer3DModel, table: Path) -> 
         if (polynomial.layers, polynomial.width) == (layers, width):
             return polynomial
     raise MotionCacheError(
-        f"no distance polynomial is known for a transformer of {layers} layers and width {width}: fit one with "
-        "`python -m motioncache_skyreels.fit_polynomial MODEL` and add it under `polynomials:` or pass `coefficients`"
+        f"there is no distance polynomial for a transformer of {layers} layers and width {width}: fit one with "
+        "`python -m motioncache_skyreels.fit_polynomial MODEL`, and add it under `polynomials:` or pass `coefficients`"
     )
 
 
 def with_model_polynomial(config: DistanceConfig, transformer: SkyReelsV2Transformer3DModel, table: Path) -> Any:
-    """The config with the model's own polynomial where it names none."""
+    """The config, with the model's own polynomial unless it brings coefficients."""
     if config.coefficients:
         return config
     polynomial = model_polynomial(transformer, table)

@@ -1,7 +1,8 @@
 """Tells the planner of `forecast` what it has to know of a window of SkyReels-V2 before it is sampled."""
 
 from motioncache.forecast.profile import WindowProfile
-from motioncache.trace import Phase, Record, Trace, WindowShape
+from motioncache.record import Phase, Record, WindowShape
+from motioncache.trace import Trace
 from motioncache_skyreels.cost import SkyReelsCost
 from motioncache_skyreels.schedule import Schedule, Visit
 

@@ -1,8 +1,7 @@
-"""Record what tokens do while videos are sampled: `python -m motioncache_skyreels.record MODEL --output FOLDER`.
+"""Record how tokens change while videos are sampled: `python -m motioncache_skyreels.record MODEL --output FOLDER`.
 
-Every prompt is sampled by the stock pipeline without a cache, asynchronously, and watched through forward hooks. One
-file per prompt goes to FOLDER; prompts that have one are skipped. `python -m motioncache_eval.ranking FOLDER` reads
-them.
+The stock pipeline samples every prompt without a cache, asynchronously, and forward hooks watch it. FOLDER gets one
+file per prompt; a prompt that has a file is skipped. `python -m motioncache_eval.ranking FOLDER` reads the files.
 """
 
 import argparse
@@ -17,7 +16,8 @@ import torch
 from diffusers import SkyReelsV2DiffusionForcingPipeline, SkyReelsV2Transformer3DModel
 
 from motioncache.errors import MotionCacheError
-from motioncache_eval.recording import ChunkStep, Recorder, Recording
+from motioncache_eval.ranking.proxies import ChunkStep
+from motioncache_eval.ranking.recording import Recorder, Recording
 from motioncache_eval.video import to_uint8
 from motioncache_skyreels.cli import load_model, model_parser, run_command
 from motioncache_skyreels.job.config import JobConfig
@@ -28,8 +28,11 @@ from motioncache_skyreels.job.sample import decode, run_pipeline
 class Watch:
     """Forward hooks on a stock transformer that hand every denoise step of the cond branch to a recorder.
 
-    The model is called for all chunks at every iteration, waiting and finished ones included. A chunk has taken a step
-    when its timestep has changed; what the last call with its old timestep saw is that step.
+    At every iteration the model is called for all chunks, including those that wait or are finished. A chunk has taken
+    a step when its timestep has changed. The step is recorded as the last call with the old timestep saw it.
+
+    Attributes:
+        grid: latent frames, rows and columns of tokens of the window that was watched last.
     """
 
     transformer: SkyReelsV2Transformer3DModel
@@ -43,12 +46,12 @@ class Watch:
 
     @contextmanager
     def attached(self) -> Iterator[None]:
-        """Watch the calls made inside."""
+        """Watch the calls that are made inside the `with` block."""
         model = self.transformer
         hooks = [
-            model.patch_embedding.register_forward_hook(self._keep_embedded),
-            model.blocks[-1].register_forward_hook(self._keep_hidden),
-            model.register_forward_hook(self._keep_step, with_kwargs=True),
+            model.patch_embedding.register_forward_hook(self._store_embedded),
+            model.blocks[-1].register_forward_hook(self._store_hidden),
+            model.register_forward_hook(self._store_steps, with_kwargs=True),
         ]
         try:
             yield
@@ -56,35 +59,35 @@ class Watch:
             for hook in hooks:
                 hook.remove()
         for chunk in list(self._steps):  # no call came after the last step
-            self._take(chunk)
+            self._record(chunk)
 
-    def _keep_embedded(self, module: Any, inputs: Any, output: torch.Tensor) -> None:
+    def _store_embedded(self, module: Any, inputs: Any, output: torch.Tensor) -> None:
         self._embedded = output  # [1, channels, frames, rows, columns]
 
-    def _keep_hidden(self, module: Any, inputs: Any, output: torch.Tensor) -> None:
+    def _store_hidden(self, module: Any, inputs: Any, output: torch.Tensor) -> None:
         self._hidden = output  # [1, tokens, channels]
 
-    def _keep_step(self, module: Any, inputs: Any, named: dict[str, Any], output: Any) -> None:
+    def _store_steps(self, module: Any, inputs: Any, named: dict[str, Any], output: Any) -> None:
         if self._prompt is None:
             self._prompt = named["encoder_hidden_states"]
         if named["encoder_hidden_states"] is not self._prompt:
             return  # the uncond branch
         timesteps = named["timestep"][0].tolist()
-        whole = self._whole(named["hidden_states"], named["timestep"][0], output[0])
+        step = self._step_of_window(named["hidden_states"], named["timestep"][0], output[0])
         length = self.transformer.config.num_frame_per_block
         for chunk in range(len(timesteps) // length):
             start, timestep = chunk * length, timesteps[chunk * length]
             if chunk in self._steps and timestep != self._timesteps[chunk]:
-                self._take(chunk)
+                self._record(chunk)
             if timestep > 0:  # a finished chunk takes no further step
                 self._timesteps[chunk] = timestep
-                self._steps[chunk] = _cut(whole, slice(max(start - 1, 0), start + length))
+                self._steps[chunk] = _frames_of(step, slice(max(start - 1, 0), start + length))
 
-    def _take(self, chunk: int) -> None:
+    def _record(self, chunk: int) -> None:
         self.recorder.add(chunk, self._steps.pop(chunk), self.transformer.config.num_frame_per_block)
 
-    def _whole(self, latents: torch.Tensor, timestep: torch.Tensor, velocity: torch.Tensor) -> ChunkStep:
-        """All frames of the window."""
+    def _step_of_window(self, latents: torch.Tensor, timestep: torch.Tensor, velocity: torch.Tensor) -> ChunkStep:
+        """What the model call saw and predicted, over all latent frames of the window."""
         assert self._embedded is not None
         assert self._hidden is not None
         _, _, frames, rows, columns = self._embedded.shape
@@ -100,21 +103,22 @@ class Watch:
 
 
 def _tokens(x: torch.Tensor, grid: tuple[int, int, int]) -> torch.Tensor:
-    """`[1, channels, frames, height, width]` to `[frames, tokens_per_frame, values]`."""
+    """Reshape `[1, channels, frames, height, width]` to `[frames, tokens_per_frame, values]`."""
     frames, rows, columns = grid
     x = x[0].float().unflatten(3, (columns, -1)).unflatten(2, (rows, -1))  # [channels, frames, rows, p, columns, q]
     return x.permute(1, 2, 4, 0, 3, 5).reshape(frames, rows * columns, -1)
 
 
-def _cut(step: ChunkStep, frames: slice) -> ChunkStep:
+def _frames_of(step: ChunkStep, frames: slice) -> ChunkStep:
+    """A copy of some latent frames."""
     return ChunkStep(**{name: getattr(step, name)[frames].clone() for name in ChunkStep.__slots__})
 
 
 def record(pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig) -> Recording:
-    """Sample the job's prompt once."""
-    if job.num_frames > job.base_num_frames or job.ar_step == 0:
+    """Sample the job's prompt once, and record it."""
+    if job.long or job.ar_step == 0:
         raise MotionCacheError(
-            "recording needs one window, sampled asynchronously: num_frames <= base_num_frames, ar_step > 0"
+            "recording needs one window, sampled asynchronously: pass num_frames <= base_num_frames and ar_step > 0"
         )
     watch = Watch(pipeline.transformer)
     with watch.attached():
@@ -123,10 +127,12 @@ def record(pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig) -> Reco
 
 
 def check_prompt(path: Path, prompt: str) -> None:
-    """Refuse to take another prompt's recording for this one's."""
-    held = Recording.load(path).prompt
-    if held != prompt:
-        raise MotionCacheError(f"{path} is a recording of {held!r}, not of {prompt!r}: pass another --output folder")
+    """Refuse a recording of another prompt under the file name of this one."""
+    recorded = Recording.load(path).prompt
+    if recorded != prompt:
+        raise MotionCacheError(
+            f"{path} is a recording of {recorded!r}, not of {prompt!r}: pass another --output folder"
+        )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -137,7 +143,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Record what is not there yet."""
+    """Record the prompts that have no file yet."""
     pipeline, job, prompts = load_model(options)
     options.output.mkdir(parents=True, exist_ok=True)
     for i, prompt in enumerate(prompts):

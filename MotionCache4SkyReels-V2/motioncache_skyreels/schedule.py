@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from motioncache.errors import MotionCacheError
-from motioncache.trace import Phase
+from motioncache.record import Phase
 
 Timesteps = tuple[int, ...]
 """Timesteps of a chunk's latent frames."""

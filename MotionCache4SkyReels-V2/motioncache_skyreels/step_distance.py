@@ -1,7 +1,7 @@
 """Step distance of SkyReels-V2: how far the time modulation moves between two denoise steps.
 
-The modulation depends on timestep and fps alone, so the distances of a schedule are known before sampling: they are
-computed once, in float32 on the host, and no step waits for the device.
+The modulation depends on timestep and frame rate alone. So the distances of a schedule are computed once, before
+sampling, in float32 on the host, and no denoise step waits for the device.
 """
 
 import torch
@@ -18,7 +18,7 @@ class StepDistance:
     """Distances between the timesteps of a chunk's latent frames at two steps.
 
     Args:
-        fps: index of the frame rate in the model's fps embedding, None for models without one.
+        fps: index of the frame rate in the model's fps embedding; None for a model without one.
     """
 
     def __init__(self, transformer: SkyReelsV2Transformer3DModel, config: DistanceConfig, fps: int | None) -> None:
@@ -28,9 +28,13 @@ class StepDistance:
         self._modulations: dict[int, torch.Tensor] = {}
 
     def between(self, previous: Timesteps, current: Timesteps) -> float | torch.Tensor:
-        """A float, or float32 `[frames]` where `distance` is per token and the frames' timesteps differ."""
+        """The step distance from one step to the next.
+
+        Returns:
+            A float, or float32 `[frames]` if `distance` is per token and the frames' timesteps differ.
+        """
         if self._config.distance is Distance.per_chunk:
-            change = self._inside(self.relative_change(previous, current))
+            change = self._within_fit_range(self.relative_change(previous, current))
             return self._not_negative(polynomial(change, self._config.coefficients))
         changes = relative_l1(self.modulation(current), self.modulation(previous), keep=(0,))  # [frames]
         if self._config.clamp_distance and self._config.fit_range:
@@ -40,10 +44,10 @@ class StepDistance:
         return float(per_frame[0]) if bool((per_frame == per_frame[0]).all()) else per_frame
 
     def relative_change(self, previous: Timesteps, current: Timesteps) -> float:
-        """The change before the polynomial, for calibration."""
+        """Relative change of the modulation, which the polynomial turns into a distance."""
         return float(relative_l1(self.modulation(current), self.modulation(previous)))
 
-    def _inside(self, change: float) -> float:
+    def _within_fit_range(self, change: float) -> float:
         if not (self._config.clamp_distance and self._config.fit_range):
             return change
         low, high = self._config.fit_range

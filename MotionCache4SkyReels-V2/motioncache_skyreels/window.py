@@ -10,7 +10,7 @@ from motioncache.decision import Call, Decision
 from motioncache.engine import Engine
 from motioncache.errors import MotionCacheError
 from motioncache.kv_cache import KVCache
-from motioncache.trace import WindowShape
+from motioncache.record import WindowShape
 from motioncache_skyreels.packed import Pack, Segment, TextContext, modulate
 from motioncache_skyreels.schedule import Visit
 

@@ -1,17 +1,10 @@
-"""Two records carry every decision: a call comes in from an adapter, a decision goes back to it.
+"""Two records carry every decision: a call comes in from an adapter, a decision goes back to it."""
 
-A policy decides; it never computes. It is asked once per model call for all chunks that denoise, in both CFG branches,
-so one object can decide for a whole window (TeaCache), per chunk (FlowCache) or per token (MotionCache). Its methods
-are pure: what it remembers comes in and goes out as a value.
-"""
-
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 
-from motioncache.trace import Phase, WindowShape
+from motioncache.record import Phase
 
 Memory = object | None
 """What a policy remembers of one chunk in one CFG branch; None before it has seen any."""
@@ -72,27 +65,3 @@ class Decision:
     def indices(self) -> torch.Tensor:
         """Indices of the due tokens within the chunk, int64 `[computed]`, on the host."""
         return self.due if isinstance(self.due, torch.Tensor) else torch.arange(self.computed)
-
-
-class Policy(Protocol):
-    """What the engine asks of a policy."""
-
-    history: int
-    """How many of its last outputs a chunk keeps for reuse; 0 where nothing is ever reused."""
-
-    def decide(self, calls: Sequence[Call], memories: Sequence[Memory], window: WindowShape) -> list[Decision]:
-        """Decide for every call, without waiting for the device."""
-        ...
-
-    def remember(self, decision: Decision, hidden: torch.Tensor, window: WindowShape, predecessor: Memory) -> Memory:
-        """The chunk's memory once it has been computed.
-
-        Args:
-            hidden: the whole chunk after the blocks, reused tokens included, `[batch, tokens, channels]`.
-            predecessor: memory of the chunk before it in the same CFG branch.
-        """
-        return decision.memory
-
-    def remember_prefix(self, hidden: torch.Tensor, window: WindowShape) -> Memory:
-        """The memory of a prefix chunk, which is computed once and never denoised."""
-        return None

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from motioncache.decision import Call, Decision, Memory, Policy
-from motioncache.trace import Phase, Record, Trace, WindowShape
+from motioncache.decision import Call, Decision, Memory
+from motioncache.policies.policy import Policy
+from motioncache.record import Phase, Record, WindowShape
+from motioncache.trace import Trace
 
 if TYPE_CHECKING:
     from motioncache.probe import Probe

@@ -32,18 +32,3 @@ class KVCache:
     def read(self, layer: int, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
         """Views of the keys and values of a range of rows."""
         return self._buffer[layer, 0, :, rows], self._buffer[layer, 1, :, rows]
-
-    def keep(self, layer: int, rows: slice, chosen: torch.Tensor, to: int) -> None:
-        """Copy some of a range of rows, others for each head, to the rows from `to` on.
-
-        Args:
-            chosen: within the range, int64 `[heads, n]`.
-        """
-        held = self._buffer[layer, :, :, rows]  # [2, batch, rows, heads, head_dim]
-        index = chosen.T[None, None, :, :, None].expand(*held.shape[:2], -1, -1, held.shape[-1])
-        self._buffer[layer, :, :, to : to + chosen.shape[1]] = held.gather(2, index)
-
-    def copy(self, source: slice, to: int) -> None:
-        """Copy a range of rows of every layer to the rows from `to` on; the two may overlap."""
-        length = source.stop - source.start
-        self._buffer[:, :, :, to : to + length] = self._buffer[:, :, :, source].clone()

@@ -4,7 +4,7 @@ import torch
 
 from motioncache.decision import Decision
 from motioncache.engine import ChunkState
-from motioncache.trace import WindowShape
+from motioncache.record import WindowShape
 
 
 class Probe:

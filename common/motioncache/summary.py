@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from motioncache.trace import Record, Trace, WindowShape
+from motioncache.record import Record, WindowShape
+from motioncache.trace import Trace
 
 
 class Cost(Protocol):

@@ -1,1 +1,1 @@
-"""Evaluation that knows no model: fidelity metrics, video files, figures, procedural scenes."""
+"""Evaluation that depends on no model: the demo, the benchmark, metrics, video files, figures, procedural scenes."""

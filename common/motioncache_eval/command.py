@@ -1,4 +1,4 @@
-"""What all command lines share: an exit status, errors of one line, and work that several processes divide up."""
+"""What all command lines share: exit statuses, errors of one line, checks of outputs, and shares of the work."""
 
 import argparse
 import os
@@ -21,6 +21,21 @@ def run_command(command: Callable[[], int]) -> int:
         return 130
 
 
+def run_with_config(command: Callable[[Path, list[str]], int], usage: str | None, arguments: list[str] | None) -> int:
+    """Run a command that takes `CONFIG.yaml [key=value ...]`, and return its exit status.
+
+    Args:
+        command: gets the YAML file and the overrides.
+        usage: printed if the file is missing, or for `--help`.
+        arguments: None takes those of the process.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage, file=sys.stderr)
+        return 2
+    return run_command(lambda: command(Path(arguments[0]), arguments[1:]))
+
+
 def check_output_file(path: Path) -> None:
     """Refuse an `--output` that cannot be written, before anything is measured."""
     folder = path.absolute().parent
@@ -32,14 +47,17 @@ def check_output_file(path: Path) -> None:
         raise MotionCacheError(f"--output {path}: no permission to write it; pass another file")
 
 
-def show_usage(text: str | None) -> int:
-    """Print a command's docstring where it was called without what it needs."""
-    print(text, file=sys.stderr)
-    return 2
+def check_output_folder(output: Path) -> None:
+    """Refuse an `output=` that cannot be written, before the model is loaded."""
+    existing = next(path for path in (output.absolute(), *output.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise MotionCacheError(f"output={output} cannot be written: {existing} is a file; pass a folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise MotionCacheError(f"output={output} cannot be written: no permission for {existing}; pass another folder")
 
 
 def add_share(parser: argparse.ArgumentParser) -> None:
-    """The option `--share I/N`, read as (i, n)."""
+    """Add the option `--share I/N`, which is read as (i, n)."""
     parser.add_argument("--share", type=_share, default=(0, 1), metavar="I/N", help="the I-th of N processes, from 0")
 
 

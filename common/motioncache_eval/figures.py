@@ -1,4 +1,4 @@
-"""Figures of what a cache did."""
+"""Figures that show what a cache did."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motioncache.extras import require_extra
-from motioncache.trace import Phase, Record, Trace
+from motioncache.record import Phase, Record
+from motioncache.trace import Trace
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -26,8 +27,8 @@ class MotionMap:
     Attributes:
         frame: uint8 `[height, width, 3]`.
         weight: motion weights of one latent frame, `[rows, columns]`.
-        reused: bool `[rows, columns]`, the tokens that took their cached residual.
-        title: which chunk, step and latent frame this is.
+        reused: the tokens that were reused, bool `[rows, columns]`.
+        title: says which chunk, denoise step and latent frame this is.
     """
 
     frame: NDArray[np.uint8]
@@ -37,7 +38,7 @@ class MotionMap:
 
 
 def new_figure(**options: Any) -> "Figure":
-    """An empty figure, laid out so that nothing overlaps."""
+    """An empty figure with a layout in which nothing overlaps."""
     require_extra("matplotlib", "drawing figures")
     from matplotlib.figure import Figure
 
@@ -45,7 +46,12 @@ def new_figure(**options: Any) -> "Figure":
 
 
 def draw_decisions(path: Path, trace: Trace, motion: MotionMap | None, *, title: str, branch: str = "cond") -> None:
-    """Chunk by denoise step: computed, partly computed, reused; below it motion weights and reuse mask on a frame."""
+    """Draw what was computed, partly computed and reused, a row for each chunk and a column for each denoise step.
+
+    Args:
+        motion: drawn below: motion weights and reused tokens on a frame.
+        branch: the CFG branch whose decisions are drawn.
+    """
     figure = new_figure(figsize=(11, 3.4 if motion is None else 6.4))
     if motion is None:
         _draw_map(figure.subplots(), trace, branch, title)
@@ -58,15 +64,11 @@ def draw_decisions(path: Path, trace: Trace, motion: MotionMap | None, *, title:
 
 def _draw_map(axes: "Axes", trace: Trace, branch: str, title: str) -> None:
     from matplotlib.colors import ListedColormap
-    from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     records = [record for record in trace.denoise_records() if record.branch == branch]
     rows = sorted({(record.window, record.chunk) for record in records})
-    steps = max(record.step for record in records) + 1
-    share = np.full((len(rows), steps), np.nan)
-    for record in records:
-        share[rows.index((record.window, record.chunk)), record.step] = record.computed / record.tokens
+    share = _computed_shares(records, rows)
     kinds = np.where(share == 1, 0, np.where(share == 0, 2, 1))
     axes.imshow(kinds, cmap=ListedColormap([COMPUTED, PARTIAL, REUSED]), vmin=0, vmax=2, aspect="auto")
     for row, step in zip(*np.nonzero(kinds == 1), strict=True):
@@ -74,17 +76,11 @@ def _draw_map(axes: "Axes", trace: Trace, branch: str, title: str) -> None:
     legend: list[Artist] = [Patch(color=COMPUTED, label="computed"), Patch(color=REUSED, label="reused")]
     if (kinds == 1).any():
         legend.insert(1, Patch(color=PARTIAL, label="partly computed (%)"))
-    begins = [_token_phase_begin([record for record in records if (record.window, record.chunk) == k]) for k in rows]
-    for row, begin in enumerate(begins):
-        if begin is not None:
-            axes.plot([begin - 0.5] * 2, [row - 0.5, row + 0.5], color="black", linewidth=1.6)
-    if any(begin is not None for begin in begins):
-        legend.append(Line2D([], [], color="black", label="token phase begins"))
-    elif any(record.phase is Phase.chunk for record in records):
-        legend.append(Patch(alpha=0, label="the token phase was not reached"))
+    legend += _mark_token_phase(axes, records, rows)
     several = len(trace.windows) > 1
     labels = [f"window {w}, chunk {c}" if several else f"chunk {c}" for w, c in rows]
     axes.set(yticks=range(len(rows)), yticklabels=labels, xlabel="denoise step of the chunk", title=title)
+    steps = share.shape[1]
     axes.set_xticks(np.arange(0, steps, 5))
     axes.set_xticks(np.arange(-0.5, steps), minor=True)
     axes.set_yticks(np.arange(-0.5, len(rows)), minor=True)
@@ -94,8 +90,31 @@ def _draw_map(axes: "Axes", trace: Trace, branch: str, title: str) -> None:
     axes.legend(handles=legend, ncols=len(legend), fontsize=8, **below)
 
 
-def _token_phase_begin(records: Sequence[Record]) -> int | None:
-    return min((record.step for record in records if record.phase is Phase.token), default=None)
+def _computed_shares(records: Sequence[Record], rows: Sequence[tuple[int, int]]) -> NDArray[np.float64]:
+    """Share of the tokens that were computed, `[rows, steps]`; NaN for steps that were not taken."""
+    share = np.full((len(rows), max(record.step for record in records) + 1), np.nan)
+    for record in records:
+        share[rows.index((record.window, record.chunk)), record.step] = record.computed / record.tokens
+    return share
+
+
+def _mark_token_phase(axes: "Axes", records: Sequence[Record], rows: Sequence[tuple[int, int]]) -> "list[Artist]":
+    """Draw a line where the token phase of each row begins, and return what the legend says of it."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    begins: dict[int, int] = {}
+    for record in records:
+        if record.phase is Phase.token:
+            row = rows.index((record.window, record.chunk))
+            begins[row] = min(record.step, begins.get(row, record.step))
+    for row, begin in begins.items():
+        axes.plot([begin - 0.5] * 2, [row - 0.5, row + 0.5], color="black", linewidth=1.6)
+    if begins:
+        return [Line2D([], [], color="black", label="token phase begins")]
+    if any(record.phase is Phase.chunk for record in records):
+        return [Patch(alpha=0, label="the token phase was not reached")]
+    return []
 
 
 def _draw_motion(axes: "Sequence[Axes]", motion: MotionMap) -> None:
@@ -104,9 +123,9 @@ def _draw_motion(axes: "Sequence[Axes]", motion: MotionMap) -> None:
     axes[0].imshow(motion.frame)
     axes[0].set_title(motion.title, fontsize=9)
     axes[1].imshow(motion.frame.mean(axis=2), cmap="gray", vmin=0, vmax=255)
-    drawn = axes[1].imshow(motion.weight, extent=extent, cmap="viridis", alpha=0.65, vmin=motion.weight.min(), vmax=1)
+    weights = axes[1].imshow(motion.weight, extent=extent, cmap="viridis", alpha=0.65, vmin=motion.weight.min(), vmax=1)
     axes[1].set_title("motion weight", fontsize=9)
-    axes[1].figure.colorbar(drawn, ax=axes[1], shrink=0.8)
+    axes[1].figure.colorbar(weights, ax=axes[1], shrink=0.8)
     axes[2].imshow(motion.frame)
     veil = np.zeros((*motion.reused.shape, 4), np.float32)
     veil[motion.reused] = (0.85, 0.88, 0.92, 0.85)

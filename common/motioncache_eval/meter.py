@@ -1,4 +1,4 @@
-"""Measures what a model does during a call: its time, its FLOPs, the memory at its peak."""
+"""Measures the time, the FLOPs and the peak memory of a model's calls."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -14,18 +14,18 @@ from torch.utils.flop_counter import sdpa_flop_count
 
 from motioncache.errors import MotionCacheError
 
-_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_STATUS, _CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _RESET_PEAK = "5"  # see proc(5)
 
 
 class Meter:
-    """Watches some methods of a model, of this instance only, for the length of a `with` block.
+    """Measures some methods of one instance of a model inside a `with` block.
 
     Args:
         methods: names of methods that do not call each other.
 
     Attributes:
-        flops: of matrix products, convolutions and attention, 1 multiply-add = 2.
+        flops: FLOPs of matrix products, convolutions and attention; a multiply-add counts as 2.
     """
 
     def __init__(self, model: object, methods: Sequence[str], *, device: str) -> None:
@@ -33,34 +33,34 @@ class Meter:
         self._methods = methods
         self._device = device
         self._marks: list[tuple[Any, Any]] = []
-        self._before: dict[str, Any] = {}
+        self._shadowed: dict[str, Any] = {}
         self.flops = 0
 
     def __enter__(self) -> "Meter":
         for name in self._methods:
             if name in vars(self._model):
-                self._before[name] = vars(self._model)[name]
-            setattr(self._model, name, partial(self._watched, getattr(self._model, name)))
+                self._shadowed[name] = vars(self._model)[name]
+            setattr(self._model, name, partial(self._measured, getattr(self._model, name)))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for name in self._methods:
-            if name in self._before:
-                setattr(self._model, name, self._before[name])
+            if name in self._shadowed:
+                setattr(self._model, name, self._shadowed[name])
             else:
                 delattr(self._model, name)
 
     @property
     def seconds(self) -> float:
-        """Time of all calls; on a GPU between events on its stream."""
+        """Time of all calls; on a GPU, the time between events on its stream."""
         if self._device.startswith("cuda"):
             torch.cuda.synchronize(self._device)
             return sum(start.elapsed_time(end) for start, end in self._marks) / 1000
         return sum(end - start for start, end in self._marks)
 
-    def _watched(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def _measured(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         with FlopCount() as counter:
             start = self._mark()
             result = method(*args, **kwargs)
@@ -77,10 +77,10 @@ class Meter:
 
 
 class FlopCount(TorchFunctionMode):
-    """Counts FLOPs of matrix products, convolutions and attention as Python calls them.
+    """Counts the FLOPs of matrix products, convolutions and attention as Python calls them.
 
-    torch's own counter looks at every operator below, which takes a fifth of the time of a small model on a CPU, and
-    leaves out the CPU's fused attention.
+    torch's own counter looks at every operator that these call. That takes a fifth of the time of a small model on a
+    CPU, and leaves out the CPU's fused attention.
     """
 
     def __init__(self) -> None:
@@ -114,7 +114,10 @@ def _attention(
 
 
 def _unknown(*_: Any, **__: Any) -> int:
-    raise MotionCacheError("FLOPs of einsum and of multi_head_attention_forward cannot be counted")
+    raise MotionCacheError(
+        "FLOPs of einsum and of multi_head_attention_forward cannot be counted; use matmul and "
+        "scaled_dot_product_attention in the model"
+    )
 
 
 _FORMULAS: dict[Any, Callable[..., int]] = {
@@ -126,14 +129,14 @@ _FORMULAS: dict[Any, Callable[..., int]] = {
     functional.scaled_dot_product_attention: _attention,
     **dict.fromkeys((torch.einsum, functional.multi_head_attention_forward), _unknown),
 }
-"""By function; their arguments have torch's names, as they may be passed by name."""
+"""The FLOPs of a function from its result and its arguments, which have torch's names, since callers may use them."""
 
 
 class PeakMemory:
-    """The most memory within a `with` block: on a GPU what torch allocated, on Linux the process's resident set.
+    """The peak of memory inside a `with` block: on a GPU that of torch's allocations, on Linux that of the process.
 
     Attributes:
-        bytes: None where it cannot be known.
+        bytes: the peak; None on other systems.
     """
 
     def __init__(self, device: str) -> None:
@@ -143,8 +146,8 @@ class PeakMemory:
     def __enter__(self) -> "PeakMemory":
         if self._device.startswith("cuda"):
             torch.cuda.reset_peak_memory_stats(self._device)
-        elif _CLEAR.exists():
-            _CLEAR.write_text(_RESET_PEAK)
+        elif _CLEAR_REFS.exists():
+            _CLEAR_REFS.write_text(_RESET_PEAK)
         return self
 
     def __exit__(

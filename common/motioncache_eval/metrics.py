@@ -6,15 +6,23 @@ import torch
 from torch.nn.functional import avg_pool2d, conv2d, interpolate, pad
 
 MOVING = 0.03
-"""Change of a patch from frame to frame, of a range of 1, from which on it counts as moving."""
+"""A patch moves if its mean change from one frame to the next, in values from 0 to 1, is larger than this."""
 
-_BEST_MSE = 1e-12
+_SMALLEST_MSE = 1e-12
+"""Smaller mean squared errors count as this one, which is 120 dB."""
+
 _WINDOW, _SIGMA = 11, 1.5
+"""Width and standard deviation of the Gaussian window of SSIM, in pixels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fidelity:
-    """PSNR (dB) from the mean squared error of the whole video, at most 120, and SSIM, the mean over frames."""
+    """How near a video is to its reference.
+
+    Attributes:
+        psnr_db: PSNR from the mean squared error of the whole video, at most 120.
+        ssim: SSIM, the mean over frames.
+    """
 
     psnr_db: float
     ssim: float
@@ -28,21 +36,20 @@ def fidelity(video: torch.Tensor, reference: torch.Tensor) -> Fidelity:
 
 
 def psnr(video: torch.Tensor, reference: torch.Tensor) -> float:
-    """-10 log10 of one mean squared error over the whole video; 120 dB where that is under 1e-12 (identical videos)."""
-    error = (video.double() - reference.double()).square().mean().clamp(min=_BEST_MSE)
-    return float(-10 * error.log10())
+    """-10 log10 of the mean squared error over the whole video; at most 120 dB, which identical videos have."""
+    return float(_decibels((video.double() - reference.double()).square().mean()))
 
 
 def psnr_of_frames(video: torch.Tensor, reference: torch.Tensor) -> list[float]:
     """PSNR of every frame by itself."""
-    error = (video.double() - reference.double()).square().mean(dim=(1, 2, 3)).clamp(min=_BEST_MSE)
-    return (-10 * error.log10()).tolist()
+    return _decibels((video.double() - reference.double()).square().mean(dim=(1, 2, 3))).tolist()
 
 
 def moving_pixels(video: torch.Tensor, patch: int = 8) -> torch.Tensor:
-    """Which pixels lie in a patch that changes from the frame before, bool `[frames, height, width]`.
+    """The pixels that lie in a patch that moves, bool `[frames, height, width]`.
 
-    The first frame takes the second's; a video of one frame does not move.
+    A patch moves if it differs from the same patch of the frame before. The first frame has the mask of the second; a
+    video of one frame does not move.
     """
     size = video.shape[-2:]
     if len(video) == 1:
@@ -54,21 +61,25 @@ def moving_pixels(video: torch.Tensor, patch: int = 8) -> torch.Tensor:
 
 
 def psnr_where(video: torch.Tensor, reference: torch.Tensor, where: torch.Tensor) -> float | None:
-    """PSNR over the pixels of bool `[frames, height, width]`; None where there are none."""
+    """PSNR over the pixels of the mask `where`, bool `[frames, height, width]`; None if it is empty."""
     if not bool(where.any()):
         return None
-    error = (video.double() - reference.double()).square().mean(dim=1)[where].mean().clamp(min=_BEST_MSE)
-    return float(-10 * error.log10())
+    return float(_decibels((video.double() - reference.double()).square().mean(dim=1)[where].mean()))
+
+
+def _decibels(error: torch.Tensor) -> torch.Tensor:
+    """PSNR of mean squared errors."""
+    return -10 * error.clamp(min=_SMALLEST_MSE).log10()
 
 
 def ssim(video: torch.Tensor, reference: torch.Tensor) -> float:
-    """Mean structural similarity: Gaussian window of 11x11, sigma 1.5, data range 1, mirrored borders, per channel."""
+    """Mean structural similarity per channel: Gaussian window of 11x11, sigma 1.5, data range 1, mirrored borders."""
     scores = [_ssim_map(a[None], b[None]).mean() for a, b in zip(video.double(), reference.double(), strict=True)]
     return float(torch.stack(scores).mean())
 
 
 def _ssim_map(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """`[1, 3, height, width]` twice -> the same shape."""
+    """Structural similarity of two frames `[1, 3, height, width]` around every pixel, in the same shape."""
     c1, c2 = 0.01**2, 0.03**2
     mean_a, mean_b = _blur(a), _blur(b)
     var_a, var_b = _blur(a * a) - mean_a**2, _blur(b * b) - mean_b**2
@@ -78,6 +89,7 @@ def _ssim_map(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def _blur(x: torch.Tensor) -> torch.Tensor:
+    """The mean over the Gaussian window around every pixel."""
     half = _WINDOW // 2
     offsets = torch.arange(-half, half + 1, dtype=x.dtype, device=x.device)
     kernel = torch.exp(-(offsets**2) / (2 * _SIGMA**2))

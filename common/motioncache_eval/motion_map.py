@@ -1,4 +1,4 @@
-"""Keeps motion weights while a video is sampled, for the picture of the decisions."""
+"""Records motion weights while a video is sampled, for the picture of the decisions."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,17 +11,18 @@ from motioncache.decision import Decision
 from motioncache.engine import ChunkState, Engine
 from motioncache.grid import TokenGrid
 from motioncache.probe import Probe
-from motioncache.trace import Phase, Trace
+from motioncache.record import Phase
+from motioncache.trace import Trace
 from motioncache_eval.figures import MotionMap
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenDecision:
-    """One decision of the token phase; the weights stay on the device, nothing else is kept alive.
+    """One decision of the token phase, without the tensors that the decision refers to besides these.
 
     Attributes:
         due: see `Decision.due`.
-        weight: float32 `[tokens_per_chunk]`.
+        weight: motion weights on the device, float32 `[tokens_per_chunk]`.
     """
 
     window: int
@@ -32,7 +33,7 @@ class TokenDecision:
 
 
 class MotionRecorder(Probe):
-    """Keeps the token-phase decisions of one CFG branch."""
+    """Records the token-phase decisions of one CFG branch."""
 
     def __init__(self, branch: str) -> None:
         self._branch = branch
@@ -40,38 +41,44 @@ class MotionRecorder(Probe):
         self._engine: Engine | None = None
 
     def attach(self, hook: Any) -> None:
-        """Watch the videos of a pipeline, by its cache's hook."""
+        """Watch the videos that a pipeline samples; `hook` is that of its cache."""
         self._decisions.clear()
         self._engine = hook.engine
         hook.engine.probe = self
 
     def committed(self, decision: Decision, state: ChunkState) -> None:
-        weight: torch.Tensor | None = getattr(decision.memory, "weight", None)  # where the policy weighs motion
+        weight: torch.Tensor | None = getattr(decision.memory, "weight", None)  # if the policy weighs motion
         call = decision.call
         if call.branch == self._branch and decision.phase is Phase.token and weight is not None:
-            made = TokenDecision(window=self._window, chunk=call.chunk, step=call.step, due=decision.due, weight=weight)
-            self._decisions.append(made)
+            self._decisions.append(
+                TokenDecision(window=self._window, chunk=call.chunk, step=call.step, due=decision.due, weight=weight)
+            )
 
     @property
     def _window(self) -> int:
         return -1 if self._engine is None else len(self._engine.trace.windows) - 1
 
     def weights(self) -> dict[int, torch.Tensor]:
-        """The last weights of each chunk of the last window, float32 `[tokens_per_chunk]`."""
+        """The last motion weights of each chunk of the last window, float32 `[tokens_per_chunk]`."""
         return {decision.chunk: decision.weight for decision in self._decisions if decision.window == self._window}
 
     def motion_map(self, trace: Trace, video: NDArray[np.uint8]) -> MotionMap | None:
-        """The decision to show over its frame: one that computed some tokens if there is one, from the last window."""
+        """A decision of the last window over its frame, if possible one that computed only some of the tokens.
+
+        Args:
+            video: uint8 `[frames, height, width, 3]`.
+        """
         window = len(trace.windows) - 1
-        latest = [decision for decision in self._decisions if decision.window == window]
-        if not latest:
+        decisions = [decision for decision in self._decisions if decision.window == window]
+        if not decisions:
             return None
-        candidates = [decision for decision in latest if isinstance(decision.due, torch.Tensor)] or latest
-        return _draw(candidates[len(candidates) // 2], trace.windows[window].grid, video)
+        candidates = [decision for decision in decisions if isinstance(decision.due, torch.Tensor)] or decisions
+        return _over_frame(candidates[len(candidates) // 2], trace.windows[window].grid, video)
 
 
-def _draw(decision: TokenDecision, grid: TokenGrid, video: NDArray[np.uint8]) -> MotionMap:
-    frame = grid.chunk_frames // 2  # of the chunk, in latent frames
+def _over_frame(decision: TokenDecision, grid: TokenGrid, video: NDArray[np.uint8]) -> MotionMap:
+    """The part of a decision that belongs to the middle latent frame of its chunk."""
+    frame = grid.chunk_frames // 2
     reused = torch.full((grid.tokens_per_chunk,), decision.due is False)
     if isinstance(decision.due, torch.Tensor):
         reused.fill_(True)[decision.due] = False
@@ -87,5 +94,5 @@ def _draw(decision: TokenDecision, grid: TokenGrid, video: NDArray[np.uint8]) ->
 
 
 def _frame(tokens: torch.Tensor, frame: int, grid: TokenGrid) -> torch.Tensor:
-    """One latent frame's tokens, `[rows, columns]`."""
+    """The tokens of one latent frame of a chunk, `[rows, columns]`."""
     return tokens.view(grid.chunk_frames, grid.height, grid.width)[frame]

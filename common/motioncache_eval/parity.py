@@ -1,4 +1,4 @@
-"""Comparison with golden tensors under tolerances, collected per file."""
+"""Compares tensors with golden ones under tolerances, and collects the comparisons of each golden file."""
 
 import argparse
 import json
@@ -25,7 +25,7 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """What is said about golden files."""
+    """The description of a golden file."""
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
@@ -34,7 +34,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class GoldenFile:
-    """One golden file; what is said about it stands where its maker put it."""
+    """One golden file. Where its description is depends on who made it."""
 
     path: Path
 
@@ -93,7 +93,7 @@ class Tolerance:
         return torch.maximum(own, self.floor.allowed(golden))
 
     def scale(self, golden: torch.Tensor) -> torch.Tensor:
-        """What an error is reported in units of."""
+        """The unit in which errors are reported."""
         if self.deviation:
             return golden.std(correction=0).clamp(min=1e-12)
         return golden.abs().clamp(min=1e-12) if self.relative else torch.ones(())
@@ -171,7 +171,7 @@ class FileReport:
 def parity_command(
     prog: str, doc: str | None, check_folder: Callable[[Path], Iterable[FileReport]], arguments: list[str] | None
 ) -> int:
-    """Command line that checks a folder: exit status 1 if a file is over its tolerances."""
+    """Command line that checks a folder; its exit status is 1 if a file exceeds its tolerances."""
     parser = argparse.ArgumentParser(prog=prog, description=doc)
     parser.add_argument("folder", type=Path, help="folder of golden files")
     folder = parser.parse_args(arguments).folder

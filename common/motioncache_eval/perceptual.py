@@ -9,7 +9,7 @@ from motioncache_eval.lpips import lpips, weights_file
 
 
 def perceptual(video: torch.Tensor, reference: torch.Tensor) -> dict[str, float | None]:
-    """FLIP (Andersson et al., 2020) and LPIPS, means over the frames; 0 for identical videos, None where not installed.
+    """FLIP (Andersson et al., 2020) and LPIPS, means over the frames; 0 for identical videos, None if not installed.
 
     Args:
         video, reference: float `[frames, 3, height, width]` in [0, 1].

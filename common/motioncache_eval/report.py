@@ -1,4 +1,4 @@
-"""Reports of runs: versions and machine, and JSON files that are whole or absent."""
+"""Reports of runs: versions and machine, and JSON files that are either whole or absent."""
 
 import json
 import platform

@@ -1,4 +1,4 @@
-"""Takes one sample under one preset, and its time."""
+"""Samples one video with one policy, and takes the time."""
 
 import time
 from collections.abc import Callable
@@ -20,8 +20,8 @@ class Sample:
 
     Attributes:
         latents: `[1, channels, frames, height, width]`.
-        seconds: wall time of the sampling, without text encoding of earlier calls and without decoding.
-        summary, trace: what the cache did; None without one.
+        seconds: wall time of the sampling, without decoding.
+        summary, trace: what the cache did; None without a cache.
     """
 
     latents: torch.Tensor
@@ -39,9 +39,10 @@ def take_sample(
     adapter: Adapter | None = None,
     prepare: Callable[[Any], None] | None = None,
 ) -> Sample:
-    """Run `call`, which samples with the pipeline and returns latents; `policy` None is the pipeline as it comes.
+    """Run `call`, which samples with the pipeline and returns latents.
 
     Args:
+        policy: None samples without a cache.
         adapter: see `enable_cache`.
         prepare: called with the cache's hook before sampling, to attach a probe.
     """

@@ -1,7 +1,8 @@
-"""Procedural captioned videos: coloured shapes that move, rest, or are panned over a textured background.
+"""Procedural videos with captions: coloured shapes move or rest over a textured background, or the camera pans.
 
-The world is a torus: what leaves one edge comes back at the other, so a mover keeps its direction and its speed however
-long the clip is. Backgrounds carry a smooth texture of random phase, so that nothing depends on absolute position.
+The world is a torus: a shape that leaves at one edge comes back at the opposite one, so it keeps its direction and its
+speed in a clip of any length. The smooth texture of the background has a random phase, so nothing depends on absolute
+position.
 """
 
 import re
@@ -28,7 +29,7 @@ BACKGROUND_COLOURS: dict[str, tuple[int, int, int]] = {
 SHAPES = ("circle", "square")
 DIRECTIONS: dict[str, tuple[int, int]] = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 SPEEDS: dict[str, float] = {"slowly": 0.5, "quickly": 1.0}
-"""Pixels per frame on the reference canvas of 64 rows; scaled with the height."""
+"""Pixels per frame in a picture of 64 rows; they grow with the height."""
 
 KINDS: dict[str, float] = {"mover": 0.65, "still": 0.15, "two": 0.10, "pan": 0.10}
 """Kinds of scene and how often each is drawn."""
@@ -42,16 +43,19 @@ _CAPTION = re.compile(
 )
 
 _REFERENCE_HEIGHT = 64
+
 _RADIUS = (9.0, 12.0)
+"""Smallest and largest radius of a shape, in pixels of a picture of 64 rows."""
+
 _TEXTURE_AMPLITUDE = 0.12
 
 WAVES = ((1, 0), (0, 1), (2, 1))
-"""Periods of the waves of the background texture across the width and the height."""
+"""How many periods each wave of the background's texture has across the width and the height."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mover:
-    """One shape; `direction` and `speed` are None for a shape at rest."""
+    """One shape; `direction` and `speed` are None if it rests."""
 
     colour: str
     shape: str
@@ -66,7 +70,7 @@ class Mover:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """What a clip shows, without its random details (start positions, radii, texture)."""
+    """What the caption of a clip says, without the random details of the clip (start positions, radii, texture)."""
 
     kind: str
     background: str
@@ -81,32 +85,51 @@ class Scene:
 
     @property
     def held_out(self) -> bool:
-        """One caption in eight is never trained on: it belongs to the validation split."""
+        """Whether the caption belongs to the validation split, as one in eight does; it is never trained on."""
         return zlib.crc32(self.caption.encode()) % 8 == 0
 
 
 def parse_caption(caption: str) -> Scene:
     """The scene that a caption describes, the inverse of `Scene.caption`."""
-    found = _CAPTION.fullmatch(caption)
-    movers = [_MOVER.fullmatch(part) for part in found["movers"].split(" and ")] if found else []
-    if found is None or not all(movers):
-        raise ValueError(f"{caption!r} is not in the grammar of the captions: see motioncache_eval.scenes")
-    named = tuple(Mover(**mover.groupdict()) for mover in movers if mover)
-    pan = (found["direction"], found["speed"]) if found["direction"] else None
-    moving = "mover" if named[0].direction else "still"
-    kind = "two" if len(named) == 2 else "pan" if pan else moving
-    return Scene(kind=kind, background=found["background"], movers=named, pan=pan)
+    parts = _CAPTION.fullmatch(caption)
+    if parts is None:
+        raise _not_a_caption(caption)
+    movers = tuple(_parse_mover(text, caption) for text in parts["movers"].split(" and "))
+    pan = (parts["direction"], parts["speed"]) if parts["direction"] else None
+    if len(movers) == 2:
+        kind = "two"
+    elif pan:
+        kind = "pan"
+    else:
+        kind = "mover" if movers[0].direction else "still"
+    return Scene(kind=kind, background=parts["background"], movers=movers, pan=pan)
+
+
+def _parse_mover(text: str, caption: str) -> Mover:
+    parts = _MOVER.fullmatch(text)
+    if parts is None:
+        raise _not_a_caption(caption)
+    return Mover(**parts.groupdict())
+
+
+def _not_a_caption(caption: str) -> ValueError:
+    return ValueError(f"{caption!r} is not in the grammar of the captions: see motioncache_eval.scenes")
 
 
 def draw_split(rng: np.random.Generator, *, held_out: bool, kind: str | None = None) -> Scene:
     """Draw a scene of the validation split or of the training split."""
-    while (scene := draw_scene(rng, kind)).held_out != held_out:
-        pass
-    return scene
+    while True:
+        scene = draw_scene(rng, kind)
+        if scene.held_out == held_out:
+            return scene
 
 
 def draw_scene(rng: np.random.Generator, kind: str | None = None) -> Scene:
-    """Draw a scene; `kind` is drawn from `KINDS` unless it is named."""
+    """Draw a scene.
+
+    Args:
+        kind: one of `KINDS`; None draws it, too.
+    """
     kind = kind or str(rng.choice(list(KINDS), p=list(KINDS.values())))
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {sorted(KINDS)}, not {kind!r}")
@@ -162,14 +185,14 @@ def _path(motion: tuple[str, str] | None, time: NDArray[np.float32], scale: floa
 
 
 def _starts(rng: np.random.Generator, count: int, height: int, width: int) -> NDArray[np.float32]:
-    """Start positions `[count, 2]`: the first shape starts whole inside the frame, a second one half a torus away."""
+    """Start positions `[count, 2]`: the first shape is wholly inside the frame, a second one half a torus away."""
     margin = 13 * height / _REFERENCE_HEIGHT
     first = rng.uniform((margin, margin), (width - margin, height - margin))
     return np.stack([first + i * np.array((width, height)) / 2 for i in range(count)]).astype(np.float32)
 
 
 def _coverage(shape: str, centre: NDArray[np.float32], radius: float, height: int, width: int) -> NDArray[np.float32]:
-    """Anti-aliased coverage `[frames, height, width]` of a shape whose centre follows a path on the torus."""
+    """Anti-aliased coverage `[frames, height, width]` of a shape whose centre moves along a path on the torus."""
     dx = (np.arange(width, dtype=np.float32) - centre[:, :1] + width / 2) % width - width / 2  # [frames, width]
     dy = (np.arange(height, dtype=np.float32) - centre[:, 1:] + height / 2) % height - height / 2
     if shape == "circle":
@@ -182,7 +205,10 @@ def _coverage(shape: str, centre: NDArray[np.float32], radius: float, height: in
 def _background(
     name: str, rng: np.random.Generator, camera: NDArray[np.float32], height: int, width: int
 ) -> NDArray[np.float32]:
-    """Base colour times a sum of low-frequency waves that are periodic on the torus; it scrolls with the camera."""
+    """Base colour times a sum of waves that are periodic on the torus, `[frames, height, width, 3]`.
+
+    The texture moves with the camera.
+    """
     x = np.arange(width, dtype=np.float32)[None, :] - camera[:, :1]  # [frames, width]
     y = np.arange(height, dtype=np.float32)[None, :] - camera[:, 1:]
     texture = np.zeros((len(camera), height, width), np.float32)

@@ -1,12 +1,23 @@
-"""What the settings of a job have to fulfil, whatever the model."""
+"""What the settings of a job have to fulfil, whatever the model, and how its YAML file is read."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 import torch
+from omegaconf import DictConfig
 
+from motioncache.config import plain_values
 from motioncache.errors import ConfigError, MotionCacheError
 
 
 def require(name: str, value: object, holds: bool, allowed: str) -> None:
-    """Refuse a setting that does not hold."""
+    """Refuse a setting if its condition does not hold.
+
+    Args:
+        holds: whether the value is allowed.
+        allowed: the allowed values, in words.
+    """
     if not holds:
         raise ConfigError(f"{name}: {value!r} is not allowed; allowed: {allowed}")
 
@@ -20,14 +31,14 @@ def require_seed(seed: int) -> None:
 
 
 def require_device(device: str) -> None:
-    """Refuse a name that is no device; whether the device is there is for `check_device` to say."""
+    """Refuse a name that no device can have; `check_device` finds out whether the machine has the device."""
     kind, _, index = device.partition(":")
-    known = kind in ("cpu", "cuda") and (not index or (kind == "cuda" and index.isdigit()))
-    require("device", device, known, "cpu, cuda or cuda:N")
+    well_formed = kind in ("cpu", "cuda") and (not index or (kind == "cuda" and index.isdigit()))
+    require("device", device, well_formed, "cpu, cuda or cuda:N")
 
 
 def check_device(device: str, cpu_offload: bool) -> None:
-    """Refuse a GPU that is not there."""
+    """Refuse a GPU that the machine does not have, and offloading without a GPU."""
     wants_cuda = device.startswith("cuda")
     if wants_cuda and not torch.cuda.is_available():
         raise MotionCacheError(f"device={device}, but this machine offers no CUDA device to PyTorch; pass device=cpu")
@@ -36,3 +47,17 @@ def check_device(device: str, cpu_offload: bool) -> None:
         raise MotionCacheError(f"device={device}, but there are only {torch.cuda.device_count()} CUDA devices")
     if cpu_offload and not wants_cuda:
         raise MotionCacheError("cpu_offload=true needs a GPU to load parts onto; pass device=cuda or cpu_offload=false")
+
+
+def read_settings(section: DictConfig, *, repository: Path, paths: Iterable[str]) -> dict[str, Any]:
+    """The settings of a YAML file, or of a section of it, as plain values.
+
+    Args:
+        repository: relative paths start here.
+        paths: names of the settings that are paths.
+    """
+    values = plain_values(section)
+    for key in paths:
+        if isinstance(values.get(key), str) and values[key]:
+            values[key] = str(repository / values[key])
+    return values

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """One table; the first column names the rows.
+    """A table whose first column names the rows.
 
     Attributes:
-        title: what it shows.
+        title: says what the table shows; `markdown` leaves it out.
     """
 
     title: str
@@ -17,7 +17,7 @@ class Table:
     rows: Sequence[Sequence[str]]
 
     def markdown(self) -> list[str]:
-        """Its lines, without the title."""
+        """The lines of the table as Markdown, without the title."""
         return [
             f"| {' | '.join(self.header)} |",
             f"|---|{'--:|' * (len(self.header) - 1)}",

@@ -1,4 +1,4 @@
-"""Video files through PyAV."""
+"""Reads and writes video files with PyAV, and arranges videos for people to watch."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -11,12 +11,12 @@ from motioncache.extras import require_extra
 
 
 def to_uint8(video: torch.Tensor) -> NDArray[np.uint8]:
-    """Float `[frames, 3, height, width]` in [0, 1] to uint8 `[frames, height, width, 3]`."""
+    """Turn float `[frames, 3, height, width]` in [0, 1] into uint8 `[frames, height, width, 3]`."""
     return (video.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
 
 
 def write_mp4(path: Path, frames: NDArray[np.uint8], *, fps: int, crf: int = 12) -> None:
-    """Write `[frames, height, width, 3]` as H.264 that every player shows; lossy, so never measure on it."""
+    """Write `[frames, height, width, 3]` as H.264, which every player shows. It is lossy: measure nothing on it."""
     require_extra("av", "writing videos")
     import av
 
@@ -40,13 +40,15 @@ def read_video(path: Path) -> NDArray[np.uint8]:
 
 
 def side_by_side(videos: list[NDArray[np.uint8]], gap: int = 4) -> NDArray[np.uint8]:
-    """Videos of one size next to each other, with a white gap."""
+    """Put videos of one size next to each other, with white gaps."""
     frames, height, _, channels = videos[0].shape
     white = np.full((frames, height, gap, channels), 255, np.uint8)
-    parts = [part for video in videos for part in (video, white)][:-1]
+    parts = [videos[0]]
+    for video in videos[1:]:
+        parts += [white, video]
     return np.concatenate(parts, axis=2)
 
 
 def enlarge(video: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
-    """Repeat pixels, so that small videos can be watched."""
+    """Enlarge a video by repeating its pixels."""
     return video.repeat(factor, axis=1).repeat(factor, axis=2)

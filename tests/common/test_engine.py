@@ -10,7 +10,7 @@ from motioncache.engine import ChunkState, Engine
 from motioncache.grid import TokenGrid
 from motioncache.policies.none import NoCache
 from motioncache.probe import Probe
-from motioncache.trace import Phase, WindowShape
+from motioncache.record import Phase, WindowShape
 
 GRID = TokenGrid(frames=4, height=1, width=1, chunk_frames=2)
 SHAPE = WindowShape(grid=GRID, iterations=3, branches=("cond",), causal=True)

@@ -12,7 +12,7 @@ from motioncache.engine import to_host
 from motioncache.grid import TokenGrid
 from motioncache.motion import Normalisation
 from motioncache.policies.motioncache import MotionCache, MotionCacheConfig, MotionMemory, fewest_due
-from motioncache.trace import Phase, WindowShape
+from motioncache.record import Phase, WindowShape
 
 GRID = TokenGrid(frames=4, height=1, width=2, chunk_frames=2)
 BASE = MotionCacheConfig(

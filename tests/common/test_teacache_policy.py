@@ -6,7 +6,7 @@ from motioncache.decision import Call, Decision, Memory
 from motioncache.engine import to_host
 from motioncache.grid import TokenGrid
 from motioncache.policies.teacache import TeaCache
-from motioncache.trace import Phase, WindowShape
+from motioncache.record import Phase, WindowShape
 
 GRID = TokenGrid(frames=4, height=1, width=2, chunk_frames=2)
 HIDDEN = torch.zeros(1, 4, 1)

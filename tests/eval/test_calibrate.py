@@ -27,7 +27,7 @@ def exact(job: Job, *scales: float) -> Exact:
     """A video whose chunks have these products, up to their scale."""
     sigmas = SIGMAS[:: 8 // job.num_inference_steps]
     products = {chunk: scale * np.eye(len(sigmas)) for chunk, scale in enumerate(scales)}
-    return Exact(job=job, latents=torch.zeros(1), products=products, values=1, sigmas=sigmas)
+    return Exact(job=job, latents=torch.zeros(1), products=products, values_per_chunk=1, sigmas=sigmas)
 
 
 def made(monkeypatch: pytest.MonkeyPatch, sample: Any) -> Any:

@@ -4,7 +4,8 @@ import numpy as np
 from matplotlib import image
 
 from motioncache.grid import TokenGrid
-from motioncache.trace import Phase, Record, Trace, WindowShape
+from motioncache.record import Phase, Record, WindowShape
+from motioncache.trace import Trace
 from motioncache_eval.figures import MotionMap, draw_decisions
 
 

@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from motioncache.grid import TokenGrid
-from motioncache.trace import Phase, Record, Trace, WindowShape
+from motioncache.record import Phase, Record, WindowShape
+from motioncache.trace import Trace
 from motioncache_eval.page.build import Page, write_page
 from motioncache_eval.page.view import decisions, make_overlay, make_view
 from motioncache_eval.table import Table

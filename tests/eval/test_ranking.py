@@ -5,17 +5,18 @@ import numpy as np
 import pytest
 import torch
 
-from motioncache_eval.ranking import auc, differences, main, ndcg, random_ndcg, rank, ranks, spearman
-from motioncache_eval.recording import (
+from motioncache_eval.ranking.__main__ import main
+from motioncache_eval.ranking.measures import auc, ndcg, random_ndcg, ranks, spearman
+from motioncache_eval.ranking.proxies import (
     LAST_CHANGE,
     ChunkStep,
-    Recorder,
-    Recording,
     detail,
     frame_difference,
     moving_tokens,
     relative_frame_difference,
 )
+from motioncache_eval.ranking.rank import differences, rank
+from motioncache_eval.ranking.recording import Recorder, Recording
 
 CHANGE = np.array([0.1, 0.9, 0.3, 0.2, 0.8, 0.4, 0.5, 0.6])
 

@@ -9,7 +9,7 @@ import torch
 
 import motioncache
 from motioncache import MotionCacheConfig, MotionCacheError, NoCacheConfig
-from motioncache.trace import Phase
+from motioncache.record import Phase
 from motioncache_magi.cache.config import Output
 from motioncache_magi.cache.cost import MagiCost
 from motioncache_magi.cache.motioncache import MagiMotionCacheConfig, limit_reuse

@@ -52,13 +52,13 @@ def rows_held(pipe: MagiPipeline, config: MagiFlowCacheConfig, monkeypatch: pyte
 
     made: list[int] = []
 
-    class Watched(sampler.KVCache):
+    class Watched(sampler.MovingKVCache):
         def __init__(self, **options: Any) -> None:
             made.append(options["rows"])
             super().__init__(**options)
 
     with monkeypatch.context() as patch, motioncache.cached(pipe, config):
-        patch.setattr(sampler, "KVCache", Watched)
+        patch.setattr(sampler, "MovingKVCache", Watched)
         video = latents(pipe)
     return made[0], video
 

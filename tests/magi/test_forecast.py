@@ -11,7 +11,7 @@ import torch
 import motioncache
 from motioncache import ForecastConfig
 from motioncache.forecast.calibration import Calibration
-from motioncache_eval.calibrate import OWN, main
+from motioncache_eval.calibrate import OWN_PROMPT_VIDEOS, main
 from motioncache_eval.video import write_mp4
 from motioncache_magi.pipeline import MagiPipeline
 
@@ -91,7 +91,7 @@ def test_without_prompts_the_jobs_own_is_measured(
     output = tmp_path / "mine.json"
     options = [f"model={distilled}", "variant=null", "num_frames=24", "prompt=a red circle"]
     assert main(["magi-1", str(JOB), *options, "num_inference_steps=16", "--output", str(output)]) == 0
-    assert capsys.readouterr().out.count("a red circle, chunk 0: ") == OWN
+    assert capsys.readouterr().out.count("a red circle, chunk 0: ") == OWN_PROMPT_VIDEOS
     assert len(json.loads(output.read_text())["sigmas"]) == 16
 
 
@@ -118,7 +118,7 @@ def test_a_video_that_goes_on_is_measured_chunk_by_chunk(
     output = tmp_path / "mine.json"
     options = [f"model={distilled}", "variant=null", "num_frames=24", "prompt=a red circle", "num_inference_steps=16"]
     assert main(["magi-1", str(JOB), *options, f"video={tmp_path / 'given.mp4'}", "--output", str(output)]) == 0
-    assert capsys.readouterr().out.count("a red circle, chunk 1: ") == OWN
+    assert capsys.readouterr().out.count("a red circle, chunk 1: ") == OWN_PROMPT_VIDEOS
     assert Calibration.load(output).sensitivity.min() > 0
 
 

@@ -1,4 +1,4 @@
-"""The main job on MAGI-1, end to end, and its refusals."""
+"""The demo on MAGI-1, end to end, and its refusals."""
 
 import json
 from pathlib import Path
@@ -17,13 +17,13 @@ def preset(tmp_path: Path) -> Path:
     path = tmp_path / "mine.yaml"
     path.write_text(
         "{policy: motioncache, warmup: 1, chunk_phase_steps: 2, threshold: 0.05, token_threshold: 0.1, "
-        "residual: velocity}\n"
+        "output: velocity}\n"
     )
     return path
 
 
 @pytest.mark.parametrize("kind", ["distilled", "base"])
-def test_the_main_job_writes_everything_it_promises(
+def test_the_demo_writes_everything_it_promises(
     kind: str, preset: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     model = request.getfixturevalue(kind)

@@ -14,6 +14,7 @@ from motioncache_magi.sampling.guidance import Guidance
 from motioncache_magi.sampling.sampler import Sampler, Settings
 from motioncache_magi.sampling.schedule import Step, WindowSchedule
 from motioncache_magi.train import transformer as part
+from motioncache_magi.train import vae as vae_part
 from motioncache_magi.train.__main__ import main
 from motioncache_magi.train.distill import distillation_loss, distilled_config
 from motioncache_magi.train.forward import training_forward
@@ -134,7 +135,8 @@ def test_a_student_of_the_base_model_sees_what_guidance_adds(tmp_path: Path, enc
     assert distilled_config(tiny_config(1.0)).engine.distill
 
 
-def test_the_autoencoder_learns(tmp_path: Path) -> None:
+def test_the_autoencoder_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vae_part, "BATCH", 1)
     torch.manual_seed(0)
     vae = create_vae()
     config = TrainConfig(folder=tmp_path, steps=8, peak_lr=1e-3, adam_lr=1e-3)

@@ -12,7 +12,7 @@ from motioncache_eval.bench.model import BenchModel
 from motioncache_skyreels.bench import load
 
 MODEL = Path(__file__).parents[2] / "MotionCache4SkyReels-V2" / "motioncache-tiny"
-SIZES = ["num_frames=37", "base_num_frames=37", "height=32", "width=48", "num_inference_steps=12"]
+SIZES = ["num_frames=37", "base_num_frames=37", "height=32", "width=48", "num_inference_steps=8", "ar_step=2"]
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import torch
 from diffusers import SkyReelsV2DiffusionForcingVideoToVideoPipeline
 
 import motioncache
-from motioncache.trace import Phase
+from motioncache.record import Phase
 
 from .conftest import embeddings, generate, make_pipeline
 

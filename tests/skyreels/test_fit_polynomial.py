@@ -26,7 +26,7 @@ def test_a_known_polynomial_is_found_again() -> None:
 
 
 def test_too_few_steps_are_refused() -> None:
-    with pytest.raises(MotionCacheError, match="4 steps cannot carry a polynomial of degree 4"):
+    with pytest.raises(MotionCacheError, match="4 steps are too few for a polynomial of degree 4"):
         fit([0.1] * 4, [0.1] * 4, degree=4, layers=1, width=1)
 
 

@@ -75,7 +75,7 @@ def test_the_vanilla_count_is_what_diffusers_runs(name: str) -> None:
 def test_the_published_figures_for_the_1_3b_model() -> None:
     # 177 frames at 540P: 70 and 65 iterations of 25 latent frames of 34x60 tokens; 165.2 and 113.4 PFLOPs.
     from motioncache.grid import TokenGrid
-    from motioncache.trace import WindowShape
+    from motioncache.record import WindowShape
 
     cost = SkyReelsCost(
         layers=30, width=1536, ffn=8960, text_dim=4096, freq_dim=256, patch_in=64, patch_out=64, fps=True, words=512

@@ -11,7 +11,7 @@ from motioncache.api import get_hook
 from motioncache.decision import Decision
 from motioncache.engine import ChunkState
 from motioncache.probe import Probe
-from motioncache.trace import Phase
+from motioncache.record import Phase
 from motioncache_eval.bench.ablation import ForecastAblationConfig, Unit
 from motioncache_skyreels.bench import BenchAdapter
 

@@ -1,4 +1,4 @@
-"""The main job, end to end, and its refusals."""
+"""The demo, end to end, and its refusals."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ def run(*overrides: str) -> int:
     return main([CONFIG, *SMALL, *overrides])
 
 
-def test_the_main_job_writes_everything_it_promises(
+def test_the_demo_writes_everything_it_promises(
     model_folder: Path, preset_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(f"model={model_folder}", f"preset={preset_file}", f"output={tmp_path}", "seed=3") == 0
@@ -50,7 +50,7 @@ def test_the_main_job_writes_everything_it_promises(
     assert all(word in shown for word in ("vanilla", "exact", "mine", "speed-up", "PSNR"))
 
 
-def test_a_target_out_of_reach_is_refused_before_other_tiers_are_sampled(
+def test_a_target_out_of_reach_is_refused_before_other_presets_are_sampled(
     model_folder: Path, measured: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     preset = tmp_path / "mine.yaml"
@@ -66,7 +66,7 @@ def test_a_target_out_of_reach_is_refused_before_other_tiers_are_sampled(
     assert list((tmp_path / "out").glob("*")) == []
 
 
-def test_an_exact_run_has_two_tiers_and_two_runs_two_folders(model_folder: Path, tmp_path: Path) -> None:
+def test_an_exact_run_has_two_presets_and_two_runs_two_folders(model_folder: Path, tmp_path: Path) -> None:
     for _ in range(2):
         assert run(f"model={model_folder}", "preset=exact", f"output={tmp_path}") == 0
     folders = sorted(tmp_path.iterdir())

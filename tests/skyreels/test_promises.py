@@ -17,8 +17,8 @@ from motioncache.distance import Distance
 from motioncache.engine import ChunkState
 from motioncache.motion import Normalisation
 from motioncache.probe import Probe
+from motioncache.record import Phase
 from motioncache.testing import Promises, Subject
-from motioncache.trace import Phase
 from motioncache_skyreels.adapter import SkyReelsAdapter
 from motioncache_skyreels.compat.published import PublishedAdapter, PublishedMotionCacheConfig, PublishedTeaCacheConfig
 
@@ -204,9 +204,9 @@ def test_all_states_are_freed_when_a_video_ends(policy: PolicyConfig) -> None:
     motioncache.enable_cache(pipeline, policy)
     generate(pipeline, num_frames=137, overlap_history=17)
     hook = get_hook(pipeline)
-    assert hook._window is None  # pyright: ignore[reportAttributeAccessIssue]
+    assert hook._calls._window is None  # pyright: ignore[reportAttributeAccessIssue]
     assert hook.engine.is_idle
-    assert hook._texts == {}  # pyright: ignore[reportAttributeAccessIssue]
+    assert hook._calls._texts == {}  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class LeastDistance(Probe):

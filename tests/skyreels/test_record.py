@@ -10,8 +10,8 @@ from motioncache.api import cached, get_hook
 from motioncache.decision import Decision
 from motioncache.engine import ChunkState
 from motioncache.probe import Probe
-from motioncache_eval.recording import Recording
-from motioncache_skyreels.fit_polynomial import KeepResidual
+from motioncache_eval.ranking.recording import Recording
+from motioncache_skyreels.fit_polynomial import StoreResidual
 from motioncache_skyreels.record import Watch, main
 
 from .conftest import SMALL, generate
@@ -29,7 +29,7 @@ def test_the_hooks_see_the_residuals_that_the_engine_keeps(pipeline: Any) -> Non
 
     with cached(pipeline, NoCacheConfig()):
         engine = get_hook(pipeline).engine
-        engine.policy, engine.probe = KeepResidual(), Residuals()
+        engine.policy, engine.probe = StoreResidual(), Residuals()
         latents = generate(pipeline)
     watch = Watch(pipeline.transformer)
     with watch.attached():

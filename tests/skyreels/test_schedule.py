@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from motioncache.trace import Phase
+from motioncache.record import Phase
 from motioncache_skyreels.compat.published import without_finished
 from motioncache_skyreels.schedule import Matrices, Schedule, Timesteps, Visit
 

@@ -24,7 +24,7 @@ def shipped() -> SkyReelsV2DiffusionForcingPipeline:
 
 
 def job(prompt: str, **changes: int) -> JobConfig:
-    sizes = {"num_frames": 37, "base_num_frames": 37, "num_inference_steps": 20, **changes}
+    sizes = {"num_frames": 37, "base_num_frames": 37, "num_inference_steps": 10, **changes}
     return JobConfig(model=str(MODEL), prompt=prompt, **sizes)  # pyright: ignore[reportArgumentType]
 
 
@@ -46,8 +46,8 @@ def test_exact_equals_vanilla(shipped: SkyReelsV2DiffusionForcingPipeline) -> No
 
 
 def test_presets_reuse_much_and_stay_close(shipped: SkyReelsV2DiffusionForcingPipeline) -> None:
-    # The presets are made for 50 steps.
-    given = job("a green square resting over a navy background", num_inference_steps=50)
+    # The presets are made for 50 steps. A third of the area that the model is trained at shows as much.
+    given = job("a green square resting over a navy background", num_inference_steps=50, height=32, width=64)
     vanilla = sample(shipped, given, None)
     for preset in ("paper-slow", "paper-fast", "slow", "fast", "turbo"):
         with motioncache.cached(shipped, preset) as statistics:

@@ -5,7 +5,7 @@ from enum import Enum
 from typing import ClassVar
 
 from motioncache.config import PolicyConfig
-from motioncache.decision import Policy
+from motioncache.policies.policy import Policy
 from motioncache_magi.sampling.schedule import WindowSchedule
 
 

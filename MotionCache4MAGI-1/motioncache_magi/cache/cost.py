@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from motioncache.forecast.profile import WindowProfile
-from motioncache.trace import Record, Trace, WindowShape
+from motioncache.record import Record, WindowShape
+from motioncache.trace import Trace
 from motioncache_magi.model.config import MagiConfig, ModelConfig
 from motioncache_magi.sampling.guidance import Guidance
 from motioncache_magi.sampling.kv_layout import NEARLY_CLEAN, TEXT

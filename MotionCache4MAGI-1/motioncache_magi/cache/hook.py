@@ -6,11 +6,11 @@ from typing import Any
 import torch
 
 from motioncache.config import PolicyConfig
-from motioncache.decision import Policy
 from motioncache.engine import Engine
 from motioncache.forecast.calibration import ModelIdentity, sample_weights
 from motioncache.forecast.policy import ForecastConfig
 from motioncache.policies.none import NoCache
+from motioncache.policies.policy import Policy
 from motioncache_magi.cache.config import MagiReuseConfig, Output
 from motioncache_magi.cache.cost import MagiCost
 from motioncache_magi.cache.flowcache import CompressedSampler, MagiFlowCacheConfig

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 import torch
 
 from motioncache.config import require_range
-from motioncache.decision import Call, Decision, Memory, Policy
+from motioncache.decision import Call, Decision, Memory
 from motioncache.distance import Distance
 from motioncache.grid import TokenGrid
-from motioncache.trace import Phase, WindowShape
+from motioncache.policies.policy import Policy
+from motioncache.record import Phase, WindowShape
 from motioncache_magi.cache.config import MagiReuseConfig
 from motioncache_magi.sampling.schedule import WindowSchedule
 

@@ -9,7 +9,7 @@ from motioncache.decision import Call, Decision
 from motioncache.distance import relative_l1
 from motioncache.engine import Engine
 from motioncache.grid import TokenGrid
-from motioncache.trace import Phase, WindowShape
+from motioncache.record import Phase, WindowShape
 from motioncache_magi.cache.config import MagiReuseConfig, Output
 from motioncache_magi.sampling.kv_layout import NEARLY_CLEAN
 from motioncache_magi.sampling.passes import Pass

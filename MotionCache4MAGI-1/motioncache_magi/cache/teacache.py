@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from motioncache.config import require_range
-from motioncache.decision import Policy
+from motioncache.policies.policy import Policy
 from motioncache.policies.teacache import TeaCache
 from motioncache_magi.cache.config import MagiReuseConfig
 from motioncache_magi.sampling.schedule import WindowSchedule

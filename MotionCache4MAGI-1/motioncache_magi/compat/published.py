@@ -7,11 +7,12 @@ from typing import Any
 import torch
 
 from motioncache.config import PolicyConfig
-from motioncache.decision import Call, Decision, Memory, Policy
+from motioncache.decision import Call, Decision, Memory
 from motioncache.distance import relative_l1
 from motioncache.errors import MotionCacheError
+from motioncache.policies.policy import Policy
 from motioncache.presets import Policies
-from motioncache.trace import Phase, WindowShape
+from motioncache.record import Phase, WindowShape
 from motioncache_magi.cache.adapter import MagiAdapter
 from motioncache_magi.cache.hook import MagiHook
 from motioncache_magi.cache.motioncache import MagiMemory, MagiMotionCache, MagiMotionCacheConfig, restarted

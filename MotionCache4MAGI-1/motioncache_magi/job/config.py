@@ -1,14 +1,11 @@
-"""The main job's configuration on MAGI-1: `addconfig/job.yaml`, and `key=value` overrides from the command line."""
+"""The configuration of a job on MAGI-1: `addconfig/job.yaml`, and `key=value` overrides from the command line."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from omegaconf import OmegaConf
 
 from motioncache.config import parse_overrides, read_yaml, structured
-from motioncache_eval.settings import require, require_device, require_prompt, require_seed
+from motioncache_eval.settings import read_settings, require, require_device, require_prompt, require_seed
 
 DTYPES = ("float32", "bfloat16")
 
@@ -19,18 +16,19 @@ class MagiJobConfig:
 
     Args:
         model: folder in the layout of the official repository.
-        variant: which one of `ckpt/magi`, where there are several.
-        config: JSON file in the official format, where the variant's own is not meant.
-        special_tokens: the official `special_tokens.npz`, where it does not lie beside `magi`.
+        variant: name of a folder in `ckpt/magi`; null takes the only one there.
+        config: JSON file in the official format; null takes the variant's own.
+        special_tokens: path of the official `special_tokens.npz`; null looks for it beside `magi`.
         preset: name of a preset of the model, or path of a YAML file with a policy.
         prompt: what the video shows.
-        image, video: a file to start from, or to go on from.
+        image: a picture that the video starts from.
+        video: a video file that the new video continues.
         height, width, num_frames, num_inference_steps: null takes the model's.
         fps: frame rate of the files that are written; null takes the model's.
         device: `cpu`, `cuda` or `cuda:N`.
         dtype: null takes the model's.
         cpu_offload: keep text encoder and autoencoder on the CPU while they are not needed.
-        output: folder that gets one new folder per run.
+        output: folder in which each run makes a folder of its own.
     """
 
     model: str = ""
@@ -69,13 +67,8 @@ def load_magi_job(path: Path, overrides: Sequence[str]) -> MagiJobConfig:
 
     Relative paths in the file start at the repository; relative paths on the command line at the working directory.
     """
-    values: dict[str, Any] = OmegaConf.to_container(read_yaml(path))  # pyright: ignore[reportAssignmentType]
-    repository = path.resolve().parents[2]
-    for key in ("model", "output"):
-        if values.get(key):
-            values[key] = str(repository / values[key])
-    given = parse_overrides(overrides, [MagiJobConfig])
-    if "model" in given:
-        values["variant"] = None  # the file's belongs to the file's model
-    values |= given
-    return structured(MagiJobConfig, values, where=path.name)
+    values = read_settings(read_yaml(path), repository=path.resolve().parents[2], paths=("model", "output"))
+    overriding = parse_overrides(overrides, [MagiJobConfig])
+    if "model" in overriding:
+        values["variant"] = None  # the file names a variant of the file's own model
+    return structured(MagiJobConfig, values | overriding, where=path.name)

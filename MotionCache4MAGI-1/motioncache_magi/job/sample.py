@@ -13,7 +13,7 @@ from motioncache_magi.pipeline import MagiPipeline
 
 
 def load_pipeline(job: MagiJobConfig) -> tuple[MagiPipeline, MagiJobConfig]:
-    """The pipeline, and the job with the model's own sizes where it leaves them open."""
+    """Load the pipeline, and fill the sizes that the job leaves open with the model's own."""
     check_device(job.device, job.cpu_offload)
     pipeline = MagiPipeline.from_pretrained(
         job.model,
@@ -38,7 +38,7 @@ def load_pipeline(job: MagiJobConfig) -> tuple[MagiPipeline, MagiJobConfig]:
 
 
 def quiet_libraries() -> None:
-    """Leave the terminal to our own progress and errors."""
+    """Turn off the libraries' progress bars and warnings, so that the terminal shows only ours."""
     logging.set_verbosity_error()
     logging.disable_progress_bar()
 
@@ -46,7 +46,7 @@ def quiet_libraries() -> None:
 def run_pipeline(
     pipeline: MagiPipeline, job: MagiJobConfig, chunk_done: Callable[[], None] | None = None
 ) -> torch.Tensor:
-    """The job's one call of the pipeline, cached or not as it stands; returns latents.
+    """Call the pipeline once, as it stands, cached or not; return latents.
 
     Args:
         chunk_done: called whenever a chunk is clean.
@@ -61,12 +61,12 @@ def run_pipeline(
 
 
 def warm_up(pipeline: MagiPipeline, job: MagiJobConfig) -> None:
-    """One chunk, so that no tier pays for first-time allocations."""
+    """Sample one chunk, so that first-time allocations slow down none of the presets."""
     run_pipeline(pipeline, replace(job, num_frames=1))
 
 
 def decode(pipeline: MagiPipeline, job: MagiJobConfig, latents: torch.Tensor) -> torch.Tensor:
-    """Latents to float frames `[frames, 3, height, width]` in [0, 1] on the host."""
+    """Turn latents into float frames `[frames, 3, height, width]` in [0, 1] on the host."""
     return pipeline.decode(latents)[: job.num_frames]
 
 

@@ -6,11 +6,12 @@ from typing import Any
 
 import torch
 
-from motioncache.decision import Call, Memory, Policy
+from motioncache.decision import Call, Memory
 from motioncache.distance import Distance, relative_l1
 from motioncache.grid import TokenGrid
+from motioncache.policies.policy import Policy
 from motioncache.policies.wrapper import PolicyWrapper
-from motioncache.trace import Phase, Record, WindowShape
+from motioncache.record import Phase, Record, WindowShape
 from motioncache_eval.parity import EXACT, FileReport
 from motioncache_magi.cache.config import MagiReuseConfig
 from motioncache_magi.cache.hook import MagiHook

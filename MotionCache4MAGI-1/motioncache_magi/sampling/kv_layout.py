@@ -2,10 +2,32 @@
 
 from collections.abc import Iterator
 
+import torch
+
+from motioncache.kv_cache import KVCache
 from motioncache_magi.sampling.schedule import WindowSchedule
 
 TEXT, PAST, ALONE, NEARLY_CLEAN = "text", "past", "alone", "nearly clean"
 """Branches: with text and past; with the past alone; with neither; and the oldest chunk again, without its past."""
+
+
+class MovingKVCache(KVCache):
+    """Keys and values whose rows move up as the window slides."""
+
+    def keep(self, layer: int, rows: slice, chosen: torch.Tensor, to: int) -> None:
+        """Copy some of a range of rows, others for each head, to the rows from `to` on.
+
+        Args:
+            chosen: within the range, int64 `[heads, n]`.
+        """
+        held = self._buffer[layer, :, :, rows]  # [2, batch, rows, heads, head_dim]
+        index = chosen.T[None, None, :, :, None].expand(*held.shape[:2], -1, -1, held.shape[-1])
+        self._buffer[layer, :, :, to : to + chosen.shape[1]] = held.gather(2, index)
+
+    def copy(self, source: slice, to: int) -> None:
+        """Copy a range of rows of every layer to the rows from `to` on; the two may overlap."""
+        length = source.stop - source.start
+        self._buffer[:, :, :, to : to + length] = self._buffer[:, :, :, source].clone()
 
 
 class KVLayout:

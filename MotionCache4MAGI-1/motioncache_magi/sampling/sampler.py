@@ -7,12 +7,11 @@ from itertools import chain
 import torch
 
 from motioncache.grid import TokenGrid
-from motioncache.kv_cache import KVCache
 from motioncache_magi.model.dit import VideoDiT, from_patches, to_patches
 from motioncache_magi.model.forward import ChunkInput, run_chunks
 from motioncache_magi.model.packed import Text
 from motioncache_magi.sampling.guidance import Guidance, Velocities, join_branches
-from motioncache_magi.sampling.kv_layout import ALONE, NEARLY_CLEAN, PAST, TEXT, KVLayout
+from motioncache_magi.sampling.kv_layout import ALONE, NEARLY_CLEAN, PAST, TEXT, KVLayout, MovingKVCache
 from motioncache_magi.sampling.passes import Pass, branches_of, passes_of
 from motioncache_magi.sampling.reuse import ComputeAll, Due, Reuse
 from motioncache_magi.sampling.schedule import Step, WindowSchedule, distilled_step_size
@@ -173,9 +172,9 @@ class Sampler:
     def _create_layout(self) -> KVLayout:
         return KVLayout(self._settings.schedule, branches_of(self._settings.guidance))
 
-    def _allocate(self) -> KVCache:
+    def _allocate(self) -> MovingKVCache:
         config = self._model.config
-        return KVCache(
+        return MovingKVCache(
             layers=config.num_layers,
             batch=1,
             rows=self._layout.slots * self._grid.tokens_per_chunk,

@@ -18,7 +18,7 @@ from motioncache.motion import motion_score, motion_weight
 from motioncache.policies.motioncache import MotionCache, MotionCacheConfig, MotionMemory
 from motioncache.policies.teacache import TeaCacheConfig
 from motioncache.presets import Policies
-from motioncache.trace import Phase, WindowShape
+from motioncache.record import Phase, WindowShape
 from motioncache_skyreels.adapter import SkyReelsAdapter
 from motioncache_skyreels.opening import WindowOpener
 from motioncache_skyreels.packed import Pack

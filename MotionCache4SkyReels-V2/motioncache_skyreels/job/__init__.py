@@ -1,1 +1,1 @@
-"""The main job: one prompt without a cache, with the `exact` tier, and with the chosen preset, compared."""
+"""The demo of SkyReels-V2: one prompt without a cache, with the preset `exact` and with the chosen one, compared."""

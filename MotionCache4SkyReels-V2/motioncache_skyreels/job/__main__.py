@@ -1,40 +1,37 @@
-"""Command line of the main job: `python -m motioncache_skyreels.job CONFIG.yaml [key=value ...]`."""
+"""Command line of the demo: `python -m motioncache_skyreels.job CONFIG.yaml [key=value ...]`."""
 
 import sys
 from functools import partial
 from pathlib import Path
 
-from motioncache.registry import find_adapter, resolve_preset
-from motioncache_eval.command import show_usage
-from motioncache_eval.main_job import MainJob, check_output, check_packages, run_main_job
+from motioncache.registry import find_adapter
+from motioncache_eval.command import run_with_config
+from motioncache_eval.demo import Demo, check_demo, run_demo
 from motioncache_skyreels.adapter import SkyReelsAdapter
-from motioncache_skyreels.cli import run_command
-from motioncache_skyreels.job.config import JobConfig, load_job
+from motioncache_skyreels.cli import quiet_libraries
+from motioncache_skyreels.job.config import load_job
 from motioncache_skyreels.job.load import check_size, load_pipeline
 from motioncache_skyreels.job.sample import decode, run_pipeline, warm_up
 from motioncache_skyreels.window import BRANCHES
 
 
 def main(arguments: list[str] | None = None) -> int:
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if not arguments or arguments[0] in ("-h", "--help"):
-        return show_usage(__doc__)
-    return run_command(lambda: run(load_job(Path(arguments[0]), arguments[1:])))
+    quiet_libraries()
+    return run_with_config(run, __doc__, arguments)
 
 
-def run(job: JobConfig) -> int:
-    """Check everything, load the model, and produce the results in a new folder."""
-    chosen = resolve_preset(SkyReelsAdapter(), job.preset)
-    check_packages()
-    check_output(Path(job.output))
+def run(config: Path, overrides: list[str]) -> int:
+    """Check everything, load the model, and write the results to a new folder."""
+    job = load_job(config, overrides)
+    policy = check_demo(job, SkyReelsAdapter())
     print(f"loading {job.model}")
     pipeline = load_pipeline(job)
     check_size(pipeline, job)
-    find_adapter(pipeline).hook(pipeline, chosen).undo()  # refuse what cannot be served before any work is done
-    return run_main_job(
-        MainJob(
+    find_adapter(pipeline).hook(pipeline, policy).undo()  # refuse what cannot be served before any work is done
+    return run_demo(
+        Demo(
             settings=job,
-            policy=chosen,
+            policy=policy,
             pipeline=pipeline,
             call=partial(run_pipeline, pipeline, job),
             warm_up=partial(warm_up, pipeline, job),

@@ -1,14 +1,12 @@
-"""The main job's configuration: `addconfig/config.yaml`, and `key=value` overrides from the command line."""
+"""The configuration of a job: `addconfig/config.yaml`, and `key=value` overrides from the command line."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from motioncache.config import parse_overrides, read_yaml, structured
-from motioncache_eval.settings import require, require_device, require_prompt, require_seed
+from motioncache_eval.settings import read_settings, require, require_device, require_prompt, require_seed
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -23,15 +21,15 @@ class JobConfig:
         prompt: what the video shows.
         height, width: pixels, multiples of 16.
         num_frames: 4 n + 1 frames; n + 1 latent frames have to divide into chunks.
-        base_num_frames: frames of a window; longer videos are made of several.
+        base_num_frames: frames of a window; a longer video is made of several windows.
         overlap_history: frames that windows share; null for videos of one window.
-        flow_shift: shift of the noise schedule; null keeps the checkpoint's. The official text-to-video models want 8.
+        flow_shift: shift of the noise schedule; null keeps the checkpoint's. The official text-to-video models need 8.
         ar_step: denoise steps by which a chunk lags behind the one before it; 0 samples synchronously.
         causal_block_size: latent frames of a chunk.
         fps: frame rate of the video.
         device: `cpu`, `cuda` or `cuda:N`.
-        cpu_offload: keep on the GPU only the part of the model that is at work.
-        output: folder that gets one new folder per run.
+        cpu_offload: keep only that part of the model on the GPU that is needed at the time.
+        output: folder in which each run makes a folder of its own.
     """
 
     model: str = "MotionCache4SkyReels-V2/motioncache-tiny"
@@ -65,21 +63,28 @@ class JobConfig:
         for name in ("height", "width", "num_frames", "base_num_frames", "num_inference_steps", "causal_block_size"):
             require(name, getattr(self, name), getattr(self, name) >= 1, "1 or more")
         require_prompt(self.prompt)
-        require("height", self.height, self.height % 16 == 0, "a multiple of 16")
-        require("width", self.width, self.width % 16 == 0, "a multiple of 16")
+        for name in ("height", "width"):
+            require(name, getattr(self, name), getattr(self, name) % 16 == 0, "a multiple of 16")
         require("num_frames", self.num_frames, self.num_frames % 4 == 1, "4 n + 1, such as 57, 77 or 97")
         require("num_inference_steps", self.num_inference_steps, self.num_inference_steps >= 2, "2 or more")
         require("ar_step", self.ar_step, self.ar_step >= 0, "0 or more")
-        chunks = self.causal_block_size > 1 or self.ar_step == 0
-        require("causal_block_size", self.causal_block_size, chunks, "2 or more where ar_step > 0; the models have 5")
-        shift = self.flow_shift
-        require("flow_shift", shift, shift is None or shift > 0, "more than 0, or null")
+        in_chunks = self.causal_block_size > 1 or self.ar_step == 0
+        require(
+            "causal_block_size", self.causal_block_size, in_chunks, "2 or more where ar_step > 0; the models have 5"
+        )
+        positive = self.flow_shift is None or self.flow_shift > 0
+        require("flow_shift", self.flow_shift, positive, "more than 0, or null")
         require("fps", self.fps, self.fps >= 1, "1 or more")
         require_seed(self.seed)
         require("dtype", self.dtype, self.dtype in DTYPES, ", ".join(DTYPES))
         require_device(self.device)
-        fits = not self.long or self.overlap_history is not None
-        require("overlap_history", self.overlap_history, fits, "17 or 37 where num_frames exceeds base_num_frames")
+        one_window_or_overlap = not self.long or self.overlap_history is not None
+        require(
+            "overlap_history",
+            self.overlap_history,
+            one_window_or_overlap,
+            "17 or 37 where num_frames exceeds base_num_frames",
+        )
 
 
 def load_job(path: Path | None, overrides: Sequence[str]) -> JobConfig:
@@ -88,22 +93,17 @@ def load_job(path: Path | None, overrides: Sequence[str]) -> JobConfig:
     Relative paths in the file start at the folder above the file's own, which is the repository; relative paths on the
     command line start at the working directory.
     """
-    values = {} if path is None else _read(path)
+    values: dict[str, Any] = {}
+    if path is not None:
+        repository = path.resolve().parent.parent
+        values = read_settings(read_yaml(path), repository=repository, paths=("output",))
+        resolve_model(values, repository)
     values |= parse_overrides(overrides, [JobConfig])
     return structured(JobConfig, values, where=path.name if path else "overrides")
 
 
-def _read(path: Path) -> dict[str, Any]:
-    values: dict[str, Any] = OmegaConf.to_container(read_yaml(path))  # pyright: ignore[reportAssignmentType]
-    resolve_paths(values, path.resolve().parent.parent, keys=("output",))
-    return values
-
-
-def resolve_paths(values: dict[str, Any], repository: Path, *, keys: Sequence[str]) -> None:
-    """Let relative paths start at the repository; `model` is one if there is such a folder, else a hub id."""
-    for key in keys:
-        if isinstance(values.get(key), str):
-            values[key] = str(repository / values[key])
+def resolve_model(values: dict[str, Any], repository: Path) -> None:
+    """Let `model` start at the repository if it is a folder there; otherwise it is a hub id."""
     model = values.get("model")
     if isinstance(model, str) and (repository / model).exists():
         values["model"] = str(repository / model)

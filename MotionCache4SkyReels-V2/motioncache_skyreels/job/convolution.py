@@ -1,4 +1,4 @@
-"""Convolutions of the autoencoder on a CPU, several times faster than torch's own over three dimensions."""
+"""Runs the autoencoder's convolutions on a CPU several times faster than torch's own over three dimensions."""
 
 from functools import partial
 
@@ -8,9 +8,10 @@ from torch.nn import functional
 
 
 def flatten_convolutions(model: nn.Module) -> None:
-    """Let a model's convolutions over time and space run as convolutions over space, with the taps of time as channels.
+    """Run a model's convolutions over time and space as convolutions over space.
 
-    The results are the same up to rounding. Decoding takes a third of the time on one core.
+    The frames that a kernel sees become channels. The results are the same up to rounding, and decoding takes a third
+    of the time on one core.
     """
     for module in model.modules():
         if isinstance(module, nn.Conv3d) and _is_plain(module):
@@ -18,13 +19,13 @@ def flatten_convolutions(model: nn.Module) -> None:
 
 
 def _is_plain(module: nn.Conv3d) -> bool:
-    """Every frame once, without padding of its own: causal convolutions pad before."""
+    """Whether a convolution has stride 1 and no padding of its own. Causal convolutions pad before they call it."""
     ones = (1, 1, 1)
     return module.stride == ones and module.dilation == ones and module.padding == (0, 0, 0) and module.groups == 1
 
 
 def _convolve(taps: int, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    """`[B, C, frames, height, width]`, as `torch.nn.Conv3d` would."""
+    """What `torch.nn.Conv3d` computes from `x`, `[B, C, frames, height, width]`."""
     windows = x.unfold(2, taps, 1).permute(0, 2, 5, 1, 3, 4)  # [B, frames out, taps, C, height, width]
     flat = weight.transpose(1, 2).flatten(1, 2)  # [channels out, taps * C, rows, columns]
     result = functional.conv2d(windows.flatten(2, 3).flatten(0, 1), flat, bias)

@@ -1,6 +1,7 @@
-"""Loads a diffusion-forcing pipeline strictly: a missing, damaged or wrong checkpoint is one clear error."""
+"""Loads a diffusion-forcing pipeline strictly: one error says what is missing, damaged or wrong in a checkpoint."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,8 @@ def load_pipeline(job: JobConfig) -> SkyReelsV2DiffusionForcingPipeline:
     """Load a job's pipeline from a folder or the hub, and put it on its device. The autoencoder stays in float32.
 
     Raises:
-        MotionCacheError: if there is no such model, it is of another class, files are damaged, tensors are missing, or
-            CUDA is asked for and not there.
+        MotionCacheError: if the model does not exist or has another class, if files are damaged or tensors are missing,
+            or if the job asks for CUDA and the machine has none.
     """
     check_device(job.device, job.cpu_offload)
     check_folder(job.model)
@@ -59,23 +60,15 @@ def _load(job: JobConfig) -> SkyReelsV2DiffusionForcingPipeline:
 def check_size(pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig) -> None:
     """Refuse a job whose frames do not divide into chunks, before anything is sampled."""
     factor = pipeline.vae_scale_factor_temporal
-
-    def latent(frames: int | None) -> int | None:
-        return (frames - 1) // factor + 1 if job.long and frames is not None else None
-
-    check_chunks(
-        VideoSize(
-            num_frames=job.num_frames,
-            chunk=job.causal_block_size,
-            factor=factor,
-            base=latent(job.base_num_frames),
-            overlap=latent(job.overlap_history),
-        )
-    )
+    size = VideoSize(num_frames=job.num_frames, chunk=job.causal_block_size, factor=factor)
+    if job.long and job.overlap_history is not None:
+        base, overlap = ((frames - 1) // factor + 1 for frames in (job.base_num_frames, job.overlap_history))
+        size = replace(size, base=base, overlap=overlap)
+    check_chunks(size)
 
 
 def check_folder(model: str) -> None:
-    """Refuse a folder that is not there or holds another kind of model; hub ids pass."""
+    """Refuse a folder that does not exist or holds another kind of model; a hub id is accepted."""
     folder = Path(model)
     if not folder.exists():
         if model.count("/") == 1 and not model.startswith((".", "/", "~")):
@@ -92,17 +85,19 @@ def check_folder(model: str) -> None:
     except (json.JSONDecodeError, AttributeError, UnicodeDecodeError) as error:
         raise MotionCacheError(f"{index} is damaged: {error}") from None
     if name != PIPELINE:
-        raise MotionCacheError(f"{model} holds a {name}; this needs a {PIPELINE}")
+        raise MotionCacheError(f"{model} holds a {name}; this needs a {PIPELINE}: pass the folder of one")
 
 
 def _load_part(cls: Any, model: str, name: str, dtype: torch.dtype) -> Any:
-    """One part, with every one of its tensors from the checkpoint."""
-    part, found = cls.from_pretrained(model, subfolder=name, dtype=dtype, output_loading_info=True)
+    """Load one part of the pipeline; all of its tensors have to be in the checkpoint."""
+    part, loading_info = cls.from_pretrained(model, subfolder=name, dtype=dtype, output_loading_info=True)
     for kind in ("missing", "mismatched"):
-        keys = found.get(f"{kind}_keys")
+        keys = loading_info.get(f"{kind}_keys")
         if keys:
             first = sorted(str(key) for key in keys)[0]
-            raise MotionCacheError(f"{model}/{name} has {len(keys)} {kind} tensors, {first} among them: it is damaged")
+            raise MotionCacheError(
+                f"{model}/{name} has {len(keys)} {kind} tensors, {first} among them: it is damaged; download it again"
+            )
     return part
 
 

@@ -27,17 +27,17 @@ def sample(
 
 
 def warm_up(pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig) -> None:
-    """Two denoise steps, so that no tier pays for first-time allocations."""
+    """Sample two denoise steps, so that first-time allocations slow down none of the presets."""
     run_pipeline(pipeline, replace(job, num_inference_steps=2))
 
 
 def run_pipeline(
     pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig, chunk_done: Callable[[], None] | None = None
 ) -> torch.Tensor:
-    """The job's one call of the pipeline, cached or not as it stands; returns latents.
+    """Call the pipeline once, as it stands, cached or not; return latents.
 
     Args:
-        chunk_done: called when the first chunk of a window has had all its denoise steps.
+        chunk_done: called when the first chunk of a window has taken all its denoise steps.
     """
     try:
         return _call(pipeline, job, chunk_done)
@@ -51,10 +51,10 @@ def run_pipeline(
 def _call(
     pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig, chunk_done: Callable[[], None] | None
 ) -> torch.Tensor:
-    def step_done(_: Any, iteration: int, __: Any, kept: dict[str, Any]) -> dict[str, Any]:
+    def step_done(_: Any, iteration: int, __: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         if chunk_done is not None and iteration == job.num_inference_steps - 1:
             chunk_done()
-        return kept
+        return tensors
 
     torch.manual_seed(job.seed)  # diffusers draws the noise of addnoise_condition from the global generator
     return pipeline(
@@ -79,12 +79,11 @@ def _call(
 
 @torch.inference_mode()
 def decode(pipeline: SkyReelsV2DiffusionForcingPipeline, latents: torch.Tensor) -> torch.Tensor:
-    """Latents to float frames `[frames, 3, height, width]` in [0, 1] on the host, as the pipeline itself decodes."""
+    """Turn latents into float frames `[frames, 3, height, width]` in [0, 1] on the host, as the pipeline does."""
     vae = pipeline.vae
-    mean, std = (
-        torch.tensor(values).view(1, -1, 1, 1, 1) for values in (vae.config.latents_mean, vae.config.latents_std)
-    )
-    latents = latents.to(vae.dtype) * std.to(latents.device, vae.dtype) + mean.to(latents.device, vae.dtype)
+    mean = torch.tensor(vae.config.latents_mean).view(1, -1, 1, 1, 1).to(latents.device, vae.dtype)
+    std = torch.tensor(vae.config.latents_std).view(1, -1, 1, 1, 1).to(latents.device, vae.dtype)
+    latents = latents.to(vae.dtype) * std + mean
     video = vae.decode(latents).sample[0].float().cpu()
     pipeline.maybe_free_model_hooks()
     return ((video + 1) / 2).clamp(0, 1).permute(1, 0, 2, 3)

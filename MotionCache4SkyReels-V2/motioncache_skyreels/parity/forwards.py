@@ -9,7 +9,7 @@ from motioncache.decision import Call, Decision, Memory
 from motioncache.engine import Engine
 from motioncache.policies.motioncache import MotionCacheConfig
 from motioncache.policies.none import NoCache
-from motioncache.trace import Phase, WindowShape
+from motioncache.record import Phase, WindowShape
 from motioncache_eval.parity import FileReport
 from motioncache_skyreels.compat.published import PublishedMotionCacheWindow, without_finished
 from motioncache_skyreels.opening import allocate, window_shape

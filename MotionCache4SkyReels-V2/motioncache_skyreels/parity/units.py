@@ -9,7 +9,7 @@ from motioncache.distance import polynomial, relative_l1
 from motioncache.grid import TokenGrid
 from motioncache.motion import Normalisation, motion_score, motion_weight
 from motioncache.policies.motioncache import MotionCache, MotionCacheConfig, MotionMemory
-from motioncache.trace import WindowShape
+from motioncache.record import WindowShape
 from motioncache_eval.parity import EXACT, FileReport
 from motioncache_skyreels.parity.golden import DISTANCES, WEIGHTS, Golden
 

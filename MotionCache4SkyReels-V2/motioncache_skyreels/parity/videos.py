@@ -9,14 +9,15 @@ import torch
 from diffusers import SkyReelsV2DiffusionForcingPipeline, SkyReelsV2Transformer3DModel
 
 from motioncache.api import cached, get_hook
-from motioncache.decision import Call, Decision, Memory, Policy
+from motioncache.decision import Call, Decision, Memory
 from motioncache.engine import ChunkState, Engine
 from motioncache.errors import MotionCacheError
 from motioncache.policies.motioncache import MotionMemory
 from motioncache.policies.none import NoCacheConfig
+from motioncache.policies.policy import Policy
 from motioncache.policies.wrapper import PolicyWrapper
 from motioncache.probe import Probe
-from motioncache.trace import Phase, WindowShape
+from motioncache.record import Phase, WindowShape
 from motioncache_eval.parity import EXACT, FileReport
 from motioncache_skyreels.compat.published import PublishedAdapter
 from motioncache_skyreels.parity.golden import DISTANCES, LATENTS, WEIGHTS, Golden, build_pipeline, cache_config

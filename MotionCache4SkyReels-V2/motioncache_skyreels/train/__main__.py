@@ -28,7 +28,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--short-clips", type=int, default=8000, help="training clips of one chunk (transformer)")
     parser.add_argument("--long-clips", type=int, default=1500, help="training clips of five chunks (transformer)")
     parser.add_argument(
-        "--compile", action="store_true", help="compile the blocks: slow to start, then a quarter faster (transformer)"
+        "--compile",
+        action="store_true",
+        help="compile the blocks; the start is slow, and training a quarter faster (transformer)",
     )
     options = parser.parse_args(arguments)
     return run_command(lambda: run(options))
@@ -43,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     source = options.model or model
     if not (source / "vae" / "config.json").is_file():
-        raise MotionCacheError(f"there is no autoencoder in {source}/vae: train one first, or pass --model FOLDER")
+        raise MotionCacheError(f"there is no autoencoder in {source}/vae: train `vae` first, or pass --model FOLDER")
     vae = AutoencoderKLWan.from_pretrained(source / "vae")
     if options.part == "decoder":
         train_decoder(config, vae).to(torch.bfloat16).save_pretrained(model / "vae")

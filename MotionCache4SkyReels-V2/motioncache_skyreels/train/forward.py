@@ -1,7 +1,7 @@
 """A training forward of `SkyReelsV2Transformer3DModel` that equals the stock one and costs much less.
 
-Chunks are folded into the batch, so that each carries its own timestep without a modulation per token; self-attention
-unfolds them and stays block-causal without a mask; the zero rows that pad a prompt become one key with a bias.
+Chunks are folded into the batch, so that each has its own timestep without a modulation per token. Self-attention
+unfolds them, and is block-causal without a mask. One key with a bias stands for all the zero rows that pad a prompt.
 """
 
 from collections.abc import Iterator
@@ -14,6 +14,9 @@ from diffusers.models.transformers.transformer_skyreels_v2 import SkyReelsV2Atte
 from motioncache_skyreels.packed import rotate
 
 Rotary = tuple[torch.Tensor, torch.Tensor]
+
+PADDED_TEXT_LENGTH = 20
+"""Tokens that shorter captions are padded to, so that every batch has one shape."""
 
 
 def attend(
@@ -43,27 +46,25 @@ class BlockCausalSelfAttention:
         attention_mask: torch.Tensor | None,
         rotary_emb: Rotary,
     ) -> torch.Tensor:
-        query, key, value = (
-            x.unflatten(2, (attn.heads, -1))
-            for x in (
-                attn.norm_q(attn.to_q(hidden_states)),
-                attn.norm_k(attn.to_k(hidden_states)),
-                attn.to_v(hidden_states),
-            )
-        )
         batch, length = hidden_states.shape[0] // self.chunks, hidden_states.shape[1]
-        query, key, value = (x.reshape(batch, self.chunks * length, *x.shape[2:]) for x in (query, key, value))
-        query, key = rotate(query, rotary_emb), rotate(key, rotary_emb)
+        window = (batch, self.chunks * length, attn.heads, -1)
+        query = rotate(attn.norm_q(attn.to_q(hidden_states)).reshape(window), rotary_emb)
+        key = rotate(attn.norm_k(attn.to_k(hidden_states)).reshape(window), rotary_emb)
+        value = attn.to_v(hidden_states).reshape(window)
         ends = range(length, self.chunks * length + 1, length)
         out = torch.cat([attend(query[:, e - length : e], key[:, :e], value[:, :e]) for e in ends], dim=1)
         return attn.to_out[0](out.reshape(batch * self.chunks, length, -1))
 
 
 class BiasedCrossAttention:
-    """Cross-attention to the words of a prompt and to one key that stands for all the zero rows behind them."""
+    """Cross-attention to the tokens of a prompt and to one key that stands for all the zero rows behind them.
+
+    Args:
+        bias: added to the attention scores, `[batch * chunks, 1, 1, text_length + 1]`.
+    """
 
     def __init__(self, bias: torch.Tensor) -> None:
-        self.bias = bias  # [batch * chunks, 1, 1, words + 1]
+        self.bias = bias
 
     def __call__(
         self,
@@ -79,27 +80,23 @@ class BiasedCrossAttention:
         return attn.to_out[0](attend(query, key, value, self.bias).flatten(2))
 
 
-LONGEST_CAPTION = 20
-"""Words that captions are padded to, so that every batch has one shape."""
-
-
 def pad_captions(captions: list[torch.Tensor], padded_length: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Stack captions `[words, dim]` of several lengths.
+    """Stack captions `[text_length, dim]` of several lengths.
 
     Args:
-        padded_length: int `[batch]`, the sequence length that the pipeline would pad each prompt to.
+        padded_length: int `[batch]`, the text length to which the pipeline would pad each prompt.
 
     Returns:
-        Text `[batch, longest + 1, dim]`, whose last row is the zero row that stands for all the padding, and the bias
-        of its keys `[batch, longest + 1]`: 0 for words, -inf behind them, log(count) for the zero row.
+        Text `[batch, text_length + 1, dim]`, whose last row is the zero row that stands for all the padding, and the
+        bias of its keys `[batch, text_length + 1]`: 0 for the caption, -inf behind it, log(count) for the zero row.
     """
     lengths = torch.tensor([len(caption) for caption in captions])
-    longest = max(LONGEST_CAPTION, int(lengths.max()))
+    text_length = max(PADDED_TEXT_LENGTH, int(lengths.max()))
     text = torch.nn.utils.rnn.pad_sequence(captions, batch_first=True)
-    text = torch.nn.functional.pad(text, (0, 0, 0, longest + 1 - text.shape[1]))
-    bias = torch.zeros(len(captions), longest + 1)
-    bias[:, :longest].masked_fill_(torch.arange(longest) >= lengths[:, None], -torch.inf)
-    bias[:, longest] = (padded_length - lengths).log()
+    text = torch.nn.functional.pad(text, (0, 0, 0, text_length + 1 - text.shape[1]))
+    bias = torch.zeros(len(captions), text_length + 1)
+    bias[:, :text_length].masked_fill_(torch.arange(text_length) >= lengths[:, None], -torch.inf)
+    bias[:, text_length] = (padded_length - lengths).log()
     return text, bias
 
 
@@ -110,7 +107,7 @@ def training_forward(
     text: torch.Tensor,
     text_bias: torch.Tensor,
 ) -> torch.Tensor:
-    """Predicted velocity of a block-causal forward.
+    """The velocity that a block-causal forward predicts.
 
     Args:
         latents: `[batch, channels, frames, height, width]`.
@@ -119,7 +116,7 @@ def training_forward(
     """
     batch, _, frames, height, width = latents.shape
     chunks = timestep.shape[1]
-    _, p_h, p_w = model.config.patch_size
+    _, patch_height, patch_width = model.config.patch_size
     cos, sin = model.rope(latents)
     rotary = (cos[..., 0::2], sin[..., 1::2])
     hidden = model.patch_embedding(latents).flatten(2).transpose(1, 2)
@@ -131,7 +128,8 @@ def training_forward(
             hidden = block(hidden, text, modulation.unflatten(-1, (6, -1)), rotary, None)
     shift, scale = (model.scale_shift_table + temb.unsqueeze(1)).chunk(2, dim=1)
     hidden = model.proj_out((model.norm_out(hidden.float()) * (1 + scale) + shift).type_as(hidden))
-    patches = hidden.reshape(batch, frames, height // p_h, width // p_w, p_h, p_w, -1)
+    rows, columns = height // patch_height, width // patch_width
+    patches = hidden.reshape(batch, frames, rows, columns, patch_height, patch_width, -1)
     return patches.permute(0, 6, 1, 2, 4, 3, 5).reshape(batch, -1, frames, height, width)
 
 
@@ -139,6 +137,7 @@ def training_forward(
 def _processors(
     model: SkyReelsV2Transformer3DModel, own: BlockCausalSelfAttention, cross: BiasedCrossAttention
 ) -> Iterator[None]:
+    """Let all blocks attend with these processors inside the `with` block."""
     before = [(block.attn1.processor, block.attn2.processor) for block in model.blocks]
     for block in model.blocks:
         block.attn1.processor, block.attn2.processor = own, cross

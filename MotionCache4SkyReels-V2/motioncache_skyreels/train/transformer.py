@@ -19,8 +19,12 @@ CHUNK = 5
 
 FLOW_SHIFT = 5.0
 CAPTION_DROPOUT = 0.1
+
 PADDED_LENGTHS = (32, 64, 226, 512)
+"""Text lengths to which pipelines pad prompts."""
+
 LONG_FROM = 0.3
+"""Share of the steps after which clips of several chunks are trained on, too."""
 
 
 def create_transformer() -> SkyReelsV2Transformer3DModel:
@@ -38,11 +42,9 @@ def create_transformer() -> SkyReelsV2Transformer3DModel:
 
 
 def clip_encoder(vae: AutoencoderKLWan, *, seed: int, device: str) -> ClipEncoder:
-    """Encodes clips as the pipeline's latents are normalised."""
-    mean, std = (
-        torch.tensor(values, device=device).view(-1, 1, 1, 1)
-        for values in (vae.config.latents_mean, vae.config.latents_std)
-    )
+    """An encoder of clips, whose latents are normalised as the pipeline's are."""
+    mean = torch.tensor(vae.config.latents_mean, device=device).view(-1, 1, 1, 1)
+    std = torch.tensor(vae.config.latents_std, device=device).view(-1, 1, 1, 1)
 
     def encode(video: torch.Tensor) -> torch.Tensor:
         with torch.autocast(torch.device(device).type, torch.bfloat16):
@@ -53,13 +55,12 @@ def clip_encoder(vae: AutoencoderKLWan, *, seed: int, device: str) -> ClipEncode
 
 
 def draw_timesteps(rng: np.random.Generator, batch: int, chunks: int) -> torch.Tensor:
-    """Noise levels float64 `[batch, chunks]` in [0, 1]; 1 stands for a chunk not started, 0 for a finished one.
+    """Draw noise levels, float64 `[batch, chunks]` in [0, 1]: 1 for a chunk that has not started, 0 for a finished one.
 
-    Half of the clips of several chunks follow the staircase of asynchronous sampling at a random iteration, the others
-    draw every chunk by itself, some of them with a clean history.
+    Half of the clips of several chunks have the noise levels of asynchronous sampling at a random iteration. In the
+    others every chunk has its own, and some of them begin with clean chunks.
     """
-    uniform = rng.uniform(size=(batch, chunks))
-    sigma = FLOW_SHIFT * uniform / (1 + (FLOW_SHIFT - 1) * uniform)
+    sigma = _shift(rng.uniform(size=(batch, chunks)))
     for row in range(batch if chunks > 1 else 0):
         if rng.uniform() < 0.5:
             sigma[row] = _staircase(rng, chunks)
@@ -69,11 +70,16 @@ def draw_timesteps(rng: np.random.Generator, batch: int, chunks: int) -> torch.T
 
 
 def _staircase(rng: np.random.Generator, chunks: int) -> np.ndarray:
+    """Noise levels of asynchronous sampling at a random iteration, `[chunks]`."""
     steps, lag = int(rng.choice((20, 30, 50))), int(rng.integers(3, 11))
     newest = int(rng.integers(0, chunks))  # the chunk that is being denoised and has the most noise
-    done = rng.uniform(0, lag if newest < chunks - 1 else steps) + lag * (newest - np.arange(chunks))
-    left = np.clip(1 - done / steps, 0, 1)
-    return np.where(done < 0, 1.0, FLOW_SHIFT * left / (1 + (FLOW_SHIFT - 1) * left))
+    taken = rng.uniform(0, lag if newest < chunks - 1 else steps) + lag * (newest - np.arange(chunks))
+    return np.where(taken < 0, 1.0, _shift(np.clip(1 - taken / steps, 0, 1)))
+
+
+def _shift(sigma: np.ndarray) -> np.ndarray:
+    """Noise levels under `FLOW_SHIFT`, from levels that fall evenly."""
+    return FLOW_SHIFT * sigma / (1 + (FLOW_SHIFT - 1) * sigma)
 
 
 def train_transformer(
@@ -85,10 +91,13 @@ def train_transformer(
     long_clips: int,
     initial: SkyReelsV2Transformer3DModel | None = None,
 ) -> SkyReelsV2Transformer3DModel:
-    """Train on clips of one chunk first, then on one chunk and five chunks in turn; an `initial` model skips the first.
+    """Train on clips of one chunk first, and later on clips of one chunk and of five chunks in turn.
 
-    The latents in `config.folder.parent / "latents"` are used where they exist: with another seed, a continued run sees
+    The latents in `config.folder.parent / "latents"` are used if they exist. So a continued run with another seed sees
     the same clips with other noise and in another order.
+
+    Args:
+        initial: a model to train further, on clips of both lengths from the start.
     """
     data = config.folder.parent / "latents"
     clips = clip_encoder(vae.to(config.device), seed=config.seed, device=config.device)
@@ -154,7 +163,7 @@ def velocity_loss(
 def _validate(
     model: SkyReelsV2Transformer3DModel, check: LatentSet, encode: CaptionEncoder, config: TrainConfig
 ) -> dict[str, float]:
-    """Loss on captions that are never trained on, with the right words and with one word exchanged."""
+    """The loss on captions that are never trained on, with the right words and with one word exchanged."""
     rows = np.arange(len(check))
     sigma = torch.linspace(0.5, 0.98, len(check), dtype=torch.float64)[:, None]
     return {

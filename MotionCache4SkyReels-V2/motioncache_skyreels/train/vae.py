@@ -8,10 +8,12 @@ from motioncache_train.clips import Validation, draw_clip, draw_crops, reconstru
 from motioncache_train.loop import Losses, TrainConfig, train
 
 SHORT, LONG = (17,), (57, 57, 97)
-"""Clip lengths: short ones until `LONG_FROM` of the steps, since they are cheap, then full ones, since the colours of a
-model that saw short clips alone drift over a long clip."""
+"""Frames of short and of long clips. Short ones are cheap, but the colours of a model that has seen only short clips
+drift over a long one."""
 
 LONG_FROM = 0.55
+"""Share of the steps after which the clips are long."""
+
 SHORT_BATCH, LONG_BATCH = 4, 2
 
 CROP = (32, 48)
@@ -37,6 +39,7 @@ def create_vae() -> AutoencoderKLWan:
 
 
 def train_vae(config: TrainConfig) -> AutoencoderKLWan:
+    """Train a new autoencoder."""
     torch.manual_seed(config.seed)
     vae = create_vae().to(config.device)
     average = train(
@@ -50,7 +53,7 @@ def train_vae(config: TrainConfig) -> AutoencoderKLWan:
 
 
 def train_decoder(config: TrainConfig, vae: AutoencoderKLWan) -> AutoencoderKLWan:
-    """Train the decoder alone: the latents, and with them what a transformer has learned, stay as they are."""
+    """Train the decoder alone: the latents do not change, so a transformer that was trained on them still fits."""
     vae = freeze_encoder(vae.to(config.device))
     return train(  # pyright: ignore[reportReturnType]
         vae,
@@ -62,6 +65,7 @@ def train_decoder(config: TrainConfig, vae: AutoencoderKLWan) -> AutoencoderKLWa
 
 
 def freeze_encoder(vae: AutoencoderKLWan) -> AutoencoderKLWan:
+    """Let only the decoder be trained."""
     vae.requires_grad_(False)
     for part in (vae.post_quant_conv, vae.decoder):
         part.requires_grad_(True)
@@ -70,15 +74,9 @@ def freeze_encoder(vae: AutoencoderKLWan) -> AutoencoderKLWan:
 
 def set_latent_statistics(vae: AutoencoderKLWan, config: TrainConfig, clips: int = 48) -> AutoencoderKLWan:
     """Write the per-channel mean and deviation of the latents into the config, where the pipeline reads them."""
+    drawn = (draw_clip(np.random.default_rng((config.seed, 2, i)), frames=57) for i in range(clips))
     with torch.inference_mode():
-        latents = torch.cat(
-            [
-                vae.encode(
-                    draw_clip(np.random.default_rng((config.seed, 2, i)), frames=57).to(config.device)
-                ).latent_dist.mode()
-                for i in range(clips)
-            ]
-        )
+        latents = torch.cat([vae.encode(clip.to(config.device)).latent_dist.mode() for clip in drawn])
     mean, std = latents.mean((0, 2, 3, 4)), latents.std((0, 2, 3, 4))
     vae.register_to_config(latents_mean=mean.tolist(), latents_std=std.tolist())
     return vae
@@ -86,9 +84,8 @@ def set_latent_statistics(vae: AutoencoderKLWan, config: TrainConfig, clips: int
 
 def _vae_loss(vae: AutoencoderKLWan, step: int, config: TrainConfig) -> Losses:
     rng = np.random.default_rng((config.seed, 0, step))
-    short = step < LONG_FROM * config.steps
-    clip = draw_crops(rng, *((SHORT, SHORT_BATCH) if short else (LONG, LONG_BATCH)), CROP)
-    clip = clip.to(config.device)
+    lengths, batch = (SHORT, SHORT_BATCH) if step < LONG_FROM * config.steps else (LONG, LONG_BATCH)
+    clip = draw_crops(rng, lengths, batch, CROP).to(config.device)
     generator = torch.Generator(config.device).manual_seed(int(rng.integers(2**62)))
     with torch.autocast(torch.device(config.device).type, torch.bfloat16):
         posterior = vae.encode(clip).latent_dist
@@ -111,7 +108,7 @@ def _decoder_loss(vae: AutoencoderKLWan, step: int, config: TrainConfig) -> Loss
 
 
 def decode_unclamped(vae: AutoencoderKLWan, latents: torch.Tensor) -> torch.Tensor:
-    """`vae.decode` without its last clamp, through which no gradient would reach saturated pixels."""
+    """Decode without the last clamp of `vae.decode`, which would pass no gradient to saturated pixels."""
     vae.clear_cache()
     features = vae.post_quant_conv(latents)
     frames = []
@@ -125,5 +122,5 @@ def decode_unclamped(vae: AutoencoderKLWan, latents: torch.Tensor) -> torch.Tens
 
 
 def reconstruct(vae: AutoencoderKLWan, clip: torch.Tensor) -> torch.Tensor:
-    """There and back."""
+    """Encode and decode a clip."""
     return vae.decode(vae.encode(clip).latent_dist.mode()).sample

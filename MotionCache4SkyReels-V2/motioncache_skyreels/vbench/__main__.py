@@ -1,7 +1,7 @@
 """Command line: `python -m motioncache_skyreels.vbench CONFIG.yaml [key=value ...]`.
 
-One process per device samples every n-th video. A video is written under a temporary name and renamed when it is whole,
-so what has its final name is complete and is skipped the next time.
+Each of n devices has one process, which samples every n-th video. A video is written under a temporary name and renamed
+when it is whole, so a file with its final name is complete, and the next run skips it.
 """
 
 import hashlib
@@ -19,60 +19,69 @@ from motioncache.config import PolicyConfig
 from motioncache.errors import MotionCacheError
 from motioncache.extras import require_extra
 from motioncache.registry import resolve_preset
-from motioncache_eval.command import show_usage
+from motioncache_eval.command import run_with_config
 from motioncache_eval.settings import check_device
 from motioncache_eval.video import to_uint8, write_mp4
 from motioncache_skyreels.adapter import SkyReelsAdapter
-from motioncache_skyreels.cli import run_command
+from motioncache_skyreels.cli import quiet_libraries
 from motioncache_skyreels.job.config import JobConfig
 from motioncache_skyreels.job.load import check_folder, check_size, load_pipeline
 from motioncache_skyreels.job.sample import decode, run_pipeline
 from motioncache_skyreels.vbench.config import VBenchConfig, load_vbench
 from motioncache_skyreels.vbench.prompts import Video, list_videos, suites_of
 
-RANK = "MOTIONCACHE_VBENCH_RANK"
-"""Set for a worker process: `rank/workers/device`."""
+WORKER = "MOTIONCACHE_VBENCH_RANK"
+"""Environment variable of a worker process: `rank/workers/device`."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if not arguments or arguments[0] in ("-h", "--help"):
-        return show_usage(__doc__)
-    return run_command(lambda: run(arguments))
+    quiet_libraries()
+    return run_with_config(run, __doc__, arguments)
 
 
-def run(arguments: list[str]) -> int:
-    """Sample all videos that are missing, or, in a worker process, this worker's share of them."""
-    settings, job = load_vbench(Path(arguments[0]), arguments[1:])
+def run(config: Path, overrides: list[str]) -> int:
+    """Sample all videos that are missing; a worker process samples its share of them."""
+    settings, job = load_vbench(config, overrides)
     policy = resolve_preset(SkyReelsAdapter(), job.preset)
     require_extra("av", "writing videos")
     videos = all_videos(settings)
-    if RANK not in os.environ:
-        return start_workers(arguments, videos, settings, job)
-    rank, workers, device = os.environ[RANK].split("/")
-    share = missing(videos[int(rank) :: int(workers)], settings)
+    if WORKER not in os.environ:
+        return start_workers([str(config), *overrides], videos, settings, job)
+    rank, workers, device = os.environ[WORKER].split("/")
+    share = missing_videos(videos[int(rank) :: int(workers)], settings)
     sample_videos(share, settings, replace(job, device=device), policy)
     return 0
 
 
 def all_videos(settings: VBenchConfig) -> list[Video]:
     """The videos of the chosen dimensions, in a fixed order."""
-    paths = (settings.full_info, settings.short_prompts, settings.long_prompts)
-    full_info, short, long = (Path(path) if path else None for path in paths)
-    suites = suites_of(settings.dimensions)
-    return list_videos(suites, samples=settings.samples_per_prompt, full_info=full_info, short=short, long=long)
+    return list_videos(
+        suites_of(settings.dimensions),
+        samples=settings.samples_per_prompt,
+        full_info=_path(settings.full_info),
+        short=_path(settings.short_prompts),
+        long=_path(settings.long_prompts),
+    )
 
 
-def missing(videos: list[Video], settings: VBenchConfig) -> list[Video]:
-    """Those that have no file yet."""
+def _path(text: str | None) -> Path | None:
+    return Path(text) if text else None
+
+
+def missing_videos(videos: list[Video], settings: VBenchConfig) -> list[Video]:
+    """The videos that have no file yet."""
     return [video for video in videos if not video_path(settings, video).is_file()]
 
 
 def start_workers(arguments: list[str], videos: list[Video], settings: VBenchConfig, job: JobConfig) -> int:
-    """One process per device; the exit status is 1 if one of them failed."""
-    left = missing(videos, settings)
-    print(f"{len(videos)} videos of {len({video.suite for video in videos})} suites, {len(left)} to sample")
-    if not left:
+    """Start one process per device and wait for all of them.
+
+    Returns:
+        An exit status: 0 if all succeeded, 2 if one of them met a user's mistake, 1 if one failed in another way.
+    """
+    missing = missing_videos(videos, settings)
+    print(f"{len(videos)} videos of {len({video.suite for video in videos})} suites, {len(missing)} to sample")
+    if not missing:
         print(f"all videos are in {Path(settings.output) / 'videos'}")
         return 0
     devices = settings.devices or tuple(f"cuda:{i}" for i in range(torch.cuda.device_count())) or ("cpu",)
@@ -82,23 +91,23 @@ def start_workers(arguments: list[str], videos: list[Video], settings: VBenchCon
     make_folders(settings, videos)
     command = [sys.executable, "-m", "motioncache_skyreels.vbench", *arguments]
     workers = [
-        subprocess.Popen(command, env=os.environ | {RANK: f"{rank}/{len(devices)}/{device}"})
+        subprocess.Popen(command, env=os.environ | {WORKER: f"{rank}/{len(devices)}/{device}"})
         for rank, device in enumerate(devices)
     ]
-    codes = [worker.wait() for worker in workers]
-    failed = [device for device, code in zip(devices, codes, strict=True) if code]
+    statuses = [worker.wait() for worker in workers]
+    failed = [device for device, status in zip(devices, statuses, strict=True) if status]
     if failed:
         print(
             f"error: the processes on {', '.join(failed)} failed; start again to sample what is missing",
             file=sys.stderr,
         )
-        return 2 if 2 in codes else 1
+        return 2 if 2 in statuses else 1
     print(f"all videos are in {Path(settings.output) / 'videos'}")
     return 0
 
 
 def sample_videos(videos: list[Video], settings: VBenchConfig, job: JobConfig, policy: PolicyConfig) -> None:
-    """Sample this process's share."""
+    """Sample videos one after another, each into its file."""
     pipeline = load_pipeline(job)
     check_size(pipeline, job)
     pipeline.set_progress_bar_config(disable=True)
@@ -119,11 +128,12 @@ def video_seed(seed: int, video: Video) -> int:
 
 
 def video_path(settings: VBenchConfig, video: Video) -> Path:
-    """Where VBench reads it; the folder of a suite holds nothing but videos."""
+    """The file in which VBench looks for a video; the folder of a suite holds nothing but videos."""
     return Path(settings.output) / "videos" / video.suite / video.name
 
 
 def partial_folder(settings: VBenchConfig) -> Path:
+    """The folder of videos that are not whole yet."""
     return Path(settings.output) / "partial"
 
 

@@ -3,13 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from motioncache.config import parse_overrides, read_yaml, structured
 from motioncache.errors import ConfigError
-from motioncache_skyreels.job.config import JobConfig, require, resolve_paths
+from motioncache_eval.settings import read_settings, require
+from motioncache_skyreels.job.config import JobConfig, resolve_model
+
+PATHS = ("output", "full_info", "short_prompts", "long_prompts")
+
+INSTEAD = {"prompt": "VBench's own prompts are sampled", "device": "pass devices=[...]"}
+"""Sampling options that VBench sampling sets itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,11 +23,11 @@ class VBenchConfig:
 
     Args:
         dimensions: VBench dimensions.
-        full_info: path of `VBench_full_info.json`; null takes the one of an installed `vbench`.
+        full_info: path of `VBench_full_info.json`; null takes that of an installed `vbench`.
         short_prompts, long_prompts: a folder of text files, or one file; see `prompts.list_videos`.
         samples_per_prompt: videos per prompt; VBench's standard is 5 (25 for temporal_flickering), the paper made 1.
-        devices: one process each; empty takes all CUDA devices, or the CPU where there is none.
-        output: gets one folder of videos per suite.
+        devices: each gets one process; an empty list means all CUDA devices, or the CPU if there are none.
+        output: folder in which each suite has a folder of videos.
     """
 
     dimensions: tuple[str, ...] = ("subject_consistency",)
@@ -38,22 +43,22 @@ class VBenchConfig:
 
 
 def load_vbench(path: Path, overrides: Sequence[str]) -> tuple[VBenchConfig, JobConfig]:
-    """Read the settings and the sampling options, which stand together under `vbench:`.
+    """Read the section `vbench:`, which holds both the choice of prompts and the sampling options.
 
-    Keys of `JobConfig` (model, preset, sizes, seed, dtype, ...) configure the sampling, all others the prompts.
+    Keys of `VBenchConfig` choose the prompts. All others (model, preset, sizes, seed, dtype, ...) are sampling options.
     Relative paths in the file start at the repository, those on the command line at the working directory.
     """
     section = read_yaml(path).get("vbench")
     if not isinstance(section, DictConfig):
-        raise ConfigError(f"{path} has no section vbench:")
-    values: dict[str, Any] = OmegaConf.to_container(section, resolve=True)  # pyright: ignore[reportAssignmentType]
+        raise ConfigError(f"{path} has no section vbench: add one, as in the file that is shipped")
     repository = path.resolve().parent.parent.parent
-    resolve_paths(values, repository, keys=("output", "full_info", "short_prompts", "long_prompts"))
+    values = read_settings(section, repository=repository, paths=PATHS)
+    resolve_model(values, repository)
     values |= parse_overrides(overrides, [VBenchConfig, JobConfig])
-    for key, instead in {"prompt": "VBench's own prompts are sampled", "device": "pass devices=[...]"}.items():
+    for key, instead in INSTEAD.items():
         if key in values:
             raise ConfigError(f"vbench: {key} cannot be set here; {instead}")
-    ours = set(VBenchConfig.__dataclass_fields__)
-    settings = structured(VBenchConfig, {k: v for k, v in values.items() if k in ours}, where="vbench")
-    sampling = {k: v for k, v in values.items() if k not in ours} | {"prompt": "set per video"}
-    return settings, structured(JobConfig, sampling, where="vbench")
+    names = set(VBenchConfig.__dataclass_fields__)
+    settings = {key: value for key, value in values.items() if key in names}
+    sampling = {key: value for key, value in values.items() if key not in names} | {"prompt": "set per video"}
+    return structured(VBenchConfig, settings, where="vbench"), structured(JobConfig, sampling, where="vbench")

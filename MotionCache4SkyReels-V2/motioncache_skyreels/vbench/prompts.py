@@ -1,7 +1,7 @@
 """VBench's prompts, and the file name of every video.
 
-VBench looks a video up by `{prompt}-{index}.mp4` in one flat folder per suite. A suite is a list of prompts; several
-dimensions may be scored on one suite's videos.
+VBench looks for a video under the name `{prompt}-{index}.mp4` in one flat folder per suite. A suite is a list of
+prompts; several dimensions may be scored on one suite's videos.
 """
 
 import importlib.util
@@ -33,7 +33,8 @@ SUITE_OF_DIMENSION = {
 }
 """The 16 dimensions, and the 11 suites whose videos they are scored on."""
 
-_LONGEST_NAME = 255
+_LONGEST_FILE_NAME = 255
+"""Bytes that file systems allow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +43,7 @@ class Video:
 
     Attributes:
         name: VBench's file name, made from the short prompt.
-        prompt: what is sampled, the long prompt where there is one.
+        prompt: the prompt that is sampled: the long one if there is one, else the short one.
     """
 
     suite: str
@@ -52,7 +53,7 @@ class Video:
 
 
 def suites_of(dimensions: Sequence[str]) -> list[str]:
-    """The suites to sample, each once."""
+    """The suites whose videos some dimensions are scored on, each once."""
     for dimension in dimensions:
         if dimension not in SUITE_OF_DIMENSION:
             raise ConfigError(
@@ -69,29 +70,33 @@ def list_videos(
     """All videos of some suites.
 
     Args:
-        full_info: `VBench_full_info.json`; None takes the one of an installed `vbench`.
-        short: prompts in place of it: a folder of `{suite}.txt`, or one text file if there is one suite.
-        long: prompts to sample in place of the short ones, line by line: a folder of `{suite}_longer.txt`, or one file.
+        full_info: `VBench_full_info.json`; None takes that of an installed `vbench`.
+        short: prompts to use instead of `full_info`: a folder of `{suite}.txt`, or one text file if there is one suite.
+        long: prompts to sample instead of the short ones, line by line: a folder of `{suite}_longer.txt`, or one file.
     """
     videos: list[Video] = []
     for suite in suites:
-        names = read_prompts(_suite_file(short, suite, "", suites)) if short else _prompts_of_json(full_info, suite)
-        texts = read_prompts(_suite_file(long, suite, "_longer", suites)) if long else names
-        if len(names) != len(texts):
-            raise ConfigError(f"{suite}: {len(names)} short prompts, but {len(texts)} long ones; they belong together")
+        shorts = read_prompts(_suite_file(short, suite, "", suites)) if short else _prompts_of_json(full_info, suite)
+        longs = read_prompts(_suite_file(long, suite, "_longer", suites)) if long else shorts
+        if len(shorts) != len(longs):
+            raise ConfigError(
+                f"{suite}: {len(shorts)} short prompts, but {len(longs)} long ones; pass one long prompt for each"
+            )
         videos += [
-            Video(suite=suite, name=file_name(name, index), prompt=text, index=index)
-            for name, text in zip(names, texts, strict=True)
+            Video(suite=suite, name=file_name(name, index), prompt=prompt, index=index)
+            for name, prompt in zip(shorts, longs, strict=True)
             for index in range(samples)
         ]
     return videos
 
 
 def file_name(prompt: str, index: int) -> str:
-    """The name under which VBench looks for a prompt's video; the prompt stands in it to the letter."""
+    """The name under which VBench looks for a prompt's video; it holds the prompt to the letter."""
     name = f"{prompt}-{index}.mp4"
-    if "/" in prompt or "\0" in prompt or len(name.encode()) > _LONGEST_NAME:
-        raise ConfigError(f"the prompt {prompt[:60]!r} cannot be a file name; short prompts name VBench's files")
+    if "/" in prompt or "\0" in prompt or len(name.encode()) > _LONGEST_FILE_NAME:
+        raise ConfigError(
+            f"the prompt {prompt[:60]!r} cannot be a file name, as VBench needs; pass another short prompt"
+        )
     return name
 
 
@@ -113,17 +118,18 @@ def _prompts_of_json(path: Path | None, suite: str) -> list[str]:
     except (OSError, json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise ConfigError(f"{path} is not VBench's list of prompts: {type(error).__name__} {error}") from None
     if not prompts:
-        raise ConfigError(f"{path} has no prompts for {suite}")
+        raise ConfigError(f"{path} has no prompts for {suite}; pass VBench's own list, or short_prompts")
     return list(dict.fromkeys(prompts))
 
 
 def _installed_full_info() -> Path:
-    found = importlib.util.find_spec("vbench")
-    for folder in (found.submodule_search_locations or []) if found else []:
+    package = importlib.util.find_spec("vbench")
+    folders = package.submodule_search_locations if package else None
+    for folder in folders or []:
         path = Path(folder) / "VBench_full_info.json"
         if path.is_file():
             return path
     raise ConfigError(
-        "vbench is not installed, so its prompts are not at hand: set vbench.full_info to a VBench_full_info.json, or "
-        "vbench.short_prompts to a folder of {suite}.txt files"
+        "vbench is not installed, so its list of prompts is missing: set vbench.full_info to a VBench_full_info.json, "
+        "or vbench.short_prompts to a folder of {suite}.txt files"
     )

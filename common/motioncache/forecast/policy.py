@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import torch
+
 from motioncache.config import PolicyConfig, require_range
-from motioncache.decision import Call, Decision, Memory, Policy
+from motioncache.decision import Call, Decision, Memory
 from motioncache.forecast.calibration import Calibration, ModelIdentity
 from motioncache.forecast.planner import BUDGET_TOLERANCE, plan_iterations
 from motioncache.forecast.prediction import Forecast
 from motioncache.forecast.profile import WindowProfile
-from motioncache.trace import Phase, WindowShape
+from motioncache.policies.policy import Policy
+from motioncache.record import Phase, WindowShape
 
 logger = logging.getLogger(__name__)
 
@@ -66,12 +69,16 @@ class ForecastCache(Policy):
         return [self._decide(call, memory) for call, memory in zip(calls, memories, strict=True)]
 
     def _decide(self, call: Call, memory: Memory) -> Decision:
-        computed = memory.computed if isinstance(memory, ForecastMemory) else ()
-        if self.computes(call) or not computed or self._coefficients is None:
-            latest = (call.step, *computed)[: self.history]
-            return Decision(call=call, phase=Phase.forecast, due=True, memory=ForecastMemory(computed=latest))
-        coefficients = self._coefficients(call.step, computed)
+        memory = memory if isinstance(memory, ForecastMemory) else ForecastMemory()
+        if self.computes(call) or not memory.computed or self._coefficients is None:
+            return Decision(call=call, phase=Phase.forecast, due=True, memory=memory)
+        coefficients = self._coefficients(call.step, memory.computed)
         return Decision(call=call, phase=Phase.forecast, due=False, coefficients=coefficients, memory=memory)
+
+    def remember(self, decision: Decision, hidden: torch.Tensor, window: WindowShape, predecessor: Memory) -> Memory:
+        if not decision.due or not isinstance(decision.memory, ForecastMemory):
+            return decision.memory
+        return ForecastMemory(computed=(decision.call.step, *decision.memory.computed)[: self.history])
 
     def computes(self, call: Call) -> bool:
         """Whether the call is planned to be computed."""

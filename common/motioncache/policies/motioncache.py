@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 import torch
 
 from motioncache.config import require_range
-from motioncache.decision import Call, Decision, Memory, Policy
+from motioncache.decision import Call, Decision, Memory
 from motioncache.distance import DistanceConfig
 from motioncache.motion import Normalisation, motion_score, motion_weight, temporal_vote
-from motioncache.trace import Phase, WindowShape
+from motioncache.policies.policy import Policy
+from motioncache.record import Phase, WindowShape
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from motioncache.config import PolicyConfig
-from motioncache.decision import Call, Decision, Memory, Policy
-from motioncache.trace import Phase, WindowShape
+from motioncache.decision import Call, Decision, Memory
+from motioncache.policies.policy import Policy
+from motioncache.record import Phase, WindowShape
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import torch
 
 from motioncache.config import require_range
-from motioncache.decision import Call, Decision, Memory, Policy
+from motioncache.decision import Call, Decision, Memory
 from motioncache.distance import DistanceConfig
-from motioncache.trace import Phase, WindowShape
+from motioncache.policies.policy import Policy
+from motioncache.record import Phase, WindowShape
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import torch
 
-from motioncache.decision import Call, Decision, Memory, Policy
-from motioncache.trace import WindowShape
+from motioncache.decision import Call, Decision, Memory
+from motioncache.policies.policy import Policy
+from motioncache.record import WindowShape
 
 
 class PolicyWrapper(Policy):

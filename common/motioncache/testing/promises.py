@@ -13,9 +13,9 @@ from motioncache.config import PolicyConfig, read_yaml
 from motioncache.decision import Call, Decision
 from motioncache.errors import MotionCacheError
 from motioncache.policies.none import NoCacheConfig
+from motioncache.record import Record
 from motioncache.registry import find_adapter, resolve_preset
 from motioncache.testing.subject import Subject
-from motioncache.trace import Record
 
 
 class Promises:

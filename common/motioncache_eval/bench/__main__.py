@@ -21,8 +21,7 @@ from motioncache_eval.bench.rows import read_rows
 from motioncache_eval.bench.run import run_benchmark
 from motioncache_eval.bench.sweep import write_sweep
 from motioncache_eval.bench.tune import tune_benchmark
-from motioncache_eval.command import add_share, run_command
-from motioncache_eval.main_job import check_output
+from motioncache_eval.command import add_share, check_output_folder, run_command
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -56,7 +55,7 @@ def run(sweep: Sweep, options: argparse.Namespace) -> int:
 def measure(benchmark: Benchmark, options: argparse.Namespace) -> int:
     """Measure what is missing, and report; 1 if a method raised without `may_fail`."""
     output = Path(benchmark.config.output)
-    check_output(output)
+    check_output_folder(output)
     if not options.quiet:
         require_extra("matplotlib", "drawing figures")  # now, and not when everything is measured
     if not options.report:

@@ -1,4 +1,4 @@
-"""Builds the page from its parts."""
+"""Builds the report page from its parts."""
 
 import html
 import json
@@ -16,11 +16,12 @@ class Page:
     """What a page shows.
 
     Attributes:
-        heading, lead: title, and a sentence below it.
+        heading: the title.
+        lead: a sentence below the title.
         tables: the figures.
-        points: for the curve of quality over cost: `{"name", "family", "cost", "quality", "low", "high"}`.
+        points: points of the curve of quality over cost: `{"name", "family", "cost", "quality", "low", "high"}`.
         videos: by prompt and method, a view (see `view.make_view`) with `caption`, or `{"error": ...}`.
-        chosen: methods whose videos are shown at first, where that is not all.
+        chosen: methods whose videos are shown at first; an empty sequence shows all.
     """
 
     heading: str
@@ -32,7 +33,7 @@ class Page:
 
 
 def write_page(path: Path, page: Page) -> None:
-    """One file that needs nothing else, whole or not at all."""
+    """Write the page as one file that needs no other; it is either whole or absent."""
     resources = files("motioncache_eval.page")
     data = {"points": list(page.points), "videos": page.videos, "chosen": list(page.chosen)}
     parts = {

@@ -1,4 +1,4 @@
-"""What the page shows of one video: its frames, what was computed when, and maps to lay over the frames."""
+"""What the page shows of one video: its frames, what was computed at each step, and maps to lay over the frames."""
 
 import base64
 import io
@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from motioncache.trace import Record, Trace
+from motioncache.record import Record
+from motioncache.trace import Trace
 
-WIDTH = 320
-"""Frames that are wider are shrunk to this."""
+LARGEST_WIDTH = 320
+"""Wider frames are shrunk to this width in pixels."""
 
 COLUMNS = 10
 """Frames in a row of a sprite sheet."""
@@ -22,11 +23,11 @@ COLUMNS = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overlay:
-    """Maps over the last frames of a video, uint8 `[latent_frames, rows, columns]`; 255 stands for 1.
+    """Maps over the frames of the last window, uint8 `[latent_frames, rows, columns]`; 255 stands for 1.
 
     Attributes:
         reused: share of the denoise steps in which a token was reused.
-        weight: last motion weight, 0 where there was none; None if nothing was weighed.
+        weight: last motion weight of a token, 0 if it had none; None if the policy weighs no motion.
     """
 
     reused: NDArray[np.uint8]
@@ -34,10 +35,10 @@ class Overlay:
 
 
 def make_overlay(trace: Trace, weights: Mapping[int, torch.Tensor]) -> Overlay:
-    """Maps of the trace's last window.
+    """The maps of the trace's last window.
 
     Args:
-        weights: last motion weights by chunk, float32 `[tokens_per_chunk]`, of the chunks that have any.
+        weights: last motion weights of the chunks that have any, float32 `[tokens_per_chunk]`.
     """
     window = len(trace.windows) - 1
     grid = trace.windows[window].grid
@@ -57,6 +58,7 @@ def make_overlay(trace: Trace, weights: Mapping[int, torch.Tensor]) -> Overlay:
 
 
 def _reused(record: Record) -> NDArray[np.float64]:
+    """1 for each token of the chunk that was reused, else 0, `[tokens]`."""
     mask = np.full(record.tokens, float(record.computed == 0))
     if record.due is not None:
         mask[:] = 1.0
@@ -69,7 +71,7 @@ def _as_bytes(values: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def decisions(trace: Trace) -> list[list[float]]:
-    """Share of the tokens that were computed, a row for each chunk of each window, a value for each denoise step."""
+    """Share of the tokens that were computed: a row for each chunk of each window, a value for each denoise step."""
     branch = next((record.branch for record in trace.denoise_records()), None)
     rows: dict[tuple[int, int], list[float]] = {}
     for record in trace.denoise_records():
@@ -79,11 +81,12 @@ def decisions(trace: Trace) -> list[list[float]]:
 
 
 def make_view(frames: NDArray[np.uint8], *, fps: int, trace: Trace | None, overlay: Overlay | None) -> dict[str, Any]:
-    """Everything the page needs of one video, as JSON.
+    """Everything that the page needs of one video, in types that JSON can hold.
 
     Args:
         frames: uint8 `[frames, height, width, 3]`.
         trace: what was computed; None without a cache.
+        overlay: maps to lay over the frames; None without a cache.
     """
     sheet, height, width = sprite(frames)
     view: dict[str, Any] = {"frames": len(frames), "width": width, "height": height, "columns": COLUMNS, "fps": fps}
@@ -97,9 +100,12 @@ def make_view(frames: NDArray[np.uint8], *, fps: int, trace: Trace | None, overl
 
 
 def sprite(frames: NDArray[np.uint8]) -> tuple[bytes, int, int]:
-    """All frames side by side as WebP, and a frame's height and width in it; figures are never made from these."""
-    if frames.shape[2] > WIDTH:
-        size = (WIDTH, max(1, round(frames.shape[1] * WIDTH / frames.shape[2])))
+    """All frames in rows of one WebP image, and the height and width of a frame in it.
+
+    The image is lossy: no figures are made from it.
+    """
+    if frames.shape[2] > LARGEST_WIDTH:
+        size = (LARGEST_WIDTH, max(1, round(frames.shape[1] * LARGEST_WIDTH / frames.shape[2])))
         frames = np.stack([np.asarray(Image.fromarray(frame).resize(size)) for frame in frames])
     count, height, width, _ = frames.shape
     rows = -(-count // COLUMNS)
