@@ -1,10 +1,9 @@
 """Draws prompts from the grammar of the captions, once; the files are part of the repository.
 
-`python benchmarks/draw_prompts.py benchmark > benchmarks/prompts.txt`: the validation split, in no training clip.
-`python benchmarks/draw_prompts.py model > benchmarks/model_prompts.txt`: more of the same split.
-`python benchmarks/draw_prompts.py ranking > benchmarks/ranking_prompts.txt`: a few of it, to record.
-`python benchmarks/draw_prompts.py still > benchmarks/scenes/still.txt`, and so `slow`, `fast`, `pan`: one kind each.
-`python benchmarks/draw_prompts.py calibration > benchmarks/calibration_prompts.txt`: the training split.
+`python benchmarks/draw_prompts.py benchmark > benchmarks/prompts.txt` draws from the validation split, of which no clip
+was trained on. `model > benchmarks/model_prompts.txt` draws more of it, and `ranking > benchmarks/ranking_prompts.txt`
+a few, to record. `still > benchmarks/scenes/still.txt` draws scenes of one kind, and so do `slow`, `fast` and `pan`.
+`calibration > benchmarks/calibration_prompts.txt` draws from the training split.
 """
 
 import sys
@@ -24,7 +23,7 @@ COUNTS = {
     "calibration": {"mover": 4, "still": 1, "pan": 1},
 }
 SPEEDS = {"slow": "slowly", "fast": "quickly"}
-"""Of the movers, where a file asks for one."""
+"""The movers' speed, for the files that ask for one."""
 
 
 def draw(name: str) -> list[str]:

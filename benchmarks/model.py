@@ -1,4 +1,4 @@
-"""How good a shipped model is by itself: does an uncached video show what its caption says?
+"""Measures how good a shipped model is by itself: does an uncached video show what its caption says?
 
 `python benchmarks/model.py MODEL [--share I/N] [key=value ...]` samples the 64 captions of
 `benchmarks/model_prompts.txt`, none of which was trained on, without a cache (SkyReels-V2: with the stock diffusers
@@ -12,7 +12,7 @@ import argparse
 import json
 import statistics
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ PROMPTS = HERE / "model_prompts.txt"
 
 
 def main() -> None:
-    """Run or report, as the command line says; results lie in a folder of the model."""
+    """Measure or report, as the command line says; the results of each model have a folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", choices=MODELS)
     parser.add_argument("overrides", nargs="*", metavar="key=value")
@@ -85,7 +85,7 @@ def run(model: Model, bench: BenchModel, results: Path, share: tuple[int, int]) 
 
 
 def unfinished(paths: Sequence[Path], share: tuple[int, int]) -> Iterator[tuple[int, Path]]:
-    """The results of this process's share that do not exist yet."""
+    """The results of this process's share that do not exist yet, with their places among all."""
     part, parts = share
     for index, path in enumerate(paths):
         if index % parts == part and not path.exists():
@@ -93,7 +93,7 @@ def unfinished(paths: Sequence[Path], share: tuple[int, int]) -> Iterator[tuple[
 
 
 def verdicts(results: Sequence[dict[str, Any]], chunk: int | None = None) -> list[Verdict]:
-    """Of the whole videos, or of one chunk of each."""
+    """The verdicts on the whole videos, or on one chunk of each."""
     return [
         judge(detection(r["video"] if chunk is None else r["chunks"][chunk]), parse_caption(r["prompt"]))
         for r in results
@@ -107,7 +107,7 @@ def detection(fields: dict[str, Any]) -> Detection:
 
 
 def report(folder: Path) -> None:
-    """The table, as Markdown, and the contact sheet."""
+    """Write the table, as Markdown, and the contact sheet."""
     by_steps: dict[int, list[dict[str, Any]]] = {}
     for path in sorted((folder / "model").glob("*-*.json")):
         by_steps.setdefault(int(path.stem.partition("-")[0]), []).append(json.loads(path.read_text()))
@@ -115,22 +115,11 @@ def report(folder: Path) -> None:
         sys.exit("error: there are no results; run benchmarks/model.py first")
     most = max(by_steps)
     shown = by_steps[most]
-    columns: dict[str, list[Verdict]] = {}
-    for steps in sorted(by_steps, reverse=True):
-        columns[f"{steps} steps"] = verdicts(by_steps[steps])
-    for steps in sorted(by_steps, reverse=True):
-        columns[f"one shape, {steps} steps"] = verdicts([r for r in by_steps[steps] if " and " not in r["prompt"]])
-    for chunk in range(len(shown[0]["chunks"])):
-        columns[f"chunk {chunk + 1}"] = verdicts(shown, chunk)
     lines = [
         f"{len(shown)} captions that were never trained on, {shown[0]['config']['num_frames']} frames, sampled without "
         f"a cache. Chunks: at {most} steps, each read by itself.",
         "",
-        f"| | {' | '.join(columns)} |",
-        f"|---|{'--:|' * len(columns)}",
-        *(f"| {text} | {' | '.join(cell(of, key) for of in columns.values())} |" for key, text in QUESTIONS.items()),
-        f"| background, frame to frame, median dB | {' | '.join(steady(of) for of in columns.values())} |",
-        f"| videos with a background under 42 dB | {' | '.join(unsteady(of) for of in columns.values())} |",
+        *table(columns_of(by_steps)),
         "",
         autoencoder_line(folder / "model" / "autoencoder.json"),
     ]
@@ -138,6 +127,30 @@ def report(folder: Path) -> None:
     print("\n".join(lines))
     strips = [np.load(folder / "model" / f"{most}-{index:02d}.npz")["frames"] for index in range(len(shown))]
     contact_sheet(folder / "model.png", [r["prompt"] for r in shown], strips, columns=3)
+
+
+def columns_of(by_steps: Mapping[int, list[dict[str, Any]]]) -> dict[str, list[Verdict]]:
+    """The verdicts of each column: all videos, those of one shape, and the chunks at most steps."""
+    falling = sorted(by_steps, reverse=True)
+    one_shape = {steps: [r for r in by_steps[steps] if " and " not in r["prompt"]] for steps in falling}
+    most = by_steps[falling[0]]
+    return {
+        **{f"{steps} steps": verdicts(by_steps[steps]) for steps in falling},
+        **{f"one shape, {steps} steps": verdicts(one_shape[steps]) for steps in falling},
+        **{f"chunk {chunk + 1}": verdicts(most, chunk) for chunk in range(len(most[0]["chunks"]))},
+    }
+
+
+def table(columns: Mapping[str, list[Verdict]]) -> list[str]:
+    """The lines of the table: a row for each question, and two about backgrounds."""
+    rows = {text: [cell(of, key) for of in columns.values()] for key, text in QUESTIONS.items()}
+    rows["background, frame to frame, median dB"] = [steady(of) for of in columns.values()]
+    rows["videos with a background under 42 dB"] = [unsteady(of) for of in columns.values()]
+    return [
+        f"| | {' | '.join(columns)} |",
+        f"|---|{'--:|' * len(columns)}",
+        *(f"| {text} | {' | '.join(cells)} |" for text, cells in rows.items()),
+    ]
 
 
 def sheet_frames(frames: np.ndarray) -> np.ndarray:
@@ -159,7 +172,7 @@ def contact_sheet(path: Path, titles: Sequence[str], strips: Sequence[np.ndarray
 
 
 def autoencoder_line(path: Path) -> str:
-    """What is lost before the transformer does anything."""
+    """What the autoencoder loses, whatever the transformer does."""
     measured = json.loads(path.read_text())
     return (
         f"The autoencoder alone, over {measured['clips']} clips of {measured['frames']} frames that it was not trained "
@@ -169,20 +182,20 @@ def autoencoder_line(path: Path) -> str:
 
 
 def cell(of: Sequence[Verdict], question: str) -> str:
-    """Right of how many."""
+    """How many are right, of how many."""
     right, total = count(of, question)
     return f"{right}/{total} ({right / total:.0%})"
 
 
 def steady(of: Sequence[Verdict]) -> str:
-    """Median over the videos whose camera rests."""
+    """The median over the videos whose camera rests."""
     return f"{statistics.median(v.background_db for v in of if v.background_db is not None):.1f}"
 
 
 def unsteady(of: Sequence[Verdict]) -> str:
     """How many of those videos fall below the floor."""
-    known = [v.background_db for v in of if v.background_db is not None]
-    return f"{sum(db < 42 for db in known)}/{len(known)}"
+    backgrounds = [v.background_db for v in of if v.background_db is not None]
+    return f"{sum(db < 42 for db in backgrounds)}/{len(backgrounds)}"
 
 
 if __name__ == "__main__":

@@ -18,9 +18,9 @@ class Model:
     """A model of the repository.
 
     Attributes:
-        job: the main job's YAML file.
-        reconstruct: the autoencoder's way there and back, for clips of `clip_frames` frames.
-        steps: numbers of denoise steps to look at the model itself with, the published one first.
+        job: the demo's YAML file.
+        reconstruct: encodes and decodes clips of `clip_frames` frames with the autoencoder.
+        steps: the numbers of denoise steps that `model.py` samples with, the published one first.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Model:
     steps: tuple[int, int]
 
     def load(self, overrides: list[str]) -> BenchModel:
-        """The pipeline of its main job, warmed up."""
+        """The pipeline of its demo, warmed up."""
         bench = find_loader(self.name)(self.job, overrides)
         bench.warm_up(bench.job)
         return bench

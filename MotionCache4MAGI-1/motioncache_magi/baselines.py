@@ -7,7 +7,7 @@ from typing import Any
 from diffusers.hooks import FirstBlockCacheConfig, MagCacheConfig, apply_first_block_cache, apply_mag_cache
 
 from motioncache_eval.bench.cache_dit import cache_dit_enabled
-from motioncache_eval.bench.model import Peer
+from motioncache_eval.bench.model import Baseline
 from motioncache_magi.job.config import MagiJobConfig
 
 
@@ -33,4 +33,4 @@ def dbcache(pipeline: Any, job: MagiJobConfig, knobs: Mapping[str, Any]) -> Iter
         yield
 
 
-PEERS: dict[str, Peer] = {"first-block-cache": first_block_cache, "magcache": magcache, "dbcache": dbcache}
+BASELINES: dict[str, Baseline] = {"first-block-cache": first_block_cache, "magcache": magcache, "dbcache": dbcache}

@@ -7,7 +7,7 @@ from pathlib import Path
 from motioncache.presets import Policies
 from motioncache_eval.bench.ablation import ABLATION
 from motioncache_eval.bench.model import BenchModel, weights_hash
-from motioncache_magi.baselines import PEERS
+from motioncache_magi.baselines import BASELINES
 from motioncache_magi.cache.hook import identity_of
 from motioncache_magi.compat.published import PublishedAdapter
 from motioncache_magi.job.config import load_magi_job
@@ -38,7 +38,7 @@ def load(config: Path, overrides: Sequence[str]) -> BenchModel:
         transformer=pipeline.transformer,
         weights=weights_hash(pipeline.transformer),
         model_methods=("embed_text", "condition", "embed", "run_layers", "head"),
-        peers=PEERS,
+        baselines=BASELINES,
         branch=pipeline.branch,
         guidance=lambda _: {pipeline.branch: 1.0},  # the engine sees guided velocities
         identity=identity_of(pipeline.transformer),

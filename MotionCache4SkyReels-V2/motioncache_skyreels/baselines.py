@@ -18,7 +18,7 @@ from diffusers.hooks._helpers import TransformerBlockMetadata, TransformerBlockR
 from diffusers.models.transformers.transformer_skyreels_v2 import SkyReelsV2TransformerBlock
 
 from motioncache_eval.bench.cache_dit import cache_dit_enabled
-from motioncache_eval.bench.model import Peer
+from motioncache_eval.bench.model import Baseline
 from motioncache_skyreels.job.config import JobConfig
 from motioncache_skyreels.job.sample import run_pipeline
 from motioncache_skyreels.patch import Patch
@@ -26,8 +26,8 @@ from motioncache_skyreels.patch import Patch
 CALIBRATION_PROMPT = "a green square moving up slowly over a brown background"
 
 
-def create_peers() -> dict[str, Peer]:
-    """By the name that a benchmark's `peer:` gives."""
+def create_baselines() -> dict[str, Baseline]:
+    """By the name that a benchmark's `baseline:` gives."""
     return {
         "first-block-cache": first_block_cache,
         "magcache": MagCache(),

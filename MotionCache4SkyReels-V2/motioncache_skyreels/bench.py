@@ -7,7 +7,7 @@ from pathlib import Path
 from motioncache.presets import Policies
 from motioncache_eval.bench.ablation import ABLATION
 from motioncache_eval.bench.model import BenchModel, weights_hash
-from motioncache_skyreels.baselines import create_peers
+from motioncache_skyreels.baselines import create_baselines
 from motioncache_skyreels.cli import quiet_libraries
 from motioncache_skyreels.compat.published import PublishedAdapter
 from motioncache_skyreels.job.config import JobConfig, load_job
@@ -45,7 +45,7 @@ def load(config: Path, overrides: Sequence[str]) -> BenchModel:
         branch=BRANCHES[0],
         guidance=guidance,
         identity=identity_of(pipeline.transformer, job.guidance_scale),
-        peers=create_peers(),
+        baselines=create_baselines(),
         chunks=(4 * job.causal_block_size - 3, 4 * job.causal_block_size),
     )
 

@@ -108,6 +108,8 @@ def _enum_name(schema: type, key: str, value: Any, where: str) -> Any:
 
 
 def _to_python(value: Any) -> Any:
+    if isinstance(value, DictConfig):
+        return plain_values(value)
     if isinstance(value, Sequence) and not isinstance(value, str):
         return tuple(cast("Sequence[Any]", value))
     return value

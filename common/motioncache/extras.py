@@ -10,7 +10,7 @@ PACKAGES = {
     "bs4": ("beautifulsoup4", "magi"),
     "sentencepiece": ("sentencepiece", "magi"),
     "google.protobuf": ("protobuf", "magi"),
-    "cache_dit": ("cache-dit", "peers"),
+    "cache_dit": ("cache-dit", "baselines"),
 }
 """By the module that is imported: the package's name, and the extra of motioncache that installs it."""
 

@@ -16,7 +16,7 @@ from motioncache.forecast.planner import plan_evenly, plan_iterations
 from motioncache.forecast.policy import ForecastConfig, ForecastPlanner
 from motioncache.forecast.prediction import Forecast
 from motioncache.forecast.profile import WindowProfile
-from motioncache_eval.bench.ablation import ForecastAblationConfig, Schedule, Unit
+from motioncache_eval.bench.ablation import ForecastAblationConfig, Spacing, Unit
 
 STEPS = 6
 SIGMAS = tuple(1 - i / STEPS for i in range(STEPS))
@@ -185,7 +185,7 @@ def test_left_out_ingredients_change_what_is_planned(tmp_path: Path) -> None:
         return planned(ForecastAblationConfig(target_speedup=4, **left_out))
 
     assert without() == planned(ForecastConfig(target_speedup=4))
-    assert without(schedule=Schedule.even) == plan_evenly(window(), 0.5 * window().full_flops)
+    assert without(spacing=Spacing.even) == plan_evenly(window(), 0.5 * window().full_flops)
     assert len(without(unit=Unit.chunk)) == STEPS
 
 

@@ -15,7 +15,7 @@ from motioncache_magi import bench as magi_bench
 
 JOB = Path(__file__).parents[2] / "MotionCache4MAGI-1" / "addconfig" / "job.yaml"
 
-TEACACHE = {"policy": "teacache", "warmup": 1, "threshold": 0.1, "residual": "velocity"}
+TEACACHE = {"policy": "teacache", "warmup": 1, "threshold": 0.1, "output": "velocity"}
 METHODS: dict[str, Any] = {
     "vanilla": {},
     "vanilla again": {},
@@ -174,7 +174,7 @@ def test_a_method_that_raises_leaves_its_reason_and_the_rest_goes_on(
 def tuned_config(config: Path) -> Path:
     """The benchmark with two methods that are tuned, and one that cannot be: no such cache is known for the model."""
     methods = {"vanilla": {}, "exact": {"preset": "exact"}, "TeaCache": TUNED, "fewer steps": STEPS}
-    methods["peer"] = {"peer": "dbcache", "tune": {"knob": "knobs.residual_diff_threshold"}}
+    methods["baseline"] = {"baseline": "dbcache", "tune": {"knob": "knobs.residual_diff_threshold"}}
     changes = {
         "budgets": [0.6, 0.001],
         "tuned": "tuned",
@@ -195,24 +195,24 @@ def test_methods_are_tuned_to_a_budget_and_then_measured_at_it(
     assert main([str(tuned), "--tune"]) == 0
     told = capsys.readouterr().out
     assert "TeaCache: " in told
-    assert "peer: " in told
+    assert "baseline: " in told
     assert main([str(tuned), "--tune"]) == 0
     assert capsys.readouterr().out == ""  # nothing is tuned twice
-    assert main([str(tuned)]) == 1  # the peer's cell says what it raises
+    assert main([str(tuned)]) == 1  # the baseline's cell says what it raises
     found = cells(tuned)
     assert set(found) == {
-        f"{name}/000" for name in ("vanilla", "exact", "teacache-at-0.6", "fewer-steps-at-0.6", "peer")
+        f"{name}/000" for name in ("vanilla", "exact", "teacache-at-0.6", "fewer-steps-at-0.6", "baseline")
     }
     reached = found["teacache-at-0.6/000"]["flops"] / found["exact/000"]["flops"]
     points = json.loads((tuned.parent / "tuned" / "teacache.json").read_text())["points"]
     assert abs(reached / 0.6 - 1) < 0.35  # as near as the steps of so short a schedule come
     assert found["teacache-at-0.6/000"]["policy"]["threshold"] in [point["value"] for point in points]
     assert found["fewer-steps-at-0.6/000"]["job"]["num_inference_steps"] in (4, 8)
-    assert "error" in found["peer/000"]
+    assert "error" in found["baseline/000"]
     table = (tuned.parent / "results" / "table.md").read_text()
     assert "| 0.6 of exact | 0.001 of exact |" in table
     assert re.search(r"\| fewer steps \| .* \| not reached \|", table)
-    assert "`peer`, prompt 000: " in table
+    assert "`baseline`, prompt 000: " in table
 
 
 def test_tuned_for_other_settings_is_not_tuned(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -228,11 +228,11 @@ def test_tuned_for_other_settings_is_not_tuned(config: Path, capsys: pytest.Capt
 
 
 def test_a_method_that_is_known_to_raise_does_not_fail_the_run(config: Path) -> None:
-    methods = {"vanilla": {}, "peer": {"peer": "first-block-cache", "may_fail": True}}
+    methods = {"vanilla": {}, "baseline": {"baseline": "first-block-cache", "may_fail": True}}
     write(config.parent, yaml.safe_load(config.read_text()) | {"methods": methods, "compare": [], "count": 1})
     assert main([str(config)]) == 0
-    assert "error" in cells(config)["peer/000"]
-    methods["peer"].pop("may_fail")
+    assert "error" in cells(config)["baseline/000"]
+    methods["baseline"].pop("may_fail")
     write(config.parent, yaml.safe_load(config.read_text()) | {"methods": methods})
     assert main([str(config)]) == 1
 
@@ -269,6 +269,7 @@ def test_a_sweep_measures_every_value_in_a_folder_of_its_own(config: Path, capsy
         ({"methods": {"vanilla": {}, "x": {"job": {"nope": 1}}}}, "methods.x.job: unknown key 'nope'"),
         ({"compare": [["exact", "nope"]]}, "compare: ['exact', 'nope'] has to be two of the methods: vanilla"),
         ({"methods": {"vanilla": {}, "x": {"nope": 1}}}, "methods.x: unknown key 'nope'"),
+        ({"methods": {"vanilla": {}, "x": {"peer": "dbcache"}}}, "methods.x: unknown key 'peer'; known keys: baseline"),
         ({"methods": {"vanilla": {}, "x": {"knobs": {"a": 1}}}}, "methods.x.knobs: {'a': 1} is not allowed"),
         ({"methods": {"vanilla": {}, "x": STEPS}}, "methods.x.tune needs budgets"),
         ({"methods": {"vanilla": {}, "x": {"tune": {"knob": "threshold"}}}}, "x.tune.knob: 'threshold' is not allowed"),
@@ -283,7 +284,10 @@ def test_a_sweep_measures_every_value_in_a_folder_of_its_own(config: Path, capsy
             {"methods": {"vanilla": {}, "x": {"preset": "exact", "count": 0}}},
             "count: 0 is not allowed; allowed: null, or",
         ),
-        ({"methods": {"vanilla": {}, "x": {"preset": "slow", "policy": TEACACHE}}}, "one of preset, policy and peer"),
+        (
+            {"methods": {"vanilla": {}, "x": {"preset": "slow", "policy": TEACACHE}}},
+            "one of preset, policy and baseline",
+        ),
     ],
 )
 def test_bad_input_is_one_clear_line(

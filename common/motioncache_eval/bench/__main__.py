@@ -1,10 +1,11 @@
 """Measures every method on one model: `python -m motioncache_eval.bench CONFIG.yaml [key=value ...]`.
 
-CONFIG names the model, the prompts and the methods; `--tune` tunes those that have a `tune:` to the budgets, once. Each
-result is one JSON in `output/cells/METHOD/`; what is there is not measured again, so an interrupted benchmark goes on
-where it stopped. `table.md`, `curve.png` and the page `report.html` are made from the JSONs. The exit status is 1 if a
-method raised that is not known to (`may_fail`); its cell says why, and the rest goes on. With a `sweep:` all of this is
-done for each value of a setting, and `sweep.md` and `sweep.png` show what it changes.
+CONFIG names the model, the prompts and the methods; `--tune` tunes the methods that have a `tune:` to the budgets,
+once. Each result is one JSON in `output/cells/METHOD/`; a cell that has a result is not measured again, so an
+interrupted benchmark goes on where it stopped. `table.md`, `curve.png` and the page `report.html` are made from the
+JSONs. The exit status is 1 if a method raised and its `may_fail` is not set; its cell says why, and the other methods
+are measured. With a `sweep:` all of this happens for each value of a setting, and `sweep.md` and `sweep.png` show what
+the setting changes.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from motioncache.errors import MotionCacheError
 from motioncache.extras import require_extra
-from motioncache_eval.bench.config import Benchmark, Sweep, load_sweep
+from motioncache_eval.bench.benchmark import Benchmark, Sweep, load_sweep
 from motioncache_eval.bench.model import BenchModel, find_loader
 from motioncache_eval.bench.report import write_report
 from motioncache_eval.bench.rows import read_rows
@@ -32,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("config", type=Path)
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     add_share(parser)
-    parser.add_argument("--quiet", action="store_true", help="make no report after measuring: other processes still do")
+    parser.add_argument("--quiet", action="store_true", help="make no report: other processes still measure")
     parser.add_argument("--report", action="store_true", help="only make the table and the plot from the results")
     parser.add_argument("--tune", action="store_true", help="only tune the methods, and write their knobs")
     options = parser.parse_intermixed_args(arguments)
@@ -52,15 +53,15 @@ def run(sweep: Sweep, options: argparse.Namespace) -> int:
 
 
 def measure(benchmark: Benchmark, options: argparse.Namespace) -> int:
-    """Measure what is missing, and report; 1 if a method raised that should not have."""
+    """Measure what is missing, and report; 1 if a method raised without `may_fail`."""
     output = Path(benchmark.config.output)
     check_output_folder(output)
     if not options.quiet:
         require_extra("matplotlib", "drawing figures")  # now, and not when everything is measured
     if not options.report:
         for path, result in run_benchmark(_load(benchmark), benchmark, options.share):
-            said = result["error"].splitlines()[-1] if "error" in result else f"{result['psnr_db']:.1f} dB"
-            print(f"{path.parent.name} {path.stem}: {said}", flush=True)
+            outcome = result["error"].splitlines()[-1] if "error" in result else f"{result['psnr_db']:.1f} dB"
+            print(f"{path.parent.name} {path.stem}: {outcome}", flush=True)
     rows = read_rows(output)
     if not rows:
         raise MotionCacheError(f"{output} holds no results: run without --report first")

@@ -1,4 +1,4 @@
-"""The policy `forecast` with ingredients left out, to measure what each of them is worth."""
+"""The policy `forecast` without some of its ingredients, to measure what each of them is worth."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -12,8 +12,8 @@ from motioncache.forecast.profile import WindowProfile
 from motioncache.presets import Policies
 
 
-class Schedule(Enum):
-    """Which denoise steps of a budget are computed."""
+class Spacing(Enum):
+    """Which iterations of a budget are computed."""
 
     planned = "planned"
     """Those that keep the forecasts' expected error lowest."""
@@ -31,14 +31,14 @@ class Unit(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForecastAblationConfig(ForecastConfig):
-    """Forecast with ingredients left out.
+    """`forecast` without some of its ingredients.
 
     Args:
-        schedule: `planned` as in `forecast`, or `even`.
+        spacing: `planned` as in `forecast`, or `even`.
         unit: `window` as in `forecast`, or `chunk`.
     """
 
-    schedule: Schedule = Schedule.planned
+    spacing: Spacing = Spacing.planned
     unit: Unit = Unit.window
 
     def planner(self, presets: Path) -> ForecastPlanner:
@@ -61,7 +61,7 @@ class AblationPlanner(ForecastPlanner):
 
     def __init__(self, config: ForecastAblationConfig, presets: Path) -> None:
         super().__init__(config, presets)
-        self._even = config.schedule is Schedule.even
+        self._even = config.spacing is Spacing.even
         self._per_chunk = config.unit is Unit.chunk
 
     def _within(self, profile: WindowProfile, forecast: Forecast, budget: float) -> ForecastCache:

@@ -1,4 +1,4 @@
-"""cache-dit on any pipeline that it knows."""
+"""Turns cache-dit on for any pipeline that it knows."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -10,11 +10,11 @@ from motioncache.extras import require_extra
 
 @contextmanager
 def cache_dit_enabled(pipeline: Any, knobs: Mapping[str, Any], taylorseer: int | None = None) -> Iterator[None]:
-    """DBCache for the length of a block.
+    """Turn DBCache on for the length of a block.
 
     Args:
-        knobs: of its `DBCacheConfig`.
-        taylorseer: order of the TaylorSeer that extrapolates reused residuals; None reuses them as they are.
+        knobs: fields of its `DBCacheConfig`.
+        taylorseer: the order of the TaylorSeer that extrapolates reused residuals; None reuses them as they are.
     """
     os.environ.setdefault("CACHE_DIT_LOG_LEVEL", "error")  # read at its import
     require_extra("cache_dit", "DBCache")

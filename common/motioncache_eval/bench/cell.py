@@ -35,21 +35,21 @@ class Reference:
 
 
 def job_of(bench: BenchModel, method: Method, prompt: str, index: int) -> Any:
-    """The main job's configuration of a cell.
+    """The demo's configuration for one cell.
 
     Args:
-        index: of the prompt; it moves the seed, so that every prompt has its own noise, the same for all methods.
+        index: the prompt's number; it moves the seed, so that every prompt has its own noise, the same for all methods.
     """
-    known = [field.name for field in fields(bench.job)]
+    keys = sorted(field.name for field in fields(bench.job))
     for key in method.job:
-        if key not in known:
-            raise ConfigError(f"methods.{method.name}.job: unknown key {key!r}; known keys: {', '.join(sorted(known))}")
+        if key not in keys:
+            raise ConfigError(f"methods.{method.name}.job: unknown key {key!r}; known keys: {', '.join(keys)}")
     return replace(bench.job, prompt=prompt, seed=bench.job.seed + index, **method.job)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """Figures of a cell, its video, and what the page shows of it, if it is shown."""
+    """A cell's figures, its video, and what the page shows of it, if it shows it."""
 
     result: dict[str, Any]
     video: Reference
@@ -67,13 +67,13 @@ def measure(
     reference: Reference | None,
     shown: bool,
 ) -> Measured:
-    """Sample and compare.
+    """Sample the prompt's video, and compare it.
 
     Args:
-        repeats: how often it is sampled; times are medians.
+        repeats: how often the video is sampled; times are medians.
         noise: file of the prompt's noise.
-        reference: without one, the video is one itself.
-        shown: on the page.
+        reference: what the video is compared with; None compares it with itself.
+        shown: whether the page shows it.
     """
     job = job_of(bench, method, prompt, index)
     recorder = MotionRecorder(bench.branch)
@@ -85,7 +85,6 @@ def measure(
     started = time.perf_counter()
     own = Reference(latents=first.latents, frames=bench.decode(job, first.latents))
     decoding = time.perf_counter() - started
-    compared = reference or own
     settings = bench.settings(job, method)
     result = {
         "method": method.name,
@@ -98,20 +97,23 @@ def measure(
         **_times(taken),
         "decode_seconds": decoding,
         **_counted(taken[0]),
-        **_compared(own, compared, bench),
+        **_compared(own, reference or own, bench),
     }
-    if not shown:
-        return Measured(result=result, video=own, view=None)
-    trace = taken[-1].sample.trace
-    overlay = None if trace is None else make_overlay(trace, recorder.weights())
-    view = make_view(to_uint8(own.frames), fps=job.fps, trace=trace, overlay=overlay)
+    view = _view(own.frames, taken[-1], recorder, job.fps) if shown else None
     return Measured(result=result, video=own, view=view)
 
 
-def error_text(error: Exception) -> str:
-    """What a cell says of a method that raised: the message, with the kind of error unless it is one of ours.
+def _view(frames: torch.Tensor, taken: Taken, recorder: MotionRecorder, fps: int) -> dict[str, Any]:
+    """What the page shows of a video."""
+    trace = taken.sample.trace
+    overlay = None if trace is None else make_overlay(trace, recorder.weights())
+    return make_view(to_uint8(frames), fps=fps, trace=trace, overlay=overlay)
 
-    No traceback, which would hold the paths of a machine.
+
+def error_text(error: Exception) -> str:
+    """What a cell says about a method that raised: the message, with the kind of error unless it is one of ours.
+
+    It holds no traceback, which would name paths of a machine.
     """
     if isinstance(error, MotionCacheError):
         return str(error)
@@ -119,20 +121,20 @@ def error_text(error: Exception) -> str:
 
 
 def _times(taken: list[Taken]) -> dict[str, Any]:
-    """Of all repeats, and their medians: the sampling, the model alone, until the first chunk is clean."""
-    seconds = [one.sample.seconds for one in taken]
-    first = [one.first_chunk_seconds for one in taken if one.first_chunk_seconds is not None]
+    """Seconds of all repeats, and medians: of the sampling, of the model alone, and until the first chunk was clean."""
+    seconds = [video.sample.seconds for video in taken]
+    first = [video.first_chunk_seconds for video in taken if video.first_chunk_seconds is not None]
     return {
         "seconds": seconds,
         "median_seconds": statistics.median(seconds),
-        "median_model_seconds": statistics.median(one.model_seconds for one in taken),
+        "median_model_seconds": statistics.median(video.model_seconds for video in taken),
         "median_first_chunk_seconds": statistics.median(first) if first else None,
-        "peak_bytes": max((one.peak_bytes for one in taken if one.peak_bytes is not None), default=None),
+        "peak_bytes": max((video.peak_bytes for video in taken if video.peak_bytes is not None), default=None),
     }
 
 
 def _counted(taken: Taken) -> dict[str, Any]:
-    """FLOPs as the cache counts them itself, or else as the meter does."""
+    """FLOPs as the cache counts them, or as the meter does where there is no cache of ours."""
     summary = taken.sample.summary
     if summary is None:
         return {"flops": taken.flops, "vanilla_flops": None, "computed_share": None}
@@ -144,7 +146,7 @@ def _counted(taken: Taken) -> dict[str, Any]:
 
 
 def _compared(own: Reference, reference: Reference, bench: BenchModel) -> dict[str, Any]:
-    """Fidelity of the whole video, chunk by chunk, and apart for what moves in the reference and what does not."""
+    """Fidelity of the whole video, of each chunk, and of the pixels that move in the reference and the others."""
     quality = fidelity(own.frames, reference.frames)
     moving = moving_pixels(reference.frames)
     return {

@@ -1,4 +1,4 @@
-"""The curves: quality over cost, and quality over the chunks of a video."""
+"""Two pictures: quality over cost, and quality over the chunks of a video."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ IDENTICAL = 120.0
 
 
 def curve(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Points of PSNR over counted FLOPs, of the methods that change the video and were measured on all prompts."""
+    """Points of PSNR over counted FLOPs, for the methods that change the video and were measured on all prompts."""
     points = []
     prompts = max((len(row.cells) for row in rows), default=0)
     for row in rows:
@@ -30,7 +30,7 @@ def curve(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def draw_curve(path: Path, points: Sequence[Mapping[str, Any]]) -> None:
-    """PSNR over counted FLOPs, families joined."""
+    """Draw PSNR over counted FLOPs; a line joins each family."""
     figure = new_figure(figsize=(7.5, 5))
     axes = figure.subplots()
     for i, family in enumerate(dict.fromkeys(point["family"] for point in points)):
@@ -39,7 +39,7 @@ def draw_curve(path: Path, points: Sequence[Mapping[str, Any]]) -> None:
         above = [point["high"] - point["quality"] for point in own]
         costs, qualities = [point["cost"] for point in own], [point["quality"] for point in own]
         look = {"marker": "osD^vPX*"[i % 8], "markersize": 4, "linewidth": 1.2, "capsize": 2, "color": f"C{i % 10}"}
-        if i >= 10:  # colours come again
+        if i >= 10:  # there are ten colours
             look |= {"linestyle": "--", "markerfacecolor": "none"}
         axes.errorbar(costs, qualities, yerr=[below, above], label=family, **look)
     axes.set_xlabel("TFLOPs per video, counted")
@@ -51,7 +51,7 @@ def draw_curve(path: Path, points: Sequence[Mapping[str, Any]]) -> None:
 
 
 def draw_drift(path: Path, rows: Sequence[Row]) -> None:
-    """PSNR of every chunk, mean over the prompts, of the methods that change the video."""
+    """Draw each chunk's PSNR, the mean over the prompts, for the methods that change the video."""
     figure = new_figure(figsize=(9.5, 5))
     from matplotlib.ticker import MaxNLocator
 

@@ -23,8 +23,8 @@ from motioncache_eval.sampling import Sample, take_sample
 GROUP = "motioncache.benches"
 """Entry points of the loaders, by the model's name."""
 
-Peer = Callable[[Any, Any, Mapping[str, Any]], AbstractContextManager[None]]
-"""Turns a cache of another package on for a pipeline, a job and knobs, and off again at the end of the block."""
+Baseline = Callable[[Any, Any, Mapping[str, Any]], AbstractContextManager[None]]
+"""Turns a cache of another package on for a pipeline, a job and knobs, and off at the end of the block."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class BenchModel:
     """A loaded model.
 
     Attributes:
-        job: the main job's configuration, with at least `prompt`, `seed`, `num_inference_steps`, `num_frames`, `fps`,
+        job: the demo's configuration, with at least `prompt`, `seed`, `num_inference_steps`, `num_frames`, `fps`,
             `device`.
         call: samples with the pipeline what a job says, and returns latents; calls its last argument when the first
             chunk is clean.
@@ -58,11 +58,11 @@ class BenchModel:
         warm_up: a short call of a job, so that no method pays for first-time allocations.
         transformer: what `model_methods` belong to, which do all of the model's work.
         weights: their `weights_hash` as they were loaded; caches of other packages leave modules in a transformer.
-        branch: of guidance, whose decisions are shown.
-        guidance: what the velocities of a chunk's branches are multiplied with before they are added, for a job.
+        branch: the CFG branch whose decisions are shown.
+        guidance: for a job, what the velocities of a chunk's branches are multiplied with before they are added.
         identity: of the transformer, for a calibration.
         chunks: frames of the first chunk and of every other one.
-        peers: caches of other packages, by name.
+        baselines: caches of other packages, by name.
     """
 
     adapter: Adapter
@@ -78,16 +78,16 @@ class BenchModel:
     guidance: Callable[[Any], Mapping[str, float]]
     identity: ModelIdentity
     chunks: tuple[int, int]
-    peers: Mapping[str, Peer] = field(default_factory=dict)
+    baselines: Mapping[str, Baseline] = field(default_factory=dict)
 
     def settings(self, job: Any, method: Method) -> dict[str, Any]:
         """Everything that a result follows from, besides versions; the same on every machine."""
-        measured = {}
+        settings: dict[str, Any] = {"job": portable(job), "policy": method.settings, "weights": self.weights}
         if isinstance(method.policy, ForecastConfig):
-            planner = method.policy.planner(self.adapter.presets())
-            if planner.calibration is not None:
-                measured["calibration"] = calibration_hash(planner.calibration)
-        return {"job": portable(job), "policy": method.settings, "weights": self.weights, **measured}
+            calibration = method.policy.planner(self.adapter.presets()).calibration
+            if calibration is not None:
+                settings["calibration"] = calibration_hash(calibration)
+        return settings
 
     def take(self, job: Any, method: Method, *, prepare: Callable[[Any], None] | None = None) -> Taken:
         """One video of a job under a method.
@@ -103,7 +103,7 @@ class BenchModel:
             with meter:
                 return self.call(self.pipeline, job, lambda: first_chunk.append(time.perf_counter() - started))
 
-        with self._peer(method, job), PeakMemory(job.device) as memory:
+        with self._baseline(method, job), PeakMemory(job.device) as memory:
             taken = take_sample(
                 self.pipeline, sample, method.policy, device=job.device, adapter=self.adapter, prepare=prepare
             )
@@ -115,18 +115,18 @@ class BenchModel:
             flops=meter.flops,
         )
 
-    def _peer(self, method: Method, job: Any) -> AbstractContextManager[None]:
-        if method.peer is None:
+    def _baseline(self, method: Method, job: Any) -> AbstractContextManager[None]:
+        if method.baseline is None:
             return nullcontext()
-        if method.peer not in self.peers:
-            known = ", ".join(sorted(self.peers)) or "none"
+        if method.baseline not in self.baselines:
+            names = ", ".join(sorted(self.baselines)) or "none"
             raise ConfigError(
-                f"methods.{method.name}.peer: {method.peer!r} is not known for this model; known: {known}"
+                f"methods.{method.name}.baseline: {method.baseline!r} is not known for this model; known: {names}"
             )
-        return self.peers[method.peer](self.pipeline, job, method.knobs)
+        return self.baselines[method.baseline](self.pipeline, job, method.knobs)
 
     def spans(self, frames: int) -> list[slice]:
-        """The frames of each chunk, of a video of so many."""
+        """The frames of each chunk in a video of `frames` frames."""
         first, other = self.chunks
         starts = [0, *range(first, frames, other)]
         return [slice(a, b) for a, b in zip(starts, [*starts[1:], frames], strict=True)]
@@ -159,10 +159,10 @@ def calibration_hash(calibration: Calibration) -> str:
 
 
 class Loader(Protocol):
-    """Loads a model as its main job does.
+    """Loads a model as its demo does.
 
     Args:
-        config: the main job's YAML file.
+        config: the demo's YAML file.
         overrides: `key=value` texts.
     """
 
@@ -175,9 +175,9 @@ def find_loader(name: str) -> Loader:
     Raises:
         MotionCacheError: if there is none of that name; it says which there are.
     """
-    found = {point.name: point for point in entry_points(group=GROUP)}
-    if name not in found:
+    loaders = {point.name: point for point in entry_points(group=GROUP)}
+    if name not in loaders:
         raise MotionCacheError(
-            f"there is no model {name!r} to measure; installed: {', '.join(sorted(found)) or 'none'}"
+            f"there is no model {name!r} to measure; installed: {', '.join(sorted(loaders)) or 'none'}"
         )
-    return found[name].load()
+    return loaders[name].load()

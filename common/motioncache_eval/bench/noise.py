@@ -15,36 +15,36 @@ from motioncache.errors import MotionCacheError
 
 @contextmanager
 def noise_from(path: Path) -> Iterator[None]:
-    """Let what is drawn in the block, one draw after another, be what the file holds; what it lacks is added to it.
+    """Take all noise that the block draws from a file, draw by draw; draws that it lacks are added to it.
 
-    The functions of torch are replaced, as not every pipeline takes noise: diffusers' SkyReels-V2 draws anew for each
-    window, and raises for `latents`.
+    The functions of torch are replaced, as not every pipeline takes noise: diffusers' SkyReels-V2 draws new noise for
+    each window, and raises for `latents`.
 
     Raises:
         MotionCacheError: for a file that cannot be read, or that holds noise of another shape than is drawn.
     """
     noise = _read(path)
-    known, drawn = len(noise), 0
+    on_disk, drawn = len(noise), 0
 
     def recorded(draw: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
         def from_disk(*args: Any, **kwargs: Any) -> torch.Tensor:
             nonlocal drawn
             fresh, key = draw(*args, **kwargs), f"{drawn:03d}"
             drawn += 1
-            held = noise.setdefault(key, fresh.detach().cpu().clone())  # pipelines change theirs in place
-            if held.shape != fresh.shape:
+            stored = noise.setdefault(key, fresh.detach().cpu().clone())  # pipelines change theirs in place
+            if stored.shape != fresh.shape:
                 raise MotionCacheError(
-                    f"{path} holds noise of the shape {tuple(held.shape)}, and {tuple(fresh.shape)} is drawn: it was "
+                    f"{path} holds noise of the shape {tuple(stored.shape)}, and {tuple(fresh.shape)} is drawn: it was "
                     "made with other settings; delete it, and the results beside it"
                 )
-            return fresh.copy_(held)
+            return fresh.copy_(stored)
 
         return from_disk
 
     like = patch.object(torch, "randn_like", recorded(torch.randn_like))
     with patch.object(torch, "randn", recorded(torch.randn)), like:
         yield
-    if len(noise) > known:
+    if len(noise) > on_disk:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".tmp")
         save_file({key: tensor.contiguous() for key, tensor in noise.items()}, temporary)

@@ -1,9 +1,10 @@
-"""Tables, plot and page of a benchmark, from its JSONs alone."""
+"""Makes the tables, pictures and page of a benchmark from its JSONs."""
 
 from pathlib import Path
 from typing import Any
 
-from motioncache_eval.bench.config import REFERENCE, Benchmark, budget_name
+from motioncache_eval.bench.benchmark import Benchmark
+from motioncache_eval.bench.config import REFERENCE, budget_name
 from motioncache_eval.bench.curve import curve, draw_curve, draw_drift
 from motioncache_eval.bench.rows import Row
 from motioncache_eval.bench.run import read_cell, view_path
@@ -47,7 +48,7 @@ def write_report(output: Path, benchmark: Benchmark, rows: list[Row]) -> list[st
 
 
 def _chosen(benchmark: Benchmark, rows: list[Row]) -> list[str]:
-    """With budgets, the reference and the methods at the first of them; else all."""
+    """The methods that the page shows first: with budgets, the reference and those at the first budget; else all."""
     budgets, names = benchmark.config.budgets, [row.name for row in rows]
     if not budgets:
         return names
@@ -56,7 +57,7 @@ def _chosen(benchmark: Benchmark, rows: list[Row]) -> list[str]:
 
 
 def _shown(output: Path, row: Row, prompt: str, index: int) -> dict[str, Any]:
-    """What the page shows of a video; one that is missing or broken says so."""
+    """What the page shows of a video: an error where it is missing or broken."""
     if f"{index:03d}" in row.errors:
         return {"error": row.errors[f"{index:03d}"]}
     view = read_cell(view_path(output, row.folder, index))

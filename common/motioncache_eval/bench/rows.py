@@ -19,8 +19,8 @@ class Row:
     Attributes:
         folder: name of the folder of its cells.
         family: methods that one line of the curve joins.
-        cells: those with a result.
-        errors: what the others say, by the name of the prompt's file.
+        cells: the cells with a result.
+        errors: the error texts of the other cells, by the stem of the cell's file.
     """
 
     name: str
@@ -35,12 +35,12 @@ class Row:
         return statistics.mean(values) if values else None
 
     def values(self, key: str) -> list[float]:
-        """Of all prompts that have one."""
+        """The values of all prompts that have one."""
         return [cell[key] for cell in self.cells if cell.get(key) is not None]
 
 
 def read_rows(output: Path) -> list[Row]:
-    """All methods that have cells, the reference first, the others by what they cost."""
+    """All methods that have cells: the reference first, the others from the dearest to the cheapest."""
     rows = [_row(folder) for folder in sorted((output / "cells").glob("*")) if folder.is_dir()]
     return sorted(rows, key=lambda row: (row.name != REFERENCE, -(row.mean("flops") or 0.0), row.name))
 

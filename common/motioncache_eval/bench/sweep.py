@@ -1,10 +1,10 @@
-"""What a setting changes: every method at every value of a sweep."""
+"""The table and the picture of a sweep: every method at every value of the setting."""
 
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from motioncache_eval.bench.config import Sweep
+from motioncache_eval.bench.benchmark import Sweep
 from motioncache_eval.bench.curve import IDENTICAL
 from motioncache_eval.bench.rows import Row, find_row, read_rows
 from motioncache_eval.bench.tables import interval
@@ -28,7 +28,7 @@ def sweep_table(key: str, rows: Mapping[str, list[Row]]) -> Table:
     return Table(
         title=f"PSNR dB (times fewer FLOPs), by {key}",
         header=("", *rows),
-        rows=[[name, *(_cell(found, name) for found in rows.values())] for name in _names(rows)],
+        rows=[[name, *(_cell(of_value, name) for of_value in rows.values())] for name in _names(rows)],
     )
 
 
@@ -40,11 +40,8 @@ def draw_sweep(path: Path, key: str, rows: Mapping[str, list[Row]]) -> None:
         points = [(label, values) for label in rows if (values := _values(rows[label], name))]
         if len(points) < 2 or all(min(values) >= IDENTICAL for _, values in points):
             continue
-        means = [statistics.mean(values) for _, values in points]
-        bounds = [bootstrap_interval(values) if len(values) > 1 else (values[0], values[0]) for _, values in points]
-        below = [mean - low for mean, (low, _) in zip(means, bounds, strict=True)]
-        above = [high - mean for mean, (_, high) in zip(means, bounds, strict=True)]
         labels = [label for label, _ in points]
+        means, below, above = zip(*(_spread(values) for _, values in points), strict=True)
         axes.errorbar(labels, means, yerr=[below, above], marker="o", markersize=4, capsize=2, label=name)
     axes.set_xlabel(key)
     axes.set_ylabel("PSNR against the uncached video, dB")
@@ -53,8 +50,15 @@ def draw_sweep(path: Path, key: str, rows: Mapping[str, list[Row]]) -> None:
     figure.savefig(path, dpi=110)
 
 
+def _spread(values: Sequence[float]) -> tuple[float, float, float]:
+    """The mean, and how far its interval reaches below and above it."""
+    mean = statistics.mean(values)
+    low, high = bootstrap_interval(values) if len(values) > 1 else (mean, mean)
+    return mean, mean - low, high - mean
+
+
 def _names(rows: Mapping[str, list[Row]]) -> list[str]:
-    return list(dict.fromkeys(row.name for found in rows.values() for row in found))
+    return list(dict.fromkeys(row.name for of_value in rows.values() for row in of_value))
 
 
 def _values(rows: list[Row], name: str) -> Sequence[float]:

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 
 from motioncache_eval.bench.config import REFERENCE, BenchConfig, budget_name, meets_budget
-from motioncache_eval.bench.rows import Row, find_row
+from motioncache_eval.bench.rows import Cell, Row, find_row
 from motioncache_eval.intervals import bootstrap_interval
 from motioncache_eval.table import Table
 
@@ -19,7 +19,7 @@ FIDELITY = {
     "flip": ("FLIP", 3),
     "lpips": ("LPIPS", 3),
 }
-"""Figures with an interval: what the column is called, and its digits."""
+"""Figures that have an interval: the name of the column, and its digits."""
 
 
 def cost_table(rows: list[Row]) -> Table:
@@ -28,7 +28,7 @@ def cost_table(rows: list[Row]) -> Table:
 
 
 def fidelity_tables(rows: list[Row]) -> list[Table]:
-    """How near every method comes to the reference, one table for each number of prompts: means of others differ."""
+    """How near every method comes to the reference; one table for each number of prompts, as their means differ."""
     header = ("", *(name for name, _ in FIDELITY.values()), "PSNR, mean of frames", "last chunk", "latent MSE")
     return [
         Table(
@@ -43,7 +43,7 @@ def fidelity_tables(rows: list[Row]) -> list[Table]:
 def budget_table(rows: list[Row], config: BenchConfig) -> Table | None:
     """Methods at equal cost: at every budget PSNR and the share that was reached, the best first; None without budgets.
 
-    A method that does not meet a budget says so, and what it costs where it was measured nevertheless.
+    The table says where a method does not meet a budget, and what it costs where it was measured nevertheless.
     """
     base = find_row(rows, config.budget_of)
     base_flops = None if base is None else base.mean("flops")
@@ -103,12 +103,12 @@ def _cost(row: Row, vanilla: Row | None) -> list[str]:
 
 
 def _seconds(values: Sequence[float]) -> str:
-    """Median over the prompts."""
+    """The median over the prompts."""
     return f"{statistics.median(values):.2f}" if values else "n/a"
 
 
 def _speedup(row: Row, vanilla: Row | None) -> str:
-    """Median over prompts of the ratio to the reference's time for the same prompt."""
+    """The median over prompts of the ratio to the reference's time for the same prompt."""
     times = {cell["prompt"]: cell["median_seconds"] for cell in vanilla.cells} if vanilla else {}
     ratios = [times[cell["prompt"]] / cell["median_seconds"] for cell in row.cells if cell["prompt"] in times]
     return f"{statistics.median(ratios):.2f}x" if ratios else "n/a"
@@ -137,7 +137,7 @@ def errors(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def comparisons(rows: Sequence[Row], pairs: Sequence[Sequence[str]]) -> Iterator[str]:
-    """By how much the second method of each pair is ahead of the first, over the prompts that both have."""
+    """How far the second method of each pair is ahead of the first, over the prompts that both have."""
     by_name = {row.name: {cell["prompt"]: cell for cell in row.cells} for row in rows}
     for first, second in pairs:
         a, b = by_name.get(first, {}), by_name.get(second, {})
@@ -145,16 +145,20 @@ def comparisons(rows: Sequence[Row], pairs: Sequence[Sequence[str]]) -> Iterator
         if len(shared) < 2:
             yield f"{second} against {first}: not enough prompts."
             continue
-        gains = {
-            key: [b[p][key] - a[p][key] for p in shared if None not in (a[p].get(key), b[p].get(key))] for key in GAINS
-        }
-        said = ", ".join(f"{name}{_gain(gains[key])}" for key, name in GAINS.items() if len(gains[key]) > 1)
+        pairs_of_cells = [(a[prompt], b[prompt]) for prompt in shared]
+        gains = {name: _differences(pairs_of_cells, key) for key, name in GAINS.items()}
+        text = ", ".join(f"{name}{_gain(values)}" for name, values in gains.items() if len(values) > 1)
         costs = (statistics.mean(cells[prompt]["flops"] for prompt in shared) / 1e12 for cells in (b, a))
-        yield f"{second} against {first}: {said}; {' and '.join(f'{cost:.3f}' for cost in costs)} TFLOPs."
+        yield f"{second} against {first}: {text}; {' and '.join(f'{cost:.3f}' for cost in costs)} TFLOPs."
 
 
 GAINS = {"psnr_db": "", "psnr_moving_db": "moving "}
-"""What `comparisons` compares, and what stands before it."""
+"""The figures that `comparisons` compares, and the words in front of them."""
+
+
+def _differences(pairs: Sequence[tuple[Cell, Cell]], key: str) -> list[float]:
+    """The second value minus the first, of the pairs that have both."""
+    return [b[key] - a[key] for a, b in pairs if None not in (a.get(key), b.get(key))]
 
 
 def _gain(values: Sequence[float]) -> str:

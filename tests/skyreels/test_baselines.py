@@ -26,7 +26,7 @@ def vanilla(bench: BenchModel) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("peer", "knobs"),
+    ("baseline", "knobs"),
     [
         ("first-block-cache", {"threshold": 0.5}),
         ("magcache", {"threshold": 2.0}),
@@ -34,12 +34,12 @@ def vanilla(bench: BenchModel) -> Any:
         ("dbcache-taylorseer", {"Fn_compute_blocks": 1, "residual_diff_threshold": 1.0}),
     ],
 )
-def test_a_peer_saves_something_and_leaves_nothing_behind(
-    peer: str, knobs: dict[str, Any], bench: BenchModel, vanilla: Any
+def test_a_baseline_saves_something_and_leaves_nothing_behind(
+    baseline: str, knobs: dict[str, Any], bench: BenchModel, vanilla: Any
 ) -> None:
-    if peer.startswith("dbcache"):
+    if baseline.startswith("dbcache"):
         pytest.importorskip("cache_dit")
-    method = Method(name=peer, peer=peer, knobs=knobs)
+    method = Method(name=baseline, baseline=baseline, knobs=knobs)
     first, again = (bench.take(bench.job, method) for _ in range(2))
     assert first.flops == again.flops < vanilla.flops
     assert torch.equal(first.sample.latents, again.sample.latents)
@@ -64,4 +64,4 @@ def test_a_block_that_is_not_registered_raises(bench: BenchModel, monkeypatch: p
 def test_dbcache_as_it_ships_wants_more_blocks_than_the_small_model_has(bench: BenchModel) -> None:
     pytest.importorskip("cache_dit")
     with pytest.raises(AssertionError, match="Fn_compute_blocks 8"):
-        bench.take(bench.job, Method(name="dbcache", peer="dbcache"))
+        bench.take(bench.job, Method(name="dbcache", baseline="dbcache"))
