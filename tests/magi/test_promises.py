@@ -24,7 +24,7 @@ CACHE = MagiMotionCacheConfig(warmup=1, chunk_phase_steps=2, threshold=0.05, tok
 CHANGES = {
     "warmup": 3,
     "chunk_phase_steps": None,
-    "threshold": 10.0,
+    "threshold": 0.0,
     "token_threshold": 0.3,
     "distance": Distance.per_token,
     "floor": 0.0,
