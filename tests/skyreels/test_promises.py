@@ -12,8 +12,7 @@ import motioncache
 from motioncache import ForecastConfig, MotionCacheConfig, MotionCacheError, TeaCacheConfig
 from motioncache.api import get_hook
 from motioncache.config import PolicyConfig
-from motioncache.decision import Decision
-from motioncache.engine import ChunkState
+from motioncache.decision import ChunkState, Decision
 from motioncache.motion import Normalisation
 from motioncache.policies.distance import Distance
 from motioncache.probe import Probe
