@@ -23,8 +23,9 @@ from variation import Cost, Variation, plan_variation
 
 from motioncache.engine import Engine
 from motioncache.errors import ConfigError
+from motioncache.forecast.budget import ForecastConfig, shipped_calibration
 from motioncache.forecast.calibration import Calibration
-from motioncache.forecast.policy import ForecastCache, ForecastConfig, shipped_calibration
+from motioncache.forecast.policy import ForecastCache
 from motioncache.forecast.prediction import Array, Forecast, end_sigmas
 from motioncache_eval.bench.config import Method
 from motioncache_eval.bench.model import BenchModel, calibration_hash, find_loader

@@ -7,8 +7,9 @@ from unittest.mock import patch
 
 import numpy as np
 
+from motioncache.forecast.budget import ForecastPlanner
 from motioncache.forecast.calibration import Calibration, ModelIdentity
-from motioncache.forecast.policy import ForecastCache, ForecastPlanner
+from motioncache.forecast.policy import ForecastCache
 from motioncache.forecast.profile import WindowProfile
 
 

@@ -56,7 +56,7 @@ class SkyReelsHook:
 
     def cost(self) -> SkyReelsCost:
         """FLOPs of this model."""
-        return self._calls.cost()
+        return SkyReelsCost.of(self._pipeline.transformer, self._calls.text_length)
 
     def _prepare_latents(self, original: Any, *args: Any, **kwargs: Any) -> Any:
         """Called at the start of each window; the first one of a call starts a new video."""

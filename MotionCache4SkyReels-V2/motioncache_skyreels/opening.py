@@ -10,8 +10,8 @@ from diffusers import SkyReelsV2Transformer3DModel
 
 from motioncache.config import PolicyConfig
 from motioncache.engine import Engine
+from motioncache.forecast.budget import ForecastConfig
 from motioncache.forecast.calibration import ModelIdentity, sample_weights
-from motioncache.forecast.policy import ForecastConfig
 from motioncache.grid import TokenGrid
 from motioncache.kv_cache import KVCache
 from motioncache.policies.distance import DistanceConfig

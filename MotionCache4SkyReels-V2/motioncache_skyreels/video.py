@@ -52,10 +52,6 @@ class VideoCalls:
         self._texts = {}
         self._engine.drop()
 
-    def cost(self) -> SkyReelsCost:
-        """FLOPs of this model."""
-        return SkyReelsCost.of(self._transformer, self.text_length)
-
     def forward(
         self,
         transformer: SkyReelsV2Transformer3DModel,
@@ -96,7 +92,8 @@ class VideoCalls:
     def _current_window(self, hidden_states: torch.Tensor, fps: Sequence[int] | None) -> Window:
         if self._matrices is not None:
             matrices, self._matrices = self._matrices, None
-            self._window = self._opener.open(matrices, hidden_states, fps, texts=self._texts, cost=self.cost())
+            cost = SkyReelsCost.of(self._transformer, self.text_length)
+            self._window = self._opener.open(matrices, hidden_states, fps, texts=self._texts, cost=cost)
         assert self._window is not None
         return self._window
 

@@ -21,15 +21,12 @@ BRANCHES = ("cond", "uncond")
 class Frames:
     """What belongs to the latent frames of one model call, the same in both CFG branches.
 
-    Attributes:
-        embedded: patch embedding of each visited chunk, `[B, tokens_per_chunk, D]`.
-        temb: time embedding, `[F, D]`.
-        modulation: six modulation rows per latent frame, `[F, 6, D]`.
+    `temb` is the time embedding.
     """
 
-    embedded: dict[int, torch.Tensor]
-    temb: torch.Tensor
-    modulation: torch.Tensor
+    embedded: dict[int, torch.Tensor]  # by visited chunk, [B, tokens_per_chunk, D]
+    temb: torch.Tensor  # [F, D]
+    modulation: torch.Tensor  # six rows per latent frame, [F, 6, D]
 
 
 class Window:

@@ -3,7 +3,7 @@
 from motioncache.api import cached, disable_cache, enable_cache, last_trace, summary
 from motioncache.config import PolicyConfig
 from motioncache.errors import ConfigError, MotionCacheError
-from motioncache.forecast.policy import ForecastConfig
+from motioncache.forecast.budget import ForecastConfig
 from motioncache.policies.motioncache import MotionCacheConfig
 from motioncache.policies.none import NoCacheConfig
 from motioncache.policies.teacache import TeaCacheConfig

@@ -1,7 +1,4 @@
-"""Two records carry every decision: a call comes in from an adapter, a decision goes back to it.
-
-Between the calls, a state holds what is remembered of a chunk.
-"""
+"""A call comes in from an adapter, a decision goes back to it, and a state holds what is remembered of a chunk."""
 
 from dataclasses import dataclass
 

@@ -57,11 +57,9 @@ class Engine:
         denoising = [call for call in calls if call.kv_only is None]
         memories = [self.state(call.branch, call.chunk).memory for call in denoising]
         decided = to_host(self.policy.decide(denoising, memories, window))
-        by_place = {(decision.call.branch, decision.call.chunk): decision for decision in decided}
-        return [
-            by_place[call.branch, call.chunk] if call.kv_only is None else _for_keys_and_values(call, call.kv_only)
-            for call in calls
-        ]
+        for_keys = [Decision(call=call, phase=call.kv_only, due=True) for call in calls if call.kv_only is not None]
+        by_place = {(d.call.branch, d.call.chunk): d for d in [*decided, *for_keys]}
+        return [by_place[call.branch, call.chunk] for call in calls]
 
     def complete(self, decision: Decision, before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
         """The whole chunk after the blocks: computed rows as they came out, all others from the kept outputs.
@@ -139,10 +137,6 @@ class Engine:
         if self._window is None:
             raise RuntimeError("the engine has no window: call start_window first")
         return self._window
-
-
-def _for_keys_and_values(call: Call, phase: Phase) -> Decision:
-    return Decision(call=call, phase=phase, due=True)
 
 
 def _combine(outputs: Sequence[torch.Tensor], coefficients: Sequence[float]) -> torch.Tensor:

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from motioncache.config import PolicyConfig, plain_values, read_yaml, structured
 from motioncache.errors import ConfigError
-from motioncache.forecast.policy import ForecastConfig
+from motioncache.forecast.budget import ForecastConfig
 from motioncache.policies.motioncache import MotionCacheConfig
 from motioncache.policies.none import NoCacheConfig
 from motioncache.policies.teacache import TeaCacheConfig

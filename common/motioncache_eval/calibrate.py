@@ -19,8 +19,8 @@ import numpy as np
 import torch
 
 from motioncache.errors import ConfigError, MotionCacheError
+from motioncache.forecast.budget import ForecastConfig
 from motioncache.forecast.calibration import Calibration, sensitivity_between
-from motioncache.forecast.policy import ForecastConfig
 from motioncache.forecast.prediction import Array, Forecast
 from motioncache_eval.bench.config import Method
 from motioncache_eval.bench.model import BenchModel, find_loader

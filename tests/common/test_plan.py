@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from motioncache.errors import ConfigError
-from motioncache.forecast import policy
+from motioncache.forecast import budget
+from motioncache.forecast.budget import ForecastConfig, ForecastPlanner
 from motioncache.forecast.calibration import Calibration, ModelIdentity
 from motioncache.forecast.gap_errors import MAX_GAP
 from motioncache.forecast.planner import plan_evenly, plan_iterations
-from motioncache.forecast.policy import ForecastConfig, ForecastPlanner
 from motioncache.forecast.prediction import Forecast
 from motioncache.forecast.profile import WindowProfile
 from motioncache_eval.bench.ablation import ForecastAblationConfig, Spacing, Unit
@@ -39,7 +39,7 @@ def calibration() -> Calibration:
 
 @pytest.fixture(autouse=True)
 def _nothing_warned_yet() -> None:
-    policy._warn_once.cache_clear()  # pyright: ignore[reportPrivateUsage]
+    budget._warn_once.cache_clear()  # pyright: ignore[reportPrivateUsage]
 
 
 def window(starts: tuple[int, ...] = (0, 2, 4)) -> WindowProfile:

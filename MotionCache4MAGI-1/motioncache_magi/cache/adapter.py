@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from motioncache.config import PolicyConfig
-from motioncache.forecast.policy import ForecastConfig
+from motioncache.forecast.budget import ForecastConfig
 from motioncache.policies.none import NoCacheConfig
 from motioncache.presets import Policies
 from motioncache.registry import PipelineAdapter

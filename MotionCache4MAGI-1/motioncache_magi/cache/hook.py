@@ -7,8 +7,8 @@ import torch
 
 from motioncache.config import PolicyConfig
 from motioncache.engine import Engine
+from motioncache.forecast.budget import ForecastConfig
 from motioncache.forecast.calibration import ModelIdentity, sample_weights
-from motioncache.forecast.policy import ForecastConfig
 from motioncache.policies.none import NoCache
 from motioncache.policies.policy import Policy
 from motioncache_magi.cache.config import MagiReuseConfig, Output

@@ -5,8 +5,9 @@ from enum import Enum
 from pathlib import Path
 
 from motioncache.decision import Call
+from motioncache.forecast.budget import ForecastConfig, ForecastPlanner
 from motioncache.forecast.planner import plan_evenly, plan_iterations
-from motioncache.forecast.policy import ForecastCache, ForecastConfig, ForecastPlanner
+from motioncache.forecast.policy import ForecastCache
 from motioncache.forecast.prediction import Forecast
 from motioncache.forecast.profile import WindowProfile
 from motioncache.presets import Policies

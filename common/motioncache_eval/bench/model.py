@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from motioncache.errors import ConfigError, MotionCacheError
+from motioncache.forecast.budget import ForecastConfig
 from motioncache.forecast.calibration import Calibration, ModelIdentity
-from motioncache.forecast.policy import ForecastConfig
 from motioncache.registry import Adapter
 from motioncache_eval.bench.config import Method, fingerprint, portable
 from motioncache_eval.meter import Meter, PeakMemory

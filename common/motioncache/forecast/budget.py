@@ -1,0 +1,106 @@
+"""Makes the policy `forecast` of each window, for a budget of FLOPs."""
+
+import logging
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from motioncache.config import PolicyConfig, require_range
+from motioncache.forecast.calibration import Calibration, ModelIdentity
+from motioncache.forecast.planner import BUDGET_TOLERANCE, plan_iterations
+from motioncache.forecast.policy import ForecastCache
+from motioncache.forecast.prediction import Forecast
+from motioncache.forecast.profile import WindowProfile
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForecastConfig(PolicyConfig):
+    """Forecast: iterations planned before sampling compute all chunks; at the others velocities are forecast.
+
+    Args:
+        target_speedup: FLOPs of the video without a cache over those that it takes.
+        calibration: a file that `python -m motioncache_eval.calibrate` wrote; null takes the one beside the presets.
+        order: a velocity is forecast from so many that were computed; 1 repeats the last one, scaled.
+    """
+
+    target_speedup: float = 2.0
+    calibration: str | None = None
+    order: int = 2
+
+    def __post_init__(self) -> None:
+        require_range("target_speedup", self.target_speedup, self.target_speedup >= 1, "1 or more")
+        require_range("order", self.order, self.order in (1, 2), "1 or 2")
+
+    def planner(self, presets: Path) -> "ForecastPlanner":
+        """What makes the policy of each window, for a model with this presets file."""
+        return ForecastPlanner(self, presets)
+
+
+def shipped_calibration(presets: Path) -> Path:
+    """The calibration beside a model's presets."""
+    return presets.with_name("calibration.json")
+
+
+class ForecastPlanner:
+    """Makes the policy of each window.
+
+    Args:
+        presets: the model's presets file.
+
+    Raises:
+        ConfigError: for a calibration that cannot be read.
+    """
+
+    def __init__(self, config: ForecastConfig, presets: Path) -> None:
+        self._config = config
+        self._name = config.calibration or "the shipped calibration"
+        path = shipped_calibration(presets) if config.calibration is None else Path(config.calibration)
+        needed = config.target_speedup > 1 or config.calibration is not None
+        self.calibration = Calibration.load(path) if needed else None
+
+    def plan(self, profile: WindowProfile, model: ModelIdentity) -> ForecastCache:
+        """The policy for one window.
+
+        Warns once of a calibration that was made for another model or fewer steps, and of a target that is not met.
+
+        Raises:
+            ConfigError: for a speed-up that cannot be reached.
+        """
+        budget = profile.uncached_flops / self._config.target_speedup
+        if budget >= profile.full_flops or self.calibration is None:
+            return ForecastCache((True,) * profile.iterations, profile, None)
+        self._check(self.calibration, profile, model)
+        return self._within(profile, self.calibration.at(profile.sigmas, self._config.order), budget)
+
+    def _within(self, profile: WindowProfile, forecast: Forecast, budget: float) -> ForecastCache:
+        """The policy that keeps a budget of FLOPs."""
+        planned = plan_iterations(profile, forecast, budget)
+        reached = profile.flops(planned) / budget
+        if abs(reached - 1) > BUDGET_TOLERANCE:
+            target = self._config.target_speedup
+            _warn_once(
+                f"target_speedup {target:g}: a window has too few iterations to meet it; the plan "
+                f"reaches {target / reached:.3g}"
+            )
+        return ForecastCache(planned, profile, forecast)
+
+    def _check(self, calibration: Calibration, profile: WindowProfile, model: ModelIdentity) -> None:
+        other = calibration.model.differs(model)
+        if other is not None:
+            _warn_once(f"{self._name} was measured {other}: {_POOR}")
+        measured, steps = len(calibration.sigmas), len(profile.sigmas)
+        if steps > measured:
+            _warn_once(f"{self._name} was measured with {measured} steps, not {steps}: {_POOR}")
+
+
+_POOR = (
+    "the plan meets its budget, but forecasts may be poor; run python -m motioncache_eval.calibrate and pass the file "
+    "that it writes as calibration"
+)
+
+
+@cache
+def _warn_once(finding: str) -> None:
+    logger.warning(finding)
