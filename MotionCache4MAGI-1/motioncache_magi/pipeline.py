@@ -3,7 +3,6 @@
 import logging
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
 from tqdm import tqdm
 
 from motioncache.errors import MotionCacheError
@@ -20,8 +18,7 @@ from motioncache_magi.loading.folders import Folders
 from motioncache_magi.model.config import MagiConfig
 from motioncache_magi.model.dit import VideoDiT
 from motioncache_magi.model.packed import Text
-from motioncache_magi.sampling.guidance import Guidance
-from motioncache_magi.sampling.passes import deciding_branch
+from motioncache_magi.sampling.guidance import Guidance, deciding_branch
 from motioncache_magi.sampling.prefix import Frames, image_frames, video_frames
 from motioncache_magi.sampling.sampler import Sampler, Settings
 from motioncache_magi.sampling.schedule import WindowSchedule, time_schedule
@@ -29,7 +26,7 @@ from motioncache_magi.text.caption import clean_caption
 from motioncache_magi.text.chunks import ChunkText, chunk_text
 from motioncache_magi.text.prompt import T5Text
 from motioncache_magi.text.special_tokens import SpecialTokens, TextSwitches
-from motioncache_magi.vae.tiling import Tiling, decode_tiled, encode_tiled
+from motioncache_magi.vae.codec import VideoCodec
 from motioncache_magi.vae.vit import ViTVAE
 
 logger = logging.getLogger(__name__)
@@ -175,31 +172,33 @@ class MagiPipeline:
             output_type: see `MagiOutput`; the batch dimension is left out.
             switches: which special tokens are put in front of the caption.
 
-        Sizes that are not passed come from the model's configuration.
-
-        Raises:
-            MotionCacheError: for sizes that do not fit, and given frames that cannot be used.
+        Sizes that are not passed come from the model's configuration. Sizes that do not fit, and given frames that
+        cannot be used, raise `MotionCacheError`.
         """
         if output_type not in OUTPUT_TYPES:
             raise MotionCacheError(f"output_type must be one of {', '.join(OUTPUT_TYPES)}, not {output_type!r}")
         runtime = self.config.runtime
-        height, width = height or runtime.video_size_h, width or runtime.video_size_w
-        step = 2 * self.vae.config.patch_size
-        if height % step or width % step or height < step or width < step:
-            raise MotionCacheError(f"height and width must be multiples of {step}, not {height} and {width}")
-        prefix = self._encode_given(image, video, height, width)
+        height, width = self._size(height, width)
         request = Request(
             prompt=prompt,
             num_frames=num_frames or runtime.num_frames,
             height=height,
             width=width,
             steps=num_inference_steps or runtime.num_steps,
-            prefix=prefix,
+            prefix=self._encode_given(image, video, height, width),
             generator=generator,
             latents=latents,
             switches=switches or TextSwitches(),
         )
         return self._stream(request, self._schedule(request), output_type)
+
+    def _size(self, height: int | None, width: int | None) -> tuple[int, int]:
+        """The size of a video, checked."""
+        height, width = height or self.config.runtime.video_size_h, width or self.config.runtime.video_size_w
+        step = 2 * self.vae.config.patch_size
+        if height % step or width % step or height < step or width < step:
+            raise MotionCacheError(f"height and width must be multiples of {step}, not {height} and {width}")
+        return height, width
 
     def _stream(self, request: Request, schedule: WindowSchedule, output_type: str) -> Iterator[Any]:
         size, given = self.config.runtime.chunk_width, request.given
@@ -212,7 +211,7 @@ class MagiPipeline:
                 if output_type == "latent":
                     yield kept
                 elif left > 0:
-                    frames = self._decode(kept)[:left]
+                    frames = self._codec.decode_chunk(kept)[:left]
                     left -= len(frames)
                     yield _convert(frames, output_type)
 
@@ -295,9 +294,7 @@ class MagiPipeline:
         else:
             assert video is not None
             frames = video_frames(video, height, width, self.vae.config.patch_length)
-        with self._at_work(self.vae), torch.inference_mode():
-            encoded = encode_tiled(self.vae, frames.to(self.device), self._tiling())
-        return encoded[0].float() * self.config.runtime.scale_factor
+        return self._codec.encode(frames)
 
     @property
     def branch(self) -> str:
@@ -305,41 +302,12 @@ class MagiPipeline:
         return deciding_branch(Guidance.of(self.config))
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Decode the latents `[1, channels, frames, height, width]` of a video, chunk by chunk.
+        """Decode the latents of a video; see `VideoCodec.decode`."""
+        return self._codec.decode(latents)
 
-        Returns:
-            Float32 `[frames, 3, height, width]` in [0, 1] on the host.
-        """
-        size, total = self.config.runtime.chunk_width, latents.shape[2]
-        ends = range(total % size or size, total + 1, size)  # the first chunk of a video that goes on may be short
-        starts = [0, *ends[:-1]]
-        return torch.cat([self._decode(latents[0, :, a:b]) for a, b in zip(starts, ends, strict=True)])
-
-    def _decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """`[channels, frames, height, width]` to float32 `[frames, 3, height, width]` in [0, 1] on the host."""
-        scaled = latents[None].to(self.device) / self.config.runtime.scale_factor
-        tiling, patch = self._tiling(), self.vae.config.patch_length
-        with self._at_work(self.vae), torch.inference_mode():
-            alone = scaled.shape[2] > 1 and scaled.shape[2] % (tiling.frames // patch) == 1
-            video = decode_tiled(self.vae, scaled[:, :, :-1] if alone else scaled, tiling)
-            if alone:  # a tile of one latent frame would come out as a still; it is decoded behind the one before
-                video = torch.cat([video, decode_tiled(self.vae, scaled[:, :, -2:], tiling)[:, :, patch:]], dim=2)
-        return ((video[0].float() + 1) / 2).clamp(0, 1).permute(1, 0, 2, 3).cpu()
-
-    def _tiling(self) -> Tiling:
-        return Tiling.for_frame_rate(self.config.runtime.fps)
-
-    @contextmanager
-    def _at_work(self, module: nn.Module) -> Iterator[None]:
-        """On the device while it is needed."""
-        if not self._offload:
-            yield
-            return
-        module.to(self.device)
-        try:
-            yield
-        finally:
-            module.to("cpu")
+    @property
+    def _codec(self) -> VideoCodec:
+        return VideoCodec(self.vae, self.config.runtime, device=self.device, offload=self._offload)
 
 
 def _convert(frames: torch.Tensor, output_type: str) -> Any:

@@ -11,31 +11,23 @@ from diffusers import (
 
 from motioncache.config import PolicyConfig
 from motioncache.presets import POLICIES, Policies
-from motioncache.registry import presets_file
+from motioncache.registry import PipelineAdapter
 from motioncache_skyreels.guards import check_transformer
 from motioncache_skyreels.hook import SkyReelsHook
 from motioncache_skyreels.opening import WindowOpener
 
-PIPELINES = (
-    SkyReelsV2DiffusionForcingPipeline,
-    SkyReelsV2DiffusionForcingVideoToVideoPipeline,
-    SkyReelsV2DiffusionForcingImageToVideoPipeline,
-)
 
-
-class SkyReelsAdapter:
-    """How `motioncache` finds out whether a pipeline is one of ours, and hooks it."""
+class SkyReelsAdapter(PipelineAdapter):
+    """How `motioncache` hooks a diffusion-forcing pipeline."""
 
     name = "skyreels-v2"
     policies: Policies = POLICIES
-
-    @staticmethod
-    def serves(pipeline: object) -> bool:
-        return isinstance(pipeline, PIPELINES)
-
-    @staticmethod
-    def presets() -> Path:
-        return presets_file(Path(__file__).parent)
+    pipelines = (
+        SkyReelsV2DiffusionForcingPipeline,
+        SkyReelsV2DiffusionForcingVideoToVideoPipeline,
+        SkyReelsV2DiffusionForcingImageToVideoPipeline,
+    )
+    package = Path(__file__).parent
 
     def hook(self, pipeline: Any, config: PolicyConfig) -> SkyReelsHook:
         check_transformer(pipeline.transformer)

@@ -17,9 +17,8 @@ import torch
 from diffusers import SkyReelsV2DiffusionForcingPipeline
 
 from motioncache.api import cached, get_hook
-from motioncache.decision import Decision
+from motioncache.decision import ChunkState, Decision
 from motioncache.distance import relative_l1
-from motioncache.engine import ChunkState
 from motioncache.errors import MotionCacheError
 from motioncache.policies.motioncache import MotionCacheConfig
 from motioncache.policies.none import NoCache, NoCacheConfig

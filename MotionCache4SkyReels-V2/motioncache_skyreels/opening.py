@@ -9,12 +9,12 @@ import torch
 from diffusers import SkyReelsV2Transformer3DModel
 
 from motioncache.config import PolicyConfig
-from motioncache.distance import DistanceConfig
 from motioncache.engine import Engine
 from motioncache.forecast.calibration import ModelIdentity, sample_weights
 from motioncache.forecast.policy import ForecastConfig
 from motioncache.grid import TokenGrid
 from motioncache.kv_cache import KVCache
+from motioncache.policies.distance import DistanceConfig
 from motioncache.policies.motioncache import MotionCache, MotionCacheConfig
 from motioncache.policies.none import NoCache
 from motioncache.policies.policy import Policy

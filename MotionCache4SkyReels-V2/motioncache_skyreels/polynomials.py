@@ -8,8 +8,8 @@ from typing import Any
 from diffusers import SkyReelsV2Transformer3DModel
 
 from motioncache.config import read_yaml, structured
-from motioncache.distance import DistanceConfig
 from motioncache.errors import MotionCacheError
+from motioncache.policies.distance import DistanceConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

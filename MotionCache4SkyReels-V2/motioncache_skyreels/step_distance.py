@@ -9,8 +9,9 @@ from diffusers import SkyReelsV2Transformer3DModel
 from torch import nn
 from torch.nn.functional import linear, silu
 
-from motioncache.distance import Distance, DistanceConfig, polynomial, relative_l1
+from motioncache.distance import polynomial, relative_l1
 from motioncache.errors import MotionCacheError
+from motioncache.policies.distance import Distance, DistanceConfig
 from motioncache_skyreels.schedule import Timesteps
 
 

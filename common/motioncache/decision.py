@@ -1,4 +1,7 @@
-"""Two records carry every decision: a call comes in from an adapter, a decision goes back to it."""
+"""Two records carry every decision: a call comes in from an adapter, a decision goes back to it.
+
+Between the calls, a state holds what is remembered of a chunk.
+"""
 
 from dataclasses import dataclass
 
@@ -65,3 +68,17 @@ class Decision:
     def indices(self) -> torch.Tensor:
         """Indices of the due tokens within the chunk, int64 `[computed]`, on the host."""
         return self.due if isinstance(self.due, torch.Tensor) else torch.arange(self.computed)
+
+
+@dataclass(slots=True)
+class ChunkState:
+    """What is remembered of one chunk in one CFG branch; a window's states are dropped with it.
+
+    Attributes:
+        outputs: the chunk's last outputs, the latest first: residuals (after minus before the blocks, each token's
+            from its last computation) or, where the adapter says so, velocities. `[batch, tokens, channels]`.
+        memory: what the policy remembers.
+    """
+
+    outputs: tuple[torch.Tensor, ...] = ()
+    memory: Memory = None

@@ -1,32 +1,15 @@
 """The engine: decide what to compute, let the model compute it, complete the chunk with what is reused, commit."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 import torch
 
-from motioncache.decision import Call, Decision, Memory
+from motioncache.decision import Call, ChunkState, Decision
 from motioncache.policies.policy import Policy
+from motioncache.probe import Probe
 from motioncache.record import Phase, Record, WindowShape
 from motioncache.trace import Trace
-
-if TYPE_CHECKING:
-    from motioncache.probe import Probe
-
-
-@dataclass(slots=True)
-class ChunkState:
-    """What is remembered of one chunk in one CFG branch; a window's states are dropped with it.
-
-    Attributes:
-        outputs: the chunk's last outputs, the latest first: residuals (after minus before the blocks, each token's
-            from its last computation) or, where the adapter says so, velocities. `[batch, tokens, channels]`.
-        memory: what the policy remembers.
-    """
-
-    outputs: tuple[torch.Tensor, ...] = ()
-    memory: Memory = None
 
 
 class Engine:

@@ -2,8 +2,7 @@
 
 import torch
 
-from motioncache.decision import Decision
-from motioncache.engine import ChunkState
+from motioncache.decision import ChunkState, Decision
 from motioncache.record import WindowShape
 
 

@@ -41,6 +41,28 @@ class Adapter(Protocol):
     def hook(self, pipeline: object, config: PolicyConfig) -> Hook: ...
 
 
+class PipelineAdapter:
+    """What adapters have in common: they serve some classes of pipelines, with presets beside their package.
+
+    Attributes:
+        pipelines: the classes that are served.
+        package: folder of the model's package.
+    """
+
+    name: str
+    policies: Policies
+    pipelines: tuple[type, ...]
+    package: Path
+
+    def serves(self, pipeline: object) -> bool:
+        """Whether a pipeline is one of ours."""
+        return isinstance(pipeline, self.pipelines)
+
+    def presets(self) -> Path:
+        """The model's presets file."""
+        return presets_file(self.package)
+
+
 def find_adapter(pipeline: object) -> Adapter:
     """The installed adapter that serves a pipeline.
 

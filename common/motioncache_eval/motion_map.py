@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from motioncache.decision import Decision
-from motioncache.engine import ChunkState, Engine
+from motioncache.decision import ChunkState, Decision
+from motioncache.engine import Engine
 from motioncache.grid import TokenGrid
 from motioncache.probe import Probe
 from motioncache.record import Phase

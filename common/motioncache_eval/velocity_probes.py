@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from motioncache.decision import Decision
-from motioncache.engine import ChunkState, Engine
+from motioncache.decision import ChunkState, Decision
+from motioncache.engine import Engine
 from motioncache.forecast.policy import ForecastCache
 from motioncache.forecast.prediction import Array, velocity_products
 from motioncache.probe import Probe

@@ -1,6 +1,7 @@
 """The public names."""
 
 import motioncache
+from motioncache.registry import installed_adapters
 
 
 def test_everything_that_is_exported_has_a_docstring() -> None:
@@ -18,4 +19,4 @@ def test_everything_that_is_exported_has_a_docstring() -> None:
 
 
 def test_installed_adapters_are_found_by_their_entry_points() -> None:
-    assert "skyreels-v2" in {adapter.name for adapter in motioncache.api.installed_adapters()}
+    assert "skyreels-v2" in {adapter.name for adapter in installed_adapters()}

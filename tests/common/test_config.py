@@ -5,8 +5,8 @@ import pytest
 
 from motioncache import ConfigError, MotionCacheConfig, NoCacheConfig, load_config
 from motioncache.config import parse_overrides
-from motioncache.distance import Distance
 from motioncache.motion import Normalisation
+from motioncache.policies.distance import Distance
 from motioncache.presets import parse_policy
 
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from motioncache.decision import Call, Decision, Memory
-from motioncache.engine import ChunkState, Engine
+from motioncache.decision import Call, ChunkState, Decision, Memory
+from motioncache.engine import Engine
 from motioncache.grid import TokenGrid
 from motioncache.policies.none import NoCache
 from motioncache.probe import Probe

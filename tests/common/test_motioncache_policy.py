@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from motioncache.decision import Call, Decision, Memory
-from motioncache.distance import Distance
 from motioncache.engine import to_host
 from motioncache.grid import TokenGrid
 from motioncache.motion import Normalisation
+from motioncache.policies.distance import Distance
 from motioncache.policies.motioncache import MotionCache, MotionCacheConfig, MotionMemory, fewest_due
 from motioncache.record import Phase, WindowShape
 

@@ -14,7 +14,7 @@ from motioncache_magi.parity import forwards, videos
 from motioncache_magi.parity.forwards import CLEAN, LIMITED, Case, DispatcherSampler, guided_velocity
 from motioncache_magi.parity.golden import FLOAT, Golden
 from motioncache_magi.sampling.sampler import Sampler
-from motioncache_magi.sampling.schedule import distilled_step_size
+from motioncache_magi.sampling.step import distilled_step_size
 
 from .conftest import CHANNELS, WORDS, official_json, random_dit, small_config
 from .test_parity import FIXTURES, needs_fixtures

@@ -12,7 +12,8 @@ from motioncache_magi.model.packed import Text
 from motioncache_magi.pipeline import MagiPipeline
 from motioncache_magi.sampling.guidance import Guidance
 from motioncache_magi.sampling.sampler import Sampler, Settings
-from motioncache_magi.sampling.schedule import Step, WindowSchedule
+from motioncache_magi.sampling.schedule import WindowSchedule
+from motioncache_magi.sampling.step import Step
 from motioncache_magi.train import transformer as part
 from motioncache_magi.train import vae as vae_part
 from motioncache_magi.train.__main__ import main

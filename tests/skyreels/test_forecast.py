@@ -8,8 +8,7 @@ import torch
 import motioncache
 from motioncache import ForecastConfig, MotionCacheError
 from motioncache.api import get_hook
-from motioncache.decision import Decision
-from motioncache.engine import ChunkState
+from motioncache.decision import ChunkState, Decision
 from motioncache.probe import Probe
 from motioncache.record import Phase
 from motioncache_eval.bench.ablation import ForecastAblationConfig, Unit

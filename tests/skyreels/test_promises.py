@@ -12,10 +12,9 @@ import motioncache
 from motioncache import ForecastConfig, MotionCacheConfig, MotionCacheError, TeaCacheConfig
 from motioncache.api import get_hook
 from motioncache.config import PolicyConfig
-from motioncache.decision import Decision
-from motioncache.distance import Distance
-from motioncache.engine import ChunkState
+from motioncache.decision import ChunkState, Decision
 from motioncache.motion import Normalisation
+from motioncache.policies.distance import Distance
 from motioncache.probe import Probe
 from motioncache.record import Phase
 from motioncache.testing import Promises, Subject

@@ -7,8 +7,7 @@ import torch
 
 from motioncache import NoCacheConfig
 from motioncache.api import cached, get_hook
-from motioncache.decision import Decision
-from motioncache.engine import ChunkState
+from motioncache.decision import ChunkState, Decision
 from motioncache.probe import Probe
 from motioncache_eval.ranking.recording import Recording
 from motioncache_skyreels.fit_polynomial import StoreResidual

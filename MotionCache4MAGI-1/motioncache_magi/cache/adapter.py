@@ -7,7 +7,7 @@ from motioncache.config import PolicyConfig
 from motioncache.forecast.policy import ForecastConfig
 from motioncache.policies.none import NoCacheConfig
 from motioncache.presets import Policies
-from motioncache.registry import presets_file
+from motioncache.registry import PipelineAdapter
 from motioncache_magi.cache.flowcache import MagiFlowCacheConfig
 from motioncache_magi.cache.hook import MagiHook
 from motioncache_magi.cache.motioncache import MagiMotionCacheConfig
@@ -23,19 +23,13 @@ POLICIES: Policies = {
 }
 
 
-class MagiAdapter:
-    """How `motioncache` finds out whether a pipeline is one of ours, and hooks it."""
+class MagiAdapter(PipelineAdapter):
+    """How `motioncache` hooks a `MagiPipeline`."""
 
     name = "magi-1"
     policies: Policies = POLICIES
-
-    @staticmethod
-    def serves(pipeline: object) -> bool:
-        return isinstance(pipeline, MagiPipeline)
-
-    @staticmethod
-    def presets() -> Path:
-        return presets_file(Path(__file__).parents[1])
+    pipelines = (MagiPipeline,)
+    package = Path(__file__).parents[1]
 
     def hook(self, pipeline: Any, config: PolicyConfig) -> MagiHook:
         return MagiHook(pipeline, config, presets=self.presets())

@@ -7,10 +7,10 @@ from motioncache.forecast.profile import WindowProfile
 from motioncache.record import Record, WindowShape
 from motioncache.trace import Trace
 from motioncache_magi.model.config import MagiConfig, ModelConfig
-from motioncache_magi.sampling.guidance import Guidance
+from motioncache_magi.sampling.guidance import Guidance, passes_of
 from motioncache_magi.sampling.kv_layout import NEARLY_CLEAN, TEXT
-from motioncache_magi.sampling.passes import passes_of
-from motioncache_magi.sampling.schedule import Step, WindowSchedule, time_schedule
+from motioncache_magi.sampling.schedule import WindowSchedule, time_schedule
+from motioncache_magi.sampling.step import Step
 from motioncache_magi.text.chunks import NULL_TEXT_LENGTH
 
 

@@ -13,11 +13,12 @@ from torch.nn.functional import max_pool1d, normalize
 from motioncache.config import require_range
 from motioncache_magi.cache.motioncache import MagiMotionCacheConfig
 from motioncache_magi.model.forward import ChunkInput
+from motioncache_magi.sampling.guidance import Pass, branches_of, deciding_branch
 from motioncache_magi.sampling.kv_layout import PAST, TEXT, KVLayout
-from motioncache_magi.sampling.passes import Pass, branches_of, deciding_branch
 from motioncache_magi.sampling.reuse import Due
 from motioncache_magi.sampling.sampler import Sampler
-from motioncache_magi.sampling.schedule import Step, WindowSchedule
+from motioncache_magi.sampling.schedule import WindowSchedule
+from motioncache_magi.sampling.step import Step
 
 _POOL = 7
 """Keys next to an important one are important too, so many at a time."""

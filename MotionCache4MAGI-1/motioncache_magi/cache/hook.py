@@ -16,7 +16,7 @@ from motioncache_magi.cache.cost import MagiCost
 from motioncache_magi.cache.flowcache import CompressedSampler, MagiFlowCacheConfig
 from motioncache_magi.cache.reuse import EngineReuse
 from motioncache_magi.model.dit import VideoDiT
-from motioncache_magi.sampling.passes import deciding_branch
+from motioncache_magi.sampling.guidance import deciding_branch
 from motioncache_magi.sampling.sampler import Sampler, Settings
 from motioncache_magi.sampling.schedule import WindowSchedule
 

@@ -8,8 +8,8 @@ import torch
 
 from motioncache.config import require_range
 from motioncache.decision import Call, Decision, Memory
-from motioncache.distance import Distance
 from motioncache.grid import TokenGrid
+from motioncache.policies.distance import Distance
 from motioncache.policies.policy import Policy
 from motioncache.record import Phase, WindowShape
 from motioncache_magi.cache.config import MagiReuseConfig

@@ -11,10 +11,10 @@ from motioncache.engine import Engine
 from motioncache.grid import TokenGrid
 from motioncache.record import Phase, WindowShape
 from motioncache_magi.cache.config import MagiReuseConfig, Output
+from motioncache_magi.sampling.guidance import Pass
 from motioncache_magi.sampling.kv_layout import NEARLY_CLEAN
-from motioncache_magi.sampling.passes import Pass
 from motioncache_magi.sampling.reuse import Due, Reuse
-from motioncache_magi.sampling.schedule import Step
+from motioncache_magi.sampling.step import Step
 
 
 class EngineReuse(Reuse):

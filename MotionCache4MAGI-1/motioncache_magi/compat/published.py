@@ -20,12 +20,12 @@ from motioncache_magi.cache.reuse import EngineReuse
 from motioncache_magi.cache.teacache import MagiTeaCacheConfig
 from motioncache_magi.model.dit import to_patches
 from motioncache_magi.model.forward import ChunkInput
-from motioncache_magi.sampling.guidance import Velocities
+from motioncache_magi.sampling.guidance import Pass, Velocities
 from motioncache_magi.sampling.kv_layout import NEARLY_CLEAN, PAST, TEXT
-from motioncache_magi.sampling.passes import Pass
 from motioncache_magi.sampling.reuse import Due
 from motioncache_magi.sampling.sampler import Sampler, Settings
-from motioncache_magi.sampling.schedule import Step, WindowSchedule
+from motioncache_magi.sampling.schedule import WindowSchedule
+from motioncache_magi.sampling.step import Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

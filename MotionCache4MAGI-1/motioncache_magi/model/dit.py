@@ -83,6 +83,8 @@ class VideoDiT(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
+        self.dtype = config.dtype
+        self.latent_channels = config.latent_channels
         self.x_embedder = nn.Conv3d(config.in_channels, config.hidden_size, (1, 2, 2), (1, 2, 2), bias=False)
         self.t_embedder = TimeEmbedder(config)
         self.y_embedder = CaptionEmbedder(config)
@@ -93,7 +95,7 @@ class VideoDiT(nn.Module):
     def set_dtypes(self) -> "VideoDiT":
         """Cast the parameters to the dtypes that they are used in: embedders, head and most norms stay in float32."""
         for name, parameter in self.named_parameters():
-            parameter.data = parameter.data.to(parameter_dtype(name, self.config.dtype))
+            parameter.data = parameter.data.to(parameter_dtype(name, self.dtype))
         return self
 
     def embed(self, latents: torch.Tensor) -> torch.Tensor:
@@ -101,7 +103,7 @@ class VideoDiT(nn.Module):
         x = latents.float() * self.config.x_rescale_factor
         if self.config.half_channel_vae:
             x = torch.cat([x, x])
-        return self.x_embedder(x[None])[0].flatten(1).T.to(self.config.dtype)
+        return self.x_embedder(x[None])[0].flatten(1).T.to(self.dtype)
 
     def condition(self, t: torch.Tensor, dropped: torch.Tensor, step_size: float | None) -> torch.Tensor:
         """Compute one condition per chunk, `[n, Dc]`.
@@ -115,11 +117,11 @@ class VideoDiT(nn.Module):
         embedded = self.t_embedder(t)
         if step_size is not None:
             embedded = embedded + self.t_embedder(torch.tensor([step_size], device=t.device))
-        return (embedded + self.y_embedder.dropped(dropped)).to(self.config.dtype)
+        return (embedded + self.y_embedder.dropped(dropped)).to(self.dtype)
 
     def embed_text(self, caption: torch.Tensor) -> torch.Tensor:
         """Project a text, `[text_length, caption_channels]` to `[text_length, D]`, in the model's dtype."""
-        return self.y_embedder(caption).to(self.config.dtype)
+        return self.y_embedder(caption).to(self.dtype)
 
     def run_layers(self, tokens: torch.Tensor, pack: Pack) -> torch.Tensor:
         """Run all layers over packed tokens, `[n, D]` to hidden states `[n, D]`."""
@@ -130,7 +132,7 @@ class VideoDiT(nn.Module):
     def head(self, hidden: torch.Tensor) -> torch.Tensor:
         """Predict velocities as patches (see `to_patches`): `[n, D]` to float32 `[n, 4 * latent_channels]`."""
         patches = self.final_linear.linear(self.videodit_blocks.final_layernorm(hidden.float()))
-        velocities = patches.unflatten(1, (4, -1))[..., : self.config.latent_channels]
+        velocities = patches.unflatten(1, (4, -1))[..., : self.latent_channels]
         return velocities.flatten(1) / self.config.x_rescale_factor
 
 

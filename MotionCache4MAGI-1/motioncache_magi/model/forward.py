@@ -62,7 +62,7 @@ def run_chunks(
     ]
     tokens = torch.cat(rows)
     if not len(tokens):
-        return [tokens.new_zeros(0, 4 * model.config.latent_channels, dtype=torch.float32) for _ in inputs]
+        return [tokens.new_zeros(0, 4 * model.latent_channels, dtype=torch.float32) for _ in inputs]
     pack = _pack(model, inputs, within, cache, grid, step_size)
     velocities = model.head(model.run_layers(tokens, pack))
     return list(velocities.split([len(due) for due in within]))

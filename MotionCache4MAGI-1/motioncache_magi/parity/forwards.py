@@ -12,10 +12,10 @@ from motioncache_magi.model.forward import ChunkInput, run_chunks
 from motioncache_magi.model.packed import Text
 from motioncache_magi.parity.golden import FLOAT, Golden
 from motioncache_magi.parity.model import build_dit, embed_words, fixed_settings
+from motioncache_magi.sampling.guidance import Pass
 from motioncache_magi.sampling.kv_layout import TEXT
-from motioncache_magi.sampling.passes import Pass
 from motioncache_magi.sampling.sampler import Sampler
-from motioncache_magi.sampling.schedule import KeyRange, Step, distilled_step_size
+from motioncache_magi.sampling.step import KeyRange, Step, distilled_step_size
 
 CLEAN = 0.9999
 BFLOAT16 = Tolerance(name="0.05 of a standard deviation", deviation=0.05)

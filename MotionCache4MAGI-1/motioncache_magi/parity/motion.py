@@ -7,8 +7,9 @@ from typing import Any
 import torch
 
 from motioncache.decision import Call, Memory
-from motioncache.distance import Distance, relative_l1
+from motioncache.distance import relative_l1
 from motioncache.grid import TokenGrid
+from motioncache.policies.distance import Distance
 from motioncache.policies.policy import Policy
 from motioncache.policies.wrapper import PolicyWrapper
 from motioncache.record import Phase, Record, WindowShape

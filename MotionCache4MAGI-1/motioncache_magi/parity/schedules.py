@@ -9,7 +9,8 @@ import torch
 from motioncache_eval.parity import EXACT, FileReport, read_json
 from motioncache_magi.loading.variants import released
 from motioncache_magi.sampling.guidance import Guidance
-from motioncache_magi.sampling.schedule import Step, TimeShape, WindowSchedule, step_intervals, time_schedule
+from motioncache_magi.sampling.schedule import TimeShape, WindowSchedule, step_intervals, time_schedule
+from motioncache_magi.sampling.step import Step
 
 CHUNK_FRAMES = 6
 CLEAN_TIME = float(torch.tensor(0.9999))

@@ -6,8 +6,8 @@ from typing import Protocol
 import torch
 
 from motioncache.grid import TokenGrid
-from motioncache_magi.sampling.passes import Pass
-from motioncache_magi.sampling.schedule import Step
+from motioncache_magi.sampling.guidance import Pass
+from motioncache_magi.sampling.step import Step
 
 Due = bool | torch.Tensor
 """The tokens of a chunk that are computed: True for all, False for none, or int64 indices `[n]` on the host."""

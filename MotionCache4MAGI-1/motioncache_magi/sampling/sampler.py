@@ -10,11 +10,11 @@ from motioncache.grid import TokenGrid
 from motioncache_magi.model.dit import VideoDiT, from_patches, to_patches
 from motioncache_magi.model.forward import ChunkInput, run_chunks
 from motioncache_magi.model.packed import Text
-from motioncache_magi.sampling.guidance import Guidance, Velocities, join_branches
+from motioncache_magi.sampling.guidance import Guidance, Pass, Velocities, branches_of, join_branches, passes_of
 from motioncache_magi.sampling.kv_layout import ALONE, NEARLY_CLEAN, PAST, TEXT, KVLayout, MovingKVCache
-from motioncache_magi.sampling.passes import Pass, branches_of, passes_of
 from motioncache_magi.sampling.reuse import ComputeAll, Due, Reuse
-from motioncache_magi.sampling.schedule import Step, WindowSchedule, distilled_step_size
+from motioncache_magi.sampling.schedule import WindowSchedule
+from motioncache_magi.sampling.step import Step, distilled_step_size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,9 +11,7 @@ from enum import Enum
 import torch
 
 from motioncache.errors import ConfigError
-
-KeyRange = tuple[int, int]
-"""Chunks `[first, end)`."""
+from motioncache_magi.sampling.step import KeyRange, Step
 
 
 class TimeShape(Enum):
@@ -58,45 +56,10 @@ def step_intervals(steps: int, shortcut_mode: str = "8,16,16") -> list[int]:
     return list(lengths) * (steps // 3) if steps % 3 == 0 else [1] * steps
 
 
-def distilled_step_size(steps: int, interval: int) -> float:
-    """What distilled models are told of a step's length: 8 over its length in sixteenths."""
-    return 8 / interval if steps == 12 else steps / 4 * 2
-
-
 def _shortcut(mode: str) -> tuple[tuple[int, ...], tuple[float, ...]]:
     if mode not in _SHORTCUTS:
         raise ConfigError(f"shortcut_mode must be one of {sorted(_SHORTCUTS)}, not {mode!r}")
     return _SHORTCUTS[mode]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """One denoise step of the window.
-
-    Attributes:
-        index: number of the step.
-        window: the chunks that are denoised, oldest first.
-        counts: denoise steps that each of them has behind it.
-        refresh: a chunk that has just become clean, whose keys and values are computed once more; None otherwise.
-        refresh_range: what the refreshed chunk sees.
-        ranges: what each chunk of the window sees.
-        interval: length of the step, see `step_intervals`.
-        finished: the chunk that this step makes clean; None otherwise.
-    """
-
-    index: int
-    window: range
-    counts: tuple[int, ...]
-    refresh: int | None
-    refresh_range: KeyRange
-    ranges: tuple[KeyRange, ...]
-    interval: int
-    finished: int | None
-
-    @property
-    def chunks(self) -> list[int]:
-        """All chunks that this step touches, in order."""
-        return [*([] if self.refresh is None else [self.refresh]), *self.window]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

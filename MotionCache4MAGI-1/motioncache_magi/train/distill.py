@@ -9,7 +9,7 @@ from motioncache_magi.model.config import MagiConfig
 from motioncache_magi.model.dit import VideoDiT
 from motioncache_magi.model.packed import Text
 from motioncache_magi.sampling.guidance import Guidance
-from motioncache_magi.sampling.schedule import Step, distilled_step_size
+from motioncache_magi.sampling.step import Step, distilled_step_size
 from motioncache_magi.text.chunks import NULL_TEXT_LENGTH
 from motioncache_magi.train.forward import TrainChunk, training_forward
 from motioncache_magi.train.transformer import CHUNK, LONG_BATCH, STEPS, clip_chunks, draw_step

@@ -7,7 +7,7 @@ import torch
 
 from motioncache_magi.model.dit import VideoDiT, from_patches
 from motioncache_magi.model.packed import Pack, Segment, Text
-from motioncache_magi.sampling.schedule import KeyRange
+from motioncache_magi.sampling.step import KeyRange
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,8 @@ from motioncache_magi.loading.variants import released
 from motioncache_magi.model.config import MagiConfig
 from motioncache_magi.model.dit import VideoDiT
 from motioncache_magi.model.packed import Text
-from motioncache_magi.sampling.schedule import Step, WindowSchedule, time_schedule
+from motioncache_magi.sampling.schedule import WindowSchedule, time_schedule
+from motioncache_magi.sampling.step import Step
 from motioncache_magi.text.chunks import NULL_TEXT_LENGTH
 from motioncache_magi.train.forward import TrainChunk, training_forward
 from motioncache_magi.train.vae import FPS, attend_fast

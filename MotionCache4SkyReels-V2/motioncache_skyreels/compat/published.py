@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from motioncache.config import PolicyConfig
-from motioncache.decision import Call, Decision
-from motioncache.engine import ChunkState, Engine
+from motioncache.decision import Call, ChunkState, Decision
+from motioncache.engine import Engine
 from motioncache.motion import motion_score, motion_weight
 from motioncache.policies.motioncache import MotionCache, MotionCacheConfig, MotionMemory
 from motioncache.policies.teacache import TeaCacheConfig

@@ -9,8 +9,8 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 
-from motioncache.distance import Distance
 from motioncache.motion import Normalisation
+from motioncache.policies.distance import Distance
 from motioncache.policies.motioncache import MotionCacheConfig
 from motioncache_eval.parity import DISTANCE_ROUNDING, WEIGHT_ROUNDING, GoldenFile, Tolerance, read_json
 from motioncache_skyreels.compat.published import PublishedMotionCacheConfig

@@ -9,8 +9,8 @@ import torch
 from diffusers import SkyReelsV2DiffusionForcingPipeline, SkyReelsV2Transformer3DModel
 
 from motioncache.api import cached, get_hook
-from motioncache.decision import Call, Decision, Memory
-from motioncache.engine import ChunkState, Engine
+from motioncache.decision import Call, ChunkState, Decision, Memory
+from motioncache.engine import Engine
 from motioncache.errors import MotionCacheError
 from motioncache.policies.motioncache import MotionMemory
 from motioncache.policies.none import NoCacheConfig

@@ -8,8 +8,8 @@ import torch
 
 from motioncache.config import require_range
 from motioncache.decision import Call, Decision, Memory
-from motioncache.distance import DistanceConfig
 from motioncache.motion import Normalisation, motion_score, motion_weight, temporal_vote
+from motioncache.policies.distance import DistanceConfig
 from motioncache.policies.policy import Policy
 from motioncache.record import Phase, WindowShape
 
