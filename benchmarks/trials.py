@@ -170,7 +170,7 @@ def path_of(name: str, budget: float, index: int) -> Path:
 
 @cache
 def shipped() -> Calibration:
-    return Calibration.load(shipped_calibration(SkyReelsAdapter.presets()))
+    return Calibration.load(shipped_calibration(SkyReelsAdapter().presets()))
 
 
 @cache

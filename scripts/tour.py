@@ -68,10 +68,10 @@ class Tour:
                 self.longest = passed
 
 
-def follow_skyreels(preset: str) -> Passed:
+def follow_skyreels(preset: str, *overrides: str) -> Passed:
     """The longest model call of SkyReels-V2 after the first iteration, which both CFG branches share."""
     small = ["num_frames=57", "base_num_frames=57", "num_inference_steps=30"]
-    job = load_job(ROOT / "addconfig" / "config.yaml", small)
+    job = load_job(ROOT / "addconfig" / "config.yaml", [*small, *overrides])
     pipeline = load_pipeline(job)
     pipeline.set_progress_bar_config(disable=True)
     motioncache.enable_cache(pipeline, preset)
@@ -81,9 +81,9 @@ def follow_skyreels(preset: str) -> Passed:
     return tour.longest
 
 
-def follow_magi(preset: str) -> Passed:
+def follow_magi(preset: str, *overrides: str) -> Passed:
     """The longest step of MAGI-1's window after the first."""
-    job = load_magi_job(ROOT / "MotionCache4MAGI-1" / "addconfig" / "job.yaml", ["num_frames=72"])
+    job = load_magi_job(ROOT / "MotionCache4MAGI-1" / "addconfig" / "job.yaml", ["num_frames=72", *overrides])
     pipeline, job = load_magi_pipeline(job)
     pipeline.set_progress_bar_config(disable=True)
     motioncache.enable_cache(pipeline, preset)

@@ -41,7 +41,7 @@ def check_presets(model: Path) -> None:
 
     pipeline = SkyReelsV2DiffusionForcingPipeline.from_pretrained(model)
     pipeline.set_progress_bar_config(disable=True)
-    presets = yaml.safe_load(SkyReelsAdapter.presets().read_text())["presets"]
+    presets = yaml.safe_load(SkyReelsAdapter().presets().read_text())["presets"]
     computed: dict[str, float] = {}
     for preset in presets:
         with motioncache.cached(pipeline, preset) as statistics:

@@ -1,6 +1,7 @@
 """The tour in CONTRIBUTING.md names every file that a denoise step passes."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,20 +9,23 @@ import pytest
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from tour import follow_magi, follow_skyreels  # noqa: E402
-
-LIMITS = {"skyreels": (10, 1250), "magi": (18, 1850)}
-"""Most files and lines that one denoise step may pass."""
+from tour import Passed, follow_magi, follow_skyreels  # noqa: E402
 
 
-@pytest.mark.parametrize("preset", ["slow", "paper-slow"])
-@pytest.mark.parametrize("model", LIMITS)
-def test_the_tour_is_short_and_names_every_file(model: str, preset: str) -> None:
-    passed = (follow_skyreels if model == "skyreels" else follow_magi)(preset)
+@pytest.mark.parametrize(
+    ("follow", "size", "most_files", "most_lines"),
+    [
+        (follow_skyreels, ["num_frames=37", "base_num_frames=37", "num_inference_steps=12"], 10, 1100),
+        (follow_magi, ["num_frames=48", "num_inference_steps=16"], 16, 1600),
+    ],
+    ids=["SkyReels-V2", "MAGI-1"],
+)
+def test_the_tour_is_short_and_names_every_file(
+    follow: Callable[..., Passed], size: list[str], most_files: int, most_lines: int
+) -> None:
+    lines = follow("slow", *size).lines()
     tour = (ROOT / "CONTRIBUTING.md").read_text()
-    lines = passed.lines()
-    assert len(lines) > 5
+    assert len(lines) >= 9
     assert [path.name for path in lines if path.name not in tour] == []
-    most_files, most_lines = LIMITS[model]
     assert len(lines) <= most_files
     assert sum(lines.values()) <= most_lines
