@@ -23,7 +23,7 @@ from motioncache_magi.loading.variants import released
 from motioncache_magi.sampling.schedule import WindowSchedule, time_schedule
 
 TOKENS = 6 * 45 * 45
-WORDS = 100
+TEXT_LENGTH = 100
 CONFIG, TEACACHE = MagiMotionCacheConfig(), MagiTeaCacheConfig()
 SCHEDULE = WindowSchedule(chunks=7, prefix_chunks=0, steps=64, window=4, ranges=(5, 4, 3, 2), clean_range=1)
 
@@ -72,10 +72,10 @@ def teacache_flops(threshold: float) -> float:
 @cache
 def step_costs() -> list[list[tuple[int, int]]]:
     """For each step, the denoise step of each chunk in the window, and what computing that chunk costs."""
-    cost = MagiCost(config=released("4.5B_distill"), schedule=SCHEDULE, words=WORDS)
+    cost = MagiCost(config=released("4.5B_distill"), schedule=SCHEDULE, text_length=TEXT_LENGTH)
     return [
         [
-            (count, cost.tokens(TOKENS, (end - first) * TOKENS, WORDS))
+            (count, cost.tokens(TOKENS, (end - first) * TOKENS, TEXT_LENGTH))
             for count, (first, end) in zip(step.counts, step.ranges, strict=True)
         ]
         for step in SCHEDULE

@@ -16,8 +16,8 @@ class Chunk:
     """What is kept of a chunk.
 
     Attributes:
-        velocities: of the last computations of each token, the latest first, for each branch, `[kept, tokens, values]`.
-        computed: the denoise steps of these computations, -1 for none, `[kept, tokens]`.
+        velocities: a token's last velocities, latest first, for each branch, `[stored, tokens, values]`.
+        computed: the denoise steps of these computations, -1 for none, `[stored, tokens]`.
         hidden: the cond branch after the blocks, `[frames, tokens_per_frame, channels]`.
     """
 

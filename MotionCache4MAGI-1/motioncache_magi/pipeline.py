@@ -60,7 +60,7 @@ class Request:
     switches: TextSwitches
 
     @property
-    def given(self) -> int:
+    def prefix_frames(self) -> int:
         """Latent frames of the prefix."""
         return 0 if self.prefix is None else self.prefix.shape[1]
 
@@ -185,7 +185,7 @@ class MagiPipeline:
             height=height,
             width=width,
             steps=num_inference_steps or runtime.num_steps,
-            prefix=self._encode_given(image, video, height, width),
+            prefix=self._encode_prefix(image, video, height, width),
             generator=generator,
             latents=latents,
             switches=switches or TextSwitches(),
@@ -201,28 +201,28 @@ class MagiPipeline:
         return height, width
 
     def _stream(self, request: Request, schedule: WindowSchedule, output_type: str) -> Iterator[Any]:
-        size, given = self.config.runtime.chunk_width, request.given
-        left = request.num_frames
+        chunk_frames, prefix_frames = self.config.runtime.chunk_width, request.prefix_frames
+        missing = request.num_frames
         with tqdm(total=schedule.total, **{"desc": "denoise steps", **self._progress}) as bar:
             for chunk, latents in self._sampler(request, schedule, bar):
                 # An image is the first frame of the video; the frames of a given video are not repeated.
-                known = 0 if given == 1 else max(given - chunk * size, 0)
-                kept = latents[:, known:].clone()
+                repeated = 0 if prefix_frames == 1 else max(prefix_frames - chunk * chunk_frames, 0)
+                new = latents[:, repeated:].clone()
                 if output_type == "latent":
-                    yield kept
-                elif left > 0:
-                    frames = self._codec.decode_chunk(kept)[:left]
-                    left -= len(frames)
+                    yield new
+                elif missing > 0:
+                    frames = self._codec.decode_chunk(new)[:missing]
+                    missing -= len(frames)
                     yield _convert(frames, output_type)
 
     def _schedule(self, request: Request) -> WindowSchedule:
-        runtime, given = self.config.runtime, request.given
+        runtime, prefix_frames = self.config.runtime, request.prefix_frames
         new = math.ceil(request.num_frames / runtime.temporal_downsample_factor)
         if request.num_frames < 1:
             raise MotionCacheError(f"num_frames must be 1 or more, not {request.num_frames}")
         return WindowSchedule(
-            chunks=math.ceil((new + given) / runtime.chunk_width),
-            prefix_chunks=given // runtime.chunk_width,
+            chunks=math.ceil((new + prefix_frames) / runtime.chunk_width),
+            prefix_chunks=prefix_frames // runtime.chunk_width,
             steps=request.steps,
             window=runtime.window_size,
             ranges=runtime.noise2clean_kvrange,
@@ -281,7 +281,7 @@ class MagiPipeline:
             for caption, mask in zip(captions, masks, strict=True)
         ]
 
-    def _encode_given(
+    def _encode_prefix(
         self, image: Image.Image | Path | str | None, video: Frames | Path | str | None, height: int, width: int
     ) -> torch.Tensor | None:
         """Latents of the given frames, `[channels, frames, height, width]`."""

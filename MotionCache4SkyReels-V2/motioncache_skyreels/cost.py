@@ -18,7 +18,7 @@ class SkyReelsCost:
     Attributes:
         patch_in, patch_out: values of a token in latent space, before and after the transformer.
         fps: whether the transformer embeds the frame rate.
-        words: length to which prompts are padded.
+        text_length: tokens to which prompts are padded.
     """
 
     layers: int
@@ -29,10 +29,10 @@ class SkyReelsCost:
     patch_in: int
     patch_out: int
     fps: bool
-    words: int
+    text_length: int
 
     @classmethod
-    def of(cls, transformer: SkyReelsV2Transformer3DModel, words: int = 512) -> "SkyReelsCost":
+    def of(cls, transformer: SkyReelsV2Transformer3DModel, text_length: int = 512) -> "SkyReelsCost":
         config: Any = transformer.config
         return cls(
             layers=config.num_layers,
@@ -43,14 +43,14 @@ class SkyReelsCost:
             patch_in=config.in_channels * prod(config.patch_size),
             patch_out=config.out_channels * prod(config.patch_size),
             fps=config.inject_sample_info,
-            words=words,
+            text_length=text_length,
         )
 
     def tokens(self, computed: int, attended: int) -> int:
         """FLOPs of `computed` tokens that pass all blocks, each attending to `attended` tokens and to the prompt."""
         d = self.width
         linear = 12 * d * d + 4 * d * self.ffn  # self-attention q, k, v, out: 8; cross-attention q, out: 4
-        attention = 4 * d * (attended + self.words)
+        attention = 4 * d * (attended + self.text_length)
         return self.layers * computed * (linear + attention)
 
     def embedding(self, tokens: int) -> int:
@@ -64,7 +64,7 @@ class SkyReelsCost:
     def text(self) -> int:
         """FLOPs of one prompt: its embedding, and its keys and values in all layers."""
         d = self.width
-        return 2 * self.words * (self.text_dim * d + d * d) + self.layers * 4 * self.words * d * d
+        return 2 * self.text_length * (self.text_dim * d + d * d) + self.layers * 4 * self.text_length * d * d
 
     def time(self, frames: int) -> int:
         """FLOPs of the time and frame-rate embedding in one model call."""

@@ -28,21 +28,21 @@ def structured(schema: type[_Config], values: Mapping[str, Any] | DictConfig, *,
         ConfigError: for an unknown key, a wrong type or a value out of range; it names the field under `where`, the
             value, and what is allowed.
     """
-    known = [field.name for field in fields(schema)]  # pyright: ignore[reportArgumentType]
-    given: dict[str, Any] = plain_values(values)
-    for key in given:
-        if key not in known:
-            allowed = ", ".join(sorted(known)) or "none"
+    names = [field.name for field in fields(schema)]  # pyright: ignore[reportArgumentType]
+    chosen: dict[str, Any] = plain_values(values)
+    for key in chosen:
+        if key not in names:
+            allowed = ", ".join(sorted(names)) or "none"
             raise ConfigError(f"{where}: unknown key {key!r}; known keys: {allowed}")
-    given = {key: _enum_name(schema, key, value, where) for key, value in given.items()}
+    chosen = {key: _enum_name(schema, key, value, where) for key, value in chosen.items()}
     merged = OmegaConf.structured(schema)
-    for key, value in given.items():
+    for key, value in chosen.items():
         try:
             merged = OmegaConf.merge(merged, {key: value})
         except ValidationError as error:
             reason = _first_line(error).replace("'$VALUE' of type '$VALUE_TYPE'", repr(value))
             raise ConfigError(f"{where}.{key}: {value!r} has the wrong type: {reason}") from None
-    built: dict[str, Any] = {key: getattr(merged, key) for key in known}
+    built: dict[str, Any] = {key: getattr(merged, key) for key in names}
     built = {key: _to_python(value) for key, value in built.items()}
     try:
         return schema(**built)

@@ -27,11 +27,11 @@ POLICIES: Policies = {
 
 def parse_policy(values: Mapping[str, Any] | DictConfig, *, where: str, policies: Policies = POLICIES) -> PolicyConfig:
     """A policy's config from a mapping whose key `policy` names one of `policies`."""
-    given = plain_values(values)
-    name = given.pop("policy", None)
+    fields = plain_values(values)
+    name = fields.pop("policy", None)
     if name not in policies:
         raise ConfigError(f"{where}.policy: {name!r} is not a policy; allowed: {', '.join(sorted(policies))}")
-    return structured(policies[name], given, where=where)
+    return structured(policies[name], fields, where=where)
 
 
 def load_config(path: Path | str, preset: str | None = None, policies: Policies = POLICIES) -> PolicyConfig:

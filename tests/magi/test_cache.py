@@ -159,7 +159,7 @@ def test_presets_load(pipe: MagiPipeline, preset: str) -> None:
 
 def test_the_published_cost_of_the_vanilla_video() -> None:
     schedule = WindowSchedule(chunks=7, prefix_chunks=0, steps=64, window=4, ranges=(5, 4, 3, 2), clean_range=1)
-    cost = MagiCost(config=released("4.5B_distill"), schedule=schedule, words=100)
+    cost = MagiCost(config=released("4.5B_distill"), schedule=schedule, text_length=100)
     assert cost.schedule_flops(6 * 45 * 45) == pytest.approx(140.5e15, rel=0.01)
 
 

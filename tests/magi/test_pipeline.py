@@ -77,7 +77,7 @@ def test_an_image_becomes_the_first_frame(pipe: MagiPipeline) -> None:
     latents = pipe("a red circle", image=image, num_frames=24, generator=generator(), output_type="latent").frames
     without = pipe("a red circle", num_frames=48, generator=generator(), output_type="latent").frames
     assert latents.shape == (1, 16, 12, 4, 6)  # the image has a latent frame of its own: 1 + 6 need two chunks
-    given = pipe._encode_given(image, None, 32, 48)
+    given = pipe._encode_prefix(image, None, 32, 48)
     assert given is not None
     assert (latents[0, :, 0] - given[:, 0]).abs().mean() < (without[0, :, 0] - given[:, 0]).abs().mean()
 

@@ -78,7 +78,15 @@ def test_the_published_figures_for_the_1_3b_model() -> None:
     from motioncache.record import WindowShape
 
     cost = SkyReelsCost(
-        layers=30, width=1536, ffn=8960, text_dim=4096, freq_dim=256, patch_in=64, patch_out=64, fps=True, words=512
+        layers=30,
+        width=1536,
+        ffn=8960,
+        text_dim=4096,
+        freq_dim=256,
+        patch_in=64,
+        patch_out=64,
+        fps=True,
+        text_length=512,
     )
     grid = TokenGrid(frames=25, height=34, width=60, chunk_frames=5)
     windows = [WindowShape(grid=grid, iterations=n, branches=("cond", "uncond"), causal=True) for n in (70, 65)]

@@ -21,18 +21,18 @@ class MagiCost:
     Attributes:
         config: the model and how it is sampled.
         schedule: the steps of the video.
-        words: number of words of the caption; branches without a caption attend to the null caption.
+        text_length: tokens of the caption; branches without a caption attend to the null caption.
     """
 
     config: MagiConfig
     schedule: WindowSchedule
-    words: int
+    text_length: int
 
-    def tokens(self, computed: int, attended: int, words: int) -> int:
-        """FLOPs of `computed` tokens that pass all layers, each attending to `attended` tokens and to `words` words."""
+    def tokens(self, computed: int, attended: int, text_length: int) -> int:
+        """FLOPs of `computed` tokens in all layers, each attending to `attended` tokens and `text_length` of text."""
         model = self.config.model
         width = model.num_attention_heads * model.kv_channels
-        attention = 4 * width * (attended + words)
+        attention = 4 * width * (attended + text_length)
         return computed * (self._linear(model) + model.num_layers * attention)
 
     @staticmethod
@@ -51,7 +51,7 @@ class MagiCost:
 
     def _record(self, record: Record) -> int:
         captioned = record.branch in (TEXT, NEARLY_CLEAN) and record.step >= 0
-        return self.tokens(record.computed, record.attended, self.words if captioned else NULL_TEXT_LENGTH)
+        return self.tokens(record.computed, record.attended, self.text_length if captioned else NULL_TEXT_LENGTH)
 
     def vanilla(self, windows: Iterable[WindowShape], *, dense: bool = True) -> int:
         """FLOPs without a cache. No mask hides a pair of tokens, so `dense` makes no difference."""
@@ -82,10 +82,10 @@ class MagiCost:
     def _step(self, step: Step, times: list[float], tokens_per_chunk: int, *, refresh: bool) -> int:
         """FLOPs of the chunks that a step denoises, or with `refresh` of the clean chunk that it computes once more."""
         total = 0
-        for work in passes_of(step, times, Guidance.of(self.config), self.config.runtime.clean_t):
-            if work.refresh is not refresh:
+        for one in passes_of(step, times, Guidance.of(self.config), self.config.runtime.clean_t):
+            if one.refresh is not refresh:
                 continue
-            captioned = work.branch in (TEXT, NEARLY_CLEAN) and not work.refresh
-            words = self.words if captioned else NULL_TEXT_LENGTH
-            total += self.tokens(tokens_per_chunk, work.chunks_seen * tokens_per_chunk, words)
+            captioned = one.branch in (TEXT, NEARLY_CLEAN) and not one.refresh
+            text_length = self.text_length if captioned else NULL_TEXT_LENGTH
+            total += self.tokens(tokens_per_chunk, one.chunks_seen * tokens_per_chunk, text_length)
         return total

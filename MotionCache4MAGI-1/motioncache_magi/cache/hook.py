@@ -52,7 +52,7 @@ class MagiHook:
     def create_sampler(self, model: VideoDiT, settings: Settings, latents: torch.Tensor, **options: Any) -> Sampler:
         """A sampler of one video that this cache takes part in; see `Sampler` for the arguments."""
         text_length = len(options["captions"][-1].embedded)
-        cost = MagiCost(config=self._pipeline.config, schedule=settings.schedule, words=text_length)
+        cost = MagiCost(config=self._pipeline.config, schedule=settings.schedule, text_length=text_length)
         _, _, height, width = latents.shape
         tokens_per_chunk = settings.chunk_frames * (height // 2) * (width // 2)
         self._cost = cost
@@ -82,7 +82,7 @@ class MagiHook:
         """FLOPs of the last video."""
         if self._cost is None:
             schedule = WindowSchedule(chunks=1, prefix_chunks=0, steps=4, window=4, ranges=(), clean_range=1)
-            return MagiCost(config=self._pipeline.config, schedule=schedule, words=0)
+            return MagiCost(config=self._pipeline.config, schedule=schedule, text_length=0)
         return self._cost
 
     def undo(self) -> None:

@@ -215,6 +215,6 @@ def limit_reuse(due: torch.Tensor, accumulated: torch.Tensor, ratio: float) -> t
     if most >= len(due):
         return due
     order = accumulated.masked_fill(due, torch.inf).argsort(stable=True)
-    kept = torch.zeros_like(due)
-    kept[order[:most]] = True
-    return due | ~kept
+    reused = torch.zeros_like(due)
+    reused[order[:most]] = True
+    return due | ~reused

@@ -33,7 +33,7 @@ def null_text(model: VideoDiT) -> Text:
 
 
 def settings(config: MagiConfig, *, chunks: int, prefix_frames: int) -> Settings:
-    """Of a whole video."""
+    """The settings of a whole video."""
     runtime, engine = config.runtime, config.engine
     return Settings(
         schedule=WindowSchedule(

@@ -149,7 +149,7 @@ def _check_decisions(report: FileReport, golden: Golden, inputs: Golden, name: s
 
 
 def _check_weights(report: FileReport, golden: Golden) -> None:
-    """Of the latents after some steps; only chunks that have entered the window have weights."""
+    """Compare the weights of the latents after some steps; only chunks that have entered the window have weights."""
     about, tensors = golden.about, golden.tensors
     frames = about["tokens_grid"][0]
     for row, step in enumerate(about["x_after_step_rows"]):

@@ -36,7 +36,7 @@ def golden_sampler(golden: Golden, config: MagiConfig, create: Callable[..., Sam
 
 
 def golden_settings(golden: Golden, config: MagiConfig) -> Settings:
-    """Of the whole video of a golden file."""
+    """The settings of the whole video of a golden file."""
     chunks = golden.tensors["noise"].shape[2] // config.runtime.chunk_width
     return settings(config, chunks=chunks, prefix_frames=_given(golden))
 

@@ -20,9 +20,9 @@ class MovingKVCache(KVCache):
         Args:
             chosen: within the range, int64 `[heads, n]`.
         """
-        held = self._buffer[layer, :, :, rows]  # [2, batch, rows, heads, head_dim]
-        index = chosen.T[None, None, :, :, None].expand(*held.shape[:2], -1, -1, held.shape[-1])
-        self._buffer[layer, :, :, to : to + chosen.shape[1]] = held.gather(2, index)
+        stored = self._buffer[layer, :, :, rows]  # [2, batch, rows, heads, head_dim]
+        index = chosen.T[None, None, :, :, None].expand(*stored.shape[:2], -1, -1, stored.shape[-1])
+        self._buffer[layer, :, :, to : to + chosen.shape[1]] = stored.gather(2, index)
 
     def copy(self, source: slice, to: int) -> None:
         """Copy a range of rows of every layer to the rows from `to` on; the two may overlap."""

@@ -10,7 +10,7 @@ from PIL import Image, UnidentifiedImageError
 from motioncache.errors import MotionCacheError
 from motioncache_eval.video import read_video
 
-LONGEST = 32
+MOST_FRAMES = 32
 """The model goes on from at most this many frames, the last ones of a video."""
 
 Frames = Sequence[Image.Image] | np.ndarray
@@ -37,7 +37,7 @@ def video_frames(video: Frames | Path | str, height: int, width: int, patch_leng
 
     Args:
         video: a file, pictures, or uint8 `[frames, height, width, 3]`, at the frame rate of the model.
-        patch_length: the number of frames is a multiple of this one, and at most `LONGEST`.
+        patch_length: the number of frames is a multiple of this one, and at most `MOST_FRAMES`.
 
     Raises:
         MotionCacheError: if the file cannot be read, or the video is shorter than `patch_length`.
@@ -47,7 +47,7 @@ def video_frames(video: Frames | Path | str, height: int, width: int, patch_leng
             video = read_video(Path(video))
         except (OSError, ValueError) as error:  # PyAV derives its errors from these two
             raise MotionCacheError(f"the video {video} cannot be read: {error}") from None
-    count = min(len(video), LONGEST) // patch_length * patch_length
+    count = min(len(video), MOST_FRAMES) // patch_length * patch_length
     if count == 0:
         raise MotionCacheError(
             f"a video of {len(video)} frames is too short to go on from: give {patch_length} frames or more"

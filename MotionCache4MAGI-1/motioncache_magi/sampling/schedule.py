@@ -144,14 +144,14 @@ class WindowSchedule:
 
     def oldest_seen(self) -> dict[int, int]:
         """By the index of each step, -1 for the prefix: the oldest chunk that this step or any later one sees."""
-        oldest, known = self.chunks, {}
+        oldest, by_step = self.chunks, {}
         for step in reversed([*self.prefix_steps(), *self]):
             seen = [first for first, _ in step.ranges]
             if step.refresh is not None:
                 seen.append(step.refresh_range[0])
             oldest = min([oldest, *seen])
-            known[step.index] = oldest
-        return known
+            by_step[step.index] = oldest
+        return by_step
 
     def _clean(self) -> int | None:
         """Chunks that a clean chunk sees; None for all."""

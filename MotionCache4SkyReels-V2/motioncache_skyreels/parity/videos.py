@@ -63,7 +63,7 @@ def check_trace(golden: Golden) -> FileReport:
 
 
 def check_vanilla(golden: Golden) -> FileReport:
-    """The `exact` tier against runs without a cache.
+    """The preset `exact` against runs without a cache.
 
     Given latents are frozen here, with one draw of noise per window: runs that drew new noise at every iteration
     (`*_redrawn`) are another sample, and are left out.

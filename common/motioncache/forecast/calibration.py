@@ -120,39 +120,39 @@ class Calibration:
         A velocity between two measured noise levels is taken to be the linear mix of the two measured velocities. For
         the sensitivity see `sensitivity_between`.
         """
-        known = np.array(self.sigmas)[::-1]
-        place = np.interp(sigmas, known, np.arange(len(known))[::-1])  # fractional index among the measured steps
-        lower = np.minimum(place.astype(int), len(known) - 2)
+        measured = np.array(self.sigmas)[::-1]
+        place = np.interp(sigmas, measured, np.arange(len(measured))[::-1])  # fractional index among the measured steps
+        lower = np.minimum(place.astype(int), len(measured) - 2)
         share = place - lower
-        mix = np.zeros((len(sigmas), len(known)))  # [steps, measured steps]
+        mix = np.zeros((len(sigmas), len(measured)))  # [steps, measured steps]
         rows = np.arange(len(sigmas))
         mix[rows, lower], mix[rows, lower + 1] = 1 - share, share
         sensitivity = sensitivity_between(self.sigmas, self.sensitivity, sigmas)
         return Forecast(tuple(sigmas), mix @ self.products @ mix.T, sensitivity, order)
 
 
-def sensitivity_between(known: Sequence[float], sensitivity: Array, sigmas: Sequence[float]) -> Array:
-    """Interpolate the sensitivity of a schedule with noise levels `known` to one with other noise levels, `[n]`.
+def sensitivity_between(measured: Sequence[float], sensitivity: Array, sigmas: Sequence[float]) -> Array:
+    """Interpolate the sensitivity of a schedule with noise levels `measured` to one with other noise levels, `[n]`.
 
     A step brings its error in at the noise level where it ends, and the sensitivity depends on that level. Its
-    logarithm is taken to be linear between two known levels.
+    logarithm is taken to be linear between two measured levels.
     """
-    logarithm = np.interp(end_sigmas(sigmas), end_sigmas(known)[::-1], np.log(sensitivity[::-1]))
+    logarithm = np.interp(end_sigmas(sigmas), end_sigmas(measured)[::-1], np.log(sensitivity[::-1]))
     return np.asarray(np.exp(logarithm), np.float64)
 
 
-def _parse(held: dict[str, Any]) -> dict[str, Any]:
+def _parse(content: dict[str, Any]) -> dict[str, Any]:
     """The attributes of the calibration that a file holds."""
     return {
         "model": ModelIdentity(
-            layers=int(held["layers"]),
-            width=int(held["width"]),
-            weights=tuple(map(float, held["weights"])),
-            guidance=None if held["guidance"] is None else float(held["guidance"]),
+            layers=int(content["layers"]),
+            width=int(content["width"]),
+            weights=tuple(map(float, content["weights"])),
+            guidance=None if content["guidance"] is None else float(content["guidance"]),
         ),
-        "sigmas": tuple(map(float, held["sigmas"])),
-        "products": np.array(held["products"], np.float64),
-        "sensitivity": np.array(held["sensitivity"], np.float64),
+        "sigmas": tuple(map(float, content["sigmas"])),
+        "products": np.array(content["products"], np.float64),
+        "sensitivity": np.array(content["sensitivity"], np.float64),
     }
 
 

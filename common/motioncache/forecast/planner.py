@@ -148,9 +148,9 @@ def _changes(computed: list[int], iterations: int) -> Iterator[list[int]]:
     others = [i for i in range(iterations) if i not in computed]
     yield from (sorted([*computed, i]) for i in others)
     for left_out in computed[1:]:
-        kept = [i for i in computed if i != left_out]
-        yield kept
-        yield from (sorted([*kept, i]) for i in others)
+        fewer = [i for i in computed if i != left_out]
+        yield fewer
+        yield from (sorted([*fewer, i]) for i in others)
 
 
 def _planned(profile: WindowProfile, computed: Sequence[int]) -> tuple[bool, ...]:

@@ -68,8 +68,8 @@ class TeaCache(Policy):
             Decision(
                 call=call,
                 phase=Phase.chunk,
-                due=due.expand(call.tokens) if isinstance(known, TeaMemory) else True,
+                due=due.expand(call.tokens) if isinstance(before, TeaMemory) else True,
                 memory=memory,
             )
-            for call, known in zip(calls, memories, strict=True)
+            for call, before in zip(calls, memories, strict=True)
         ]

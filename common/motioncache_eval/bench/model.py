@@ -35,7 +35,7 @@ class Taken:
         model_seconds: time within the model itself.
         first_chunk_seconds: until the first chunk was clean.
         peak_bytes: see `PeakMemory`.
-        flops: of the model.
+        flops: FLOPs of the model.
     """
 
     sample: Sample
@@ -60,7 +60,7 @@ class BenchModel:
         weights: their `weights_hash` as they were loaded; caches of other packages leave modules in a transformer.
         branch: the CFG branch whose decisions are shown.
         guidance: for a job, what the velocities of a chunk's branches are multiplied with before they are added.
-        identity: of the transformer, for a calibration.
+        identity: what a calibration knows the transformer by.
         chunks: frames of the first chunk and of every other one.
         baselines: caches of other packages, by name.
     """

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from motioncache_eval.bench.config import TuneConfig
 
-CLOSE = 0.02
+TOLERANCE = 0.02
 """A budget that is met to this relative distance is met."""
 
 FINE = 1.03
@@ -47,7 +47,7 @@ def _next_value(points: Sequence[Point], target: float, multiple: int | None) ->
 
     None where the target is met, out of reach, or cannot be met better.
     """
-    if abs(nearest(points, target).flops / target - 1) < CLOSE:
+    if abs(nearest(points, target).flops / target - 1) < TOLERANCE:
         return None
     around = next(((a, b) for a, b in pairwise(points) if (a.flops - target) * (b.flops - target) < 0), None)
     if around is None:
