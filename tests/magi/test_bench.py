@@ -13,6 +13,8 @@ from safetensors.torch import load_file, save_file
 from motioncache_eval.bench.__main__ import main
 from motioncache_magi import bench as magi_bench
 
+from .bench_files import cells, page_data, write
+
 JOB = Path(__file__).parents[2] / "MotionCache4MAGI-1" / "addconfig" / "job.yaml"
 
 TEACACHE = {"policy": "teacache", "warmup": 1, "threshold": 0.1, "output": "velocity"}
@@ -42,24 +44,6 @@ def config(distilled: Path, tmp_path: Path) -> Path:
             "compare": [["4 steps", "exact"]],
         },
     )
-
-
-def write(folder: Path, values: dict[str, Any]) -> Path:
-    path = folder / "bench.yaml"
-    path.write_text(yaml.safe_dump(values, sort_keys=False))
-    return path
-
-
-def cells(config: Path) -> dict[str, dict[str, Any]]:
-    folder = config.parent / "results" / "cells"
-    return {f"{path.parent.name}/{path.stem}": json.loads(path.read_text()) for path in folder.glob("*/*.json")}
-
-
-def page_data(config: Path) -> dict[str, Any]:
-    text = (config.parent / "results" / "report.html").read_text()
-    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, flags=re.DOTALL)
-    assert found is not None
-    return json.loads(found.group(1))
 
 
 def test_every_method_is_measured_and_reported(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
