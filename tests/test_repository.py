@@ -40,7 +40,7 @@ def test_only_our_packages_lie_in_a_source_root(folder: Path) -> None:
 def test_every_preset_of_magi_loads_and_paper_slow_is_the_published_configuration() -> None:
     presets = yaml.safe_load((MAGI / "addconfig" / "config.yaml").read_text())["presets"]
     others = {f"{method}-{tier}" for method in ("paper", "flowcache", "teacache") for tier in ("slow", "fast")}
-    assert set(presets) == {"exact", "slow", "fast", "turbo", *others}
+    assert set(presets) == {"exact", "forecast", "slow", "fast", "turbo", *others}
     parsed = {name: parse_policy(values, where=name, policies=POLICIES) for name, values in presets.items()}
     # The defaults are the published ones; reused tokens keep their velocity, which is measured to be closer.
     assert parsed["paper-slow"] == MagiMotionCacheConfig(output=Output.velocity)

@@ -2,11 +2,9 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from pathlib import Path
 
-from motioncache.config import PolicyConfig
 from motioncache.errors import MotionCacheError
-from motioncache.registry import Adapter, Hook, find_adapter, resolve_preset
+from motioncache.registry import Adapter, Hook, Preset, find_adapter, resolve_preset
 from motioncache.summary import Summary, summarise
 from motioncache.trace import Trace
 
@@ -14,14 +12,20 @@ _ATTRIBUTE = "_motioncache"
 
 
 def enable_cache(
-    pipeline: object, preset: str | PolicyConfig | Path | None = None, *, adapter: Adapter | None = None
+    pipeline: object,
+    preset: Preset = None,
+    *,
+    target_speedup: float | None = None,
+    adapter: Adapter | None = None,
 ) -> None:
     """Turn the cache on for this pipeline, until `disable_cache`.
 
     Args:
         pipeline: a pipeline that an installed adapter serves; it is hooked from outside, on this instance only.
-        preset: a name from the model's presets, the path of a YAML file (`.yaml` or `.yml`), a config object, or None
-            for the preset that the model's presets file chooses.
+        preset: a name from the model's presets, the path of a YAML file (`.yaml` or `.yml`), a config object, a mapping
+            as in a YAML file, or None for the preset that the model's presets file chooses.
+        target_speedup: FLOPs of the video without a cache over those that it may take; without a preset it chooses
+            `forecast`, and only policies of that kind take it.
         adapter: hooks the pipeline in place of the installed adapter that serves it.
 
     Raises:
@@ -30,7 +34,7 @@ def enable_cache(
     if getattr(pipeline, _ATTRIBUTE, None) is not None:
         raise MotionCacheError("the cache is already on for this pipeline: call disable_cache first")
     adapter = adapter or find_adapter(pipeline)
-    hook = adapter.hook(pipeline, resolve_preset(adapter, preset))
+    hook = adapter.hook(pipeline, resolve_preset(adapter, preset, target_speedup))
     setattr(pipeline, _ATTRIBUTE, hook)
 
 
@@ -75,10 +79,14 @@ class Statistics:
 
 @contextmanager
 def cached(
-    pipeline: object, preset: str | PolicyConfig | Path | None = None, *, adapter: Adapter | None = None
+    pipeline: object,
+    preset: Preset = None,
+    *,
+    target_speedup: float | None = None,
+    adapter: Adapter | None = None,
 ) -> Generator[Statistics]:
     """The cache for the length of a `with` block, see `enable_cache`; undone on an exception too."""
-    enable_cache(pipeline, preset, adapter=adapter)
+    enable_cache(pipeline, preset, target_speedup=target_speedup, adapter=adapter)
     statistics = Statistics(pipeline)
     try:
         yield statistics

@@ -1,10 +1,13 @@
-"""Configuration: frozen dataclasses that check themselves, read from YAML through OmegaConf's structured configs."""
+"""Configuration: frozen dataclasses that check themselves, read from YAML through OmegaConf's structured configs.
+
+Values are taken to the letter: nothing is interpolated, so `${...}` in a prompt is a part of the prompt.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from enum import Enum
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException, ValidationError
@@ -22,7 +25,7 @@ _Config = TypeVar("_Config")
 
 
 def structured(schema: type[_Config], values: Mapping[str, Any] | DictConfig, *, where: str) -> _Config:
-    """Build a config dataclass from YAML values.
+    """Build a config dataclass from YAML values; texts and mappings are taken as they are.
 
     Raises:
         ConfigError: for an unknown key, a wrong type or a value out of range; it names the field under `where`, the
@@ -35,15 +38,20 @@ def structured(schema: type[_Config], values: Mapping[str, Any] | DictConfig, *,
             allowed = ", ".join(sorted(names)) or "none"
             raise ConfigError(f"{where}: unknown key {key!r}; known keys: {allowed}")
     chosen = {key: _enum_name(schema, key, value, where) for key, value in chosen.items()}
-    merged = OmegaConf.structured(schema)
+    merged, hints = OmegaConf.structured(schema), get_type_hints(schema)
+    literal = {key: value for key, value in chosen.items() if _is_literal(hints[key], value)}
     for key, value in chosen.items():
+        if key in literal:
+            continue
+        if "${" in str(value):  # OmegaConf would look it up
+            raise ConfigError(f"{where}.{key}: {value!r} has the wrong type")
         try:
             merged = OmegaConf.merge(merged, {key: value})
         except ValidationError as error:
             reason = _first_line(error).replace("'$VALUE' of type '$VALUE_TYPE'", repr(value))
             raise ConfigError(f"{where}.{key}: {value!r} has the wrong type: {reason}") from None
     built: dict[str, Any] = {key: getattr(merged, key) for key in names}
-    built = {key: _to_python(value) for key, value in built.items()}
+    built = {key: _to_python(value) for key, value in (built | literal).items()}
     try:
         return schema(**built)
     except ConfigError as error:
@@ -88,12 +96,19 @@ def require_range(name: str, value: object, holds: bool, allowed: str) -> None:
 
 
 def plain_values(values: Mapping[str, Any] | DictConfig) -> dict[str, Any]:
+    """The values of a YAML file as plain Python objects, to the letter."""
     if not isinstance(values, DictConfig):
         return dict(values)
-    try:
-        return OmegaConf.to_container(values, resolve=True)  # pyright: ignore[reportReturnType]
-    except OmegaConfBaseException as error:
-        raise ConfigError(_first_line(error)) from None
+    return OmegaConf.to_container(values, resolve=False)  # pyright: ignore[reportReturnType]
+
+
+def _is_literal(hint: Any, value: Any) -> bool:
+    """Whether a value needs no conversion: a text for a text field, texts for one of texts, a mapping for a mapping."""
+    if hint in (str, str | None):
+        return isinstance(value, str)
+    if hint == tuple[str, ...]:
+        return isinstance(value, list | tuple) and all(isinstance(item, str) for item in cast("Sequence[Any]", value))
+    return isinstance(value, dict) and dict in (get_origin(hint), *map(get_origin, get_args(hint)))
 
 
 def _enum_name(schema: type, key: str, value: Any, where: str) -> Any:

@@ -1,14 +1,20 @@
 """Adapters: what a model's package brings so that its pipelines can be hooked."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from motioncache.config import PolicyConfig
 from motioncache.engine import Engine
-from motioncache.errors import MotionCacheError
-from motioncache.presets import Policies, load_config
+from motioncache.errors import ConfigError, MotionCacheError
+from motioncache.forecast.budget import ForecastConfig
+from motioncache.presets import Policies, load_config, parse_policy
 from motioncache.summary import Cost
+
+FORECAST = "forecast"
+"""The preset that a target alone chooses."""
 
 
 class Hook(Protocol):
@@ -92,9 +98,25 @@ def presets_file(package: Path) -> Path:
     return inside if inside.is_file() else package.parent / "addconfig" / "config.yaml"
 
 
-def resolve_preset(adapter: Adapter, preset: str | PolicyConfig | Path | None) -> PolicyConfig:
-    """The policy that a preset stands for, see `motioncache.enable_cache`."""
+Preset = str | PolicyConfig | Path | Mapping[str, Any] | None
+"""What a user may choose a policy by, see `motioncache.enable_cache`."""
+
+
+def resolve_preset(adapter: Adapter, preset: Preset, target_speedup: float | None = None) -> PolicyConfig:
+    """The policy that a preset and a target stand for, see `motioncache.enable_cache`."""
+    if target_speedup is None:
+        return _find_policy(adapter, preset)
+    config = _find_policy(adapter, FORECAST if preset is None else preset)
+    if not isinstance(config, ForecastConfig):
+        chosen = f"preset {preset!r}" if isinstance(preset, str) else f"a {type(config).__name__}"
+        raise ConfigError(f"target_speedup belongs to the policy forecast, and not to {chosen}: pass one of the two")
+    return replace(config, target_speedup=float(target_speedup))
+
+
+def _find_policy(adapter: Adapter, preset: Preset) -> PolicyConfig:
     policies = adapter.policies
+    if isinstance(preset, Mapping):
+        return parse_policy(preset, where="preset", policies=policies)
     if isinstance(preset, Path) or (isinstance(preset, str) and preset.endswith((".yaml", ".yml"))):
         return load_config(preset, policies=policies)
     if isinstance(preset, str) or preset is None:

@@ -63,7 +63,7 @@ class Demo:
 
 def check_demo(settings: Any, adapter: Adapter) -> PolicyConfig:
     """Refuse what would fail later, before the model is loaded; return the policy of the chosen preset."""
-    policy = resolve_preset(adapter, settings.preset)
+    policy = resolve_preset(adapter, settings.preset, settings.target_speedup)
     check_packages()
     check_output_folder(Path(settings.output))
     return policy

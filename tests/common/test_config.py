@@ -1,10 +1,12 @@
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from motioncache import ConfigError, MotionCacheConfig, NoCacheConfig, load_config
-from motioncache.config import parse_overrides
+from motioncache.config import parse_overrides, read_yaml, structured
 from motioncache.motion import Normalisation
 from motioncache.policies.distance import Distance
 from motioncache.presets import parse_policy
@@ -101,3 +103,32 @@ def test_overrides_are_yaml_except_for_text_fields(tmp_path: Path) -> None:
     assert parse_overrides(texts, [Schema]) == {"prompt": "a cat: [dog] = x", "path": None, "size": 3, "other": [1, 2]}
     with pytest.raises(ConfigError, match="'size' is not an override: write key=value"):
         parse_overrides(["size"], [Schema])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    prompt: str = ""
+    output: str | None = None
+    steps: int = 0
+    names: tuple[str, ...] = ()
+    knobs: dict[str, Any] = field(default_factory=dict)
+
+
+TEXTS = ["a ${b}", "${oc.env:HOME}", "???", "C:\\new\\${x}", "a: b", "[1, 2]", "null and void", " spaces ", "''"]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_text_is_taken_to_the_letter(text: str, tmp_path: Path) -> None:
+    overrides = parse_overrides([f"prompt={text}", f"output={text}"], [Settings])
+    made = structured(Settings, overrides, where="here")
+    assert (made.prompt, made.output) == (text, text)
+    path = tmp_path / "settings.yaml"
+    path.write_text(yaml.safe_dump({"prompt": text, "names": [text], "knobs": {"a": text}}))
+    made = structured(Settings, read_yaml(path), where="here")
+    assert (made.prompt, made.names, made.knobs) == (text, (text,), {"a": text})
+
+
+def test_a_number_cannot_be_read_from_the_environment() -> None:
+    overrides = parse_overrides(["steps=${oc.env:HOME}"], [Settings])
+    with pytest.raises(ConfigError, match=r"here\.steps: '\$\{oc\.env:HOME\}' has the wrong type"):
+        structured(Settings, overrides, where="here")

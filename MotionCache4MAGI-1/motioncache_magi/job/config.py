@@ -20,6 +20,8 @@ class MagiJobConfig:
         config: JSON file in the official format; null takes the variant's own.
         special_tokens: path of the official `special_tokens.npz`; null looks for it beside `magi`.
         preset: name of a preset of the model, or path of a YAML file with a policy.
+        target_speedup: FLOPs without a cache over those that the video may take, for presets of the policy `forecast`;
+            null takes the preset's.
         prompt: what the video shows.
         image: a picture that the video starts from.
         video: a video file that the new video continues.
@@ -36,6 +38,7 @@ class MagiJobConfig:
     config: str | None = None
     special_tokens: str | None = None
     preset: str = "slow"
+    target_speedup: float | None = None
     prompt: str = ""
     image: str | None = None
     video: str | None = None

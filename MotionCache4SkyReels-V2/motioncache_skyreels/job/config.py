@@ -18,6 +18,8 @@ class JobConfig:
     Args:
         model: folder or hub id of a SkyReels-V2 diffusion-forcing pipeline in diffusers' format.
         preset: name of a preset of the model, or path of a YAML file with a policy.
+        target_speedup: FLOPs without a cache over those that the video may take, for presets of the policy `forecast`;
+            null takes the preset's.
         prompt: what the video shows.
         height, width: pixels, multiples of 16.
         num_frames: 4 n + 1 frames; n + 1 latent frames have to divide into chunks.
@@ -34,6 +36,7 @@ class JobConfig:
 
     model: str = "MotionCache4SkyReels-V2/motioncache-tiny"
     preset: str = "slow"
+    target_speedup: float | None = None
     prompt: str = ""
     negative_prompt: str = ""
     height: int = 64

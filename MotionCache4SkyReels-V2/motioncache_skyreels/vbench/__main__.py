@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
 def run(config: Path, overrides: list[str]) -> int:
     """Sample all videos that are missing; a worker process samples its share of them."""
     settings, job = load_vbench(config, overrides)
-    policy = resolve_preset(SkyReelsAdapter(), job.preset)
+    policy = resolve_preset(SkyReelsAdapter(), job.preset, job.target_speedup)
     require_extra("av", "writing videos")
     videos = all_videos(settings)
     if WORKER not in os.environ:

@@ -233,3 +233,8 @@ def _portable_value(value: Any) -> Any:
     if isinstance(value, Enum):
         return value.value
     return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+
+
+def job_settings(job: Any) -> dict[str, Any]:
+    """What a result follows from in a demo's settings: all but the target, since a method brings its own policy."""
+    return {key: value for key, value in portable(job).items() if key != "target_speedup"}

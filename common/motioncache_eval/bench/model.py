@@ -16,7 +16,7 @@ from motioncache.errors import ConfigError, MotionCacheError
 from motioncache.forecast.budget import ForecastConfig
 from motioncache.forecast.calibration import Calibration, ModelIdentity
 from motioncache.registry import Adapter
-from motioncache_eval.bench.config import Method, fingerprint, portable
+from motioncache_eval.bench.config import Method, fingerprint, job_settings
 from motioncache_eval.meter import Meter, PeakMemory
 from motioncache_eval.sampling import Sample, take_sample
 
@@ -82,7 +82,7 @@ class BenchModel:
 
     def settings(self, job: Any, method: Method) -> dict[str, Any]:
         """Everything that a result follows from, besides versions; the same on every machine."""
-        settings: dict[str, Any] = {"job": portable(job), "policy": method.settings, "weights": self.weights}
+        settings: dict[str, Any] = {"job": job_settings(job), "policy": method.settings, "weights": self.weights}
         if isinstance(method.policy, ForecastConfig):
             calibration = method.policy.planner(self.adapter.presets()).calibration
             if calibration is not None:

@@ -18,6 +18,7 @@ from motioncache_eval.bench.config import (
     build_method,
     fingerprint,
     folder_name,
+    job_settings,
     meets_budget,
     portable,
 )
@@ -135,7 +136,7 @@ def tuning_fingerprint(bench: BenchModel, benchmark: Benchmark, name: str) -> st
     config, tuning = benchmark.methods[name], benchmark.tuning_of(name)
     return fingerprint(
         {
-            "job": {key: value for key, value in portable(bench.job).items() if key != "prompt"},
+            "job": {key: value for key, value in job_settings(bench.job).items() if key != "prompt"},
             "weights": bench.weights,
             "prompts": read_prompts(Path(benchmark.config.tuning_prompts)),
             "method": {key: getattr(config, key) for key in ("preset", "policy", "baseline", "knobs", "job")},
