@@ -6,6 +6,7 @@ from functools import partial
 from inspect import signature
 from typing import Any
 
+from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from diffusers.utils import apply_lora_scale
 
 from motioncache.config import PolicyConfig
@@ -15,22 +16,24 @@ from motioncache_skyreels.opening import WindowOpener
 from motioncache_skyreels.packed import patch_blocks
 from motioncache_skyreels.patch import Patch
 from motioncache_skyreels.schedule import Matrices
+from motioncache_skyreels.scope import CallScope
 from motioncache_skyreels.video import VideoCalls
 
 
 class SkyReelsHook:
     """The cache on one pipeline, from `enable_cache` to `disable_cache`.
 
-    Five places are touched, all on instances: the pipeline's `prepare_latents` (a call begins, sizes are checked) and
-    `generate_timestep_matrix` (a window begins, its schedule is known), the transformer's `cache_context` (names the
-    CFG branch) and `forward`, and the `forward` of its blocks.
+    Six places are touched, all on instances: the pipeline's call (state lives from its entry to any exit), its
+    `prepare_latents` (sizes are checked) and `generate_timestep_matrix` (a window begins, its schedule is known), the
+    transformer's `cache_context` (names the CFG branch) and `forward`, and the `forward` of its blocks.
     """
 
     def __init__(self, pipeline: Any, opener: WindowOpener) -> None:
         self._pipeline = pipeline
         self.engine = opener.engine
         self.config: PolicyConfig = opener.config
-        self._calls = VideoCalls(pipeline.transformer, opener)
+        self._scope = CallScope()
+        self._calls = VideoCalls(pipeline.transformer, opener, self._scope)
         self._patch = Patch()
         try:
             self._install(pipeline, pipeline.transformer)
@@ -43,6 +46,7 @@ class SkyReelsHook:
         matrix = partial(self._generate_timestep_matrix, pipeline.generate_timestep_matrix)
         context = partial(self._cache_context, transformer.cache_context)
         forward = apply_lora_scale("attention_kwargs")(self._calls.forward)
+        self._patch.set_call(pipeline, self._call)
         self._patch.set_attribute(pipeline, "prepare_latents", prepare)
         self._patch.set_attribute(pipeline, "generate_timestep_matrix", matrix)
         self._patch.set_attribute(transformer, "cache_context", context)
@@ -57,6 +61,24 @@ class SkyReelsHook:
     def cost(self) -> SkyReelsCost:
         """FLOPs of this model."""
         return SkyReelsCost.of(self._pipeline.transformer, self._calls.text_length)
+
+    def _call(self, original: Any, *args: Any, **kwargs: Any) -> Any:
+        """One call of the pipeline; what a callback does in between belongs to somebody else."""
+        call = signature(original).bind(*args, **kwargs)
+        callback = call.arguments.get("callback_on_step_end")
+        if isinstance(callback, PipelineCallback | MultiPipelineCallbacks):  # diffusers asks these for their inputs
+            call.arguments["callback_on_step_end_tensor_inputs"] = callback.tensor_inputs
+        if callback is not None:
+            call.arguments["callback_on_step_end"] = partial(self._callback, callback)
+        with self._scope.running():
+            try:
+                return original(*call.args, **call.kwargs)
+            finally:
+                self._calls.drop()
+
+    def _callback(self, callback: Any, *args: Any) -> Any:
+        with self._scope.suspended():
+            return callback(*args)
 
     def _prepare_latents(self, original: Any, *args: Any, **kwargs: Any) -> Any:
         """Called at the start of each window; the first one of a call starts a new video."""
@@ -82,9 +104,5 @@ class SkyReelsHook:
 
     @contextmanager
     def _cache_context(self, original: Any, name: str, **kwargs: Any) -> Iterator[None]:
-        self._calls.branch = name
-        try:
-            with original(name, **kwargs):
-                yield
-        finally:
-            self._calls.branch = None
+        with original(name, **kwargs), self._scope.in_branch(name):
+            yield

@@ -6,6 +6,7 @@ works whether it is enabled before or after the cache.
 """
 
 from collections.abc import Callable
+from functools import partial, wraps
 from types import MethodType
 from typing import Any
 
@@ -22,6 +23,7 @@ class Patch:
     def __init__(self) -> None:
         self._attributes: list[tuple[object, str, object]] = []
         self._forwards: list[tuple[nn.Module, Callable[..., Any]]] = []
+        self._classes: list[tuple[object, type, type]] = []
 
     def set_attribute(self, instance: object, name: str, value: object) -> None:
         """Set an attribute or a method of one instance, in place of that of its class."""
@@ -41,8 +43,29 @@ class Patch:
             setattr(holder, name, forward)
         self._forwards.append((module, forward))
 
+    def set_call(self, instance: Any, call: Callable[..., Any]) -> None:
+        """Let a call of `instance` run `call(original, *args, **kwargs)`.
+
+        Python looks `__call__` up on the class, so this one instance gets a subclass of its own, of the same name.
+        """
+        original = type(instance)
+
+        @wraps(original.__call__)
+        def called(self: Any, *args: Any, **kwargs: Any) -> Any:
+            if self is not instance:  # a copy
+                return original.__call__(self, *args, **kwargs)
+            return call(partial(original.__call__, self), *args, **kwargs)
+
+        names = {"__module__": original.__module__, "__qualname__": original.__qualname__, "__doc__": original.__doc__}
+        own = type(original.__name__, (original,), {**names, "__call__": called})
+        instance.__class__ = own
+        self._classes.append((instance, own, original))
+
     def undo(self) -> None:
         """Revert all changes, even if hooks have been added or removed since."""
+        for instance, own, original in self._classes:
+            if type(instance) is own:
+                instance.__class__ = original  # pyright: ignore[reportAttributeAccessIssue]
         for module, forward in self._forwards:
             for place in _places(module):
                 if _read(place) is forward:
@@ -53,6 +76,7 @@ class Patch:
             else:
                 setattr(instance, name, before)
         self._forwards.clear()
+        self._classes.clear()
         self._attributes.clear()
 
 

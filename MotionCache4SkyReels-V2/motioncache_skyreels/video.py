@@ -1,5 +1,6 @@
-"""The model calls of one video: which belong to a window, and what runs them."""
+"""The model calls of one video, and what runs them."""
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from motioncache_skyreels.cost import SkyReelsCost
 from motioncache_skyreels.opening import WindowOpener
 from motioncache_skyreels.packed import TextContext
 from motioncache_skyreels.schedule import Matrices
+from motioncache_skyreels.scope import CallScope
 from motioncache_skyreels.window import BRANCHES, Window
 
 
@@ -18,19 +20,18 @@ class VideoCalls:
     """Stands in for the transformer's forward while the cache is on.
 
     Attributes:
-        branch: CFG branch of the call that comes, as the pipeline names it; None outside of its denoise loop.
         text_length: tokens to which prompts are padded.
     """
 
-    def __init__(self, transformer: SkyReelsV2Transformer3DModel, opener: WindowOpener) -> None:
+    def __init__(self, transformer: SkyReelsV2Transformer3DModel, opener: WindowOpener, scope: CallScope) -> None:
         self._transformer = transformer
         self._opener = opener
         self._engine = opener.engine
+        self._scope = scope
         self._window: Window | None = None
         self._matrices: Matrices | None = None
         self._texts: dict[str, TextContext] = {}
         self._windows_left = 0
-        self.branch: str | None = None
         self.text_length = 512
 
     def start_video(self, windows: int) -> None:
@@ -65,8 +66,9 @@ class VideoCalls:
         attention_kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """The transformer's forward; calls that are not part of a window pass through."""
+        branch = self._scope.branch if self._scope.thread == threading.get_ident() else None
         outside = self._window is None and self._matrices is None
-        if outside or not enable_diffusion_forcing or self.branch not in BRANCHES:
+        if outside or not enable_diffusion_forcing or branch not in BRANCHES:
             return type(transformer).forward(
                 transformer,
                 hidden_states,
@@ -81,7 +83,7 @@ class VideoCalls:
         try:
             self.text_length = encoder_hidden_states.shape[1]
             window = self._current_window(hidden_states, fps)
-            output = window.forward(self.branch, hidden_states, timestep, encoder_hidden_states, fps)
+            output = window.forward(branch, hidden_states, timestep, encoder_hidden_states, fps)
         except BaseException:
             self.drop()
             raise

@@ -176,3 +176,16 @@ def test_bad_settings_say_what_is_allowed(tmp_path: Path, pipe: MagiPipeline) ->
     path.write_text("{policy: motioncache, floor: 2}")
     with pytest.raises(MotionCacheError, match=r"floor: 2.0 is out of range; allowed: between 0 and 1"):
         motioncache.enable_cache(pipe, path)
+
+
+def test_a_second_stream_is_refused_and_the_first_one_goes_on(pipe: MagiPipeline) -> None:
+    call: dict[str, Any] = {"num_frames": 72, "output_type": "latent"}
+    with motioncache.cached(pipe, CACHE):
+        expected = latents(pipe)
+        first = pipe.stream("a red circle", generator=generator(), **call)
+        chunks = [next(first)]
+        with pytest.raises(MotionCacheError, match="sampling a video already"):
+            next(pipe.stream("a blue square", generator=generator(), **call))
+        chunks += list(first)
+        assert torch.equal(torch.cat(chunks, dim=1)[None], expected)
+        assert torch.equal(latents(pipe), expected)

@@ -7,6 +7,7 @@ import torch
 
 from motioncache.config import PolicyConfig
 from motioncache.engine import Engine
+from motioncache.errors import MotionCacheError
 from motioncache.forecast.budget import ForecastConfig
 from motioncache.forecast.calibration import ModelIdentity, sample_weights
 from motioncache.policies.none import NoCache
@@ -50,7 +51,16 @@ class MagiHook:
         return self.config if isinstance(self.config, MagiReuseConfig) else MagiReuseConfig()
 
     def create_sampler(self, model: VideoDiT, settings: Settings, latents: torch.Tensor, **options: Any) -> Sampler:
-        """A sampler of one video that this cache takes part in; see `Sampler` for the arguments."""
+        """A sampler of one video that this cache takes part in; see `Sampler` for the arguments.
+
+        Raises:
+            MotionCacheError: if another video is being sampled.
+        """
+        if not self.engine.is_idle:
+            raise MotionCacheError(
+                "this pipeline is sampling a video already (another stream or thread), and its cache serves one at a "
+                "time: finish or close that stream, or use a pipeline of its own for each"
+            )
         text_length = len(options["captions"][-1].embedded)
         cost = MagiCost(config=self._pipeline.config, schedule=settings.schedule, text_length=text_length)
         _, _, height, width = latents.shape
