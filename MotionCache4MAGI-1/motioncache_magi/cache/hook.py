@@ -1,5 +1,7 @@
 """The cache on a `MagiPipeline`, from `enable_cache` to `disable_cache`."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,20 +64,18 @@ class MagiHook:
                 "time: finish or close that stream, or use a pipeline of its own for each"
             )
         text_length = len(options["captions"][-1].embedded)
-        cost = MagiCost(config=self._pipeline.config, schedule=settings.schedule, text_length=text_length)
+        self._cost = MagiCost(config=self._pipeline.config, schedule=settings.schedule, text_length=text_length)
         _, _, height, width = latents.shape
         tokens_per_chunk = settings.chunk_frames * (height // 2) * (width // 2)
-        self._cost = cost
-        self.engine.policy = self._create_policy(settings.schedule, cost, tokens_per_chunk)
-        if isinstance(self.config, MagiFlowCacheConfig) and self.config.past_chunks is not None:
-            options |= {"past_chunks": self.config.past_chunks, "importance": self.config.importance}
-        return self.sampler_class(model, settings, latents, reuse=self.create_reuse(settings), **options)
+        self.engine.policy = self._create_policy(settings.schedule, self._cost, tokens_per_chunk)
+        return self.sampler()(model, settings, latents, reuse=self.create_reuse(settings), **options)
 
-    @property
-    def sampler_class(self) -> type[Sampler]:
+    def sampler(self) -> Callable[..., Sampler]:
         """The sampling loop that the policy asks for."""
-        compresses = isinstance(self.config, MagiFlowCacheConfig) and self.config.past_chunks is not None
-        return CompressedSampler if compresses else Sampler
+        config = self.config
+        if isinstance(config, MagiFlowCacheConfig) and config.past_chunks is not None:
+            return partial(CompressedSampler, past_chunks=config.past_chunks, importance=config.importance)
+        return Sampler
 
     def create_reuse(self, settings: Settings) -> EngineReuse:
         """What takes part in the sampling of one video."""

@@ -1,6 +1,6 @@
 """MotionCache and TeaCache as the published MAGI-1 code runs them, faults included."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -62,8 +62,7 @@ class PublishedAdapter(MagiAdapter):
 class PublishedHook(MagiHook):
     """Makes samplers that follow the published loops."""
 
-    @property
-    def sampler_class(self) -> type[Sampler]:
+    def sampler(self) -> Callable[..., Sampler]:
         teacache = isinstance(self.config, PublishedTeaCacheConfig)
         return PublishedTeaCacheSampler if teacache else PublishedMotionCacheSampler
 
