@@ -23,13 +23,19 @@ class TextContext:
     """A prompt of one CFG branch, embedded, and its keys and values per layer, projected at their first use.
 
     Attributes:
-        source: the embeddings as the pipeline passed them; another object means another prompt.
+        source: the embeddings as the pipeline passed them; another object, or `version_of` it, means another prompt.
         embedded: `[B, text_length, D]`.
     """
 
     source: torch.Tensor
+    version: int
     embedded: torch.Tensor
     keys_values: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
+
+
+def version_of(tensor: torch.Tensor) -> int:
+    """How often a tensor has been changed in place; 0 for those of inference mode, which do not count."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from motioncache.engine import Engine
 from motioncache.errors import MotionCacheError
 from motioncache.kv_cache import KVCache
 from motioncache.record import WindowShape
-from motioncache_skyreels.packed import Pack, Segment, TextContext, modulate
+from motioncache_skyreels.packed import Pack, Segment, TextContext, modulate, version_of
 from motioncache_skyreels.schedule import Visit
 
 BRANCHES = ("cond", "uncond")
@@ -19,13 +19,10 @@ BRANCHES = ("cond", "uncond")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frames:
-    """What belongs to the latent frames of one model call, the same in both CFG branches.
-
-    `temb` is the time embedding.
-    """
+    """What belongs to the latent frames of one model call, the same in both CFG branches."""
 
     embedded: dict[int, torch.Tensor]  # by visited chunk, [B, tokens_per_chunk, D]
-    temb: torch.Tensor  # [F, D]
+    temb: torch.Tensor  # time embedding, [F, D]
     modulation: torch.Tensor  # six rows per latent frame, [F, 6, D]
 
 
@@ -102,8 +99,8 @@ class Window:
 
     def _embed_text(self, branch: str, encoder_hidden_states: torch.Tensor, *, first: bool) -> None:
         """Embed a branch's prompt once; it has to stay the same for the whole window."""
-        text = self._texts.get(branch)
-        if text is not None and text.source is encoder_hidden_states:
+        text, version = self._texts.get(branch), version_of(encoder_hidden_states)
+        if text is not None and text.source is encoder_hidden_states and text.version == version:
             return
         if not first:
             raise MotionCacheError(
@@ -112,7 +109,7 @@ class Window:
                 "Keep the embeddings for the whole call, or disable the cache"
             )
         embedded = self._transformer.condition_embedder.text_embedder(encoder_hidden_states)
-        self._texts[branch] = TextContext(encoder_hidden_states, embedded)
+        self._texts[branch] = TextContext(encoder_hidden_states, version, embedded)
 
     def _compute(
         self,

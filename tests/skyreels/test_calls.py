@@ -165,3 +165,21 @@ def test_a_hooked_pipeline_is_still_of_its_class() -> None:
         assert isinstance(pipeline, SkyReelsV2DiffusionForcingPipeline)
         assert type(pipeline).__name__ == "SkyReelsV2DiffusionForcingPipeline"
     assert type(pipeline) is SkyReelsV2DiffusionForcingPipeline
+
+
+def test_prompt_embeddings_that_change_in_place_are_noticed(policy: PolicyConfig) -> None:
+    pipeline, texts = make_pipeline(), embeddings()
+    motioncache.enable_cache(pipeline, policy)
+    change = at_step(7, lambda _: texts["prompt_embeds"].add_(1.0))
+    with pytest.raises(MotionCacheError, match="the prompt embeddings of the cond branch changed"):
+        generate(pipeline, **texts, callback_on_step_end=change)
+    fresh = generate(pipeline, **texts)  # another call takes them as they are now
+    assert torch.equal(fresh, generate(pipeline, **{name: text.clone() for name, text in texts.items()}))
+
+
+def test_embeddings_of_inference_mode_are_served(config: Make) -> None:
+    pipeline = make_pipeline()
+    with motioncache.cached(pipeline, config()):
+        expected = generate(pipeline)
+        with torch.inference_mode():
+            assert torch.equal(generate(pipeline), expected)
