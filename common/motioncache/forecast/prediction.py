@@ -36,7 +36,7 @@ class Forecast:
     order: int
 
     def coefficients(self, step: int, computed: Sequence[int]) -> tuple[float, ...]:
-        """Coefficients of the last `order` velocities of the `computed` steps, latest first, in the forecast of `step`."""
+        """Coefficients of the last `order` of the `computed` steps, latest first, in the forecast of `step`."""
         return tuple(float(c) for c in self.fit(list(computed[: self.order]))[:, step])
 
     def fit(self, known: list[int]) -> Array:
