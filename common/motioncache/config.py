@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 from omegaconf import DictConfig, OmegaConf
 
 from motioncache.errors import ConfigError
-from motioncache.field_types import LONGEST_SHOWN, require_type, require_types, shown
+from motioncache.field_types import LONGEST_SHOWN, require_finite, require_type, require_types, shown
 
 
 class PolicyConfig:
@@ -50,10 +50,12 @@ def structured(schema: type[_Config], values: object, *, where: str) -> _Config:
         key: value if _is_literal(hints[key], value) else _converted(empty, key, value, where)
         for key, value in chosen.items()
     }
+    built = {key: _to_python(value) for key, value in built.items()}
     try:
         for key, value in built.items():
-            require_type(key, _to_python(value), hints[key])
-        return schema(**{key: _to_python(value) for key, value in built.items()})
+            require_type(key, value, hints[key])
+            require_finite(key, value)
+        return schema(**built)
     except ConfigError as error:
         raise ConfigError(f"{where}.{error}") from None
 
@@ -144,6 +146,8 @@ def _converted(empty: DictConfig, key: str, value: Any, where: str) -> Any:
     try:
         if "${" in str(value) or value == "???":  # OmegaConf would look it up, or take it for a missing value
             raise ConfigError("it stands for another value")
+        if isinstance(value, bytes):
+            raise ConfigError("it is neither a text nor a number")
         converted = getattr(OmegaConf.merge(empty, {key: value}), key)
         if isinstance(converted, bool) and isinstance(value, int | float) and value not in (0, 1):
             raise ConfigError("it is neither true nor false")

@@ -12,24 +12,35 @@ from motioncache.errors import ConfigError
 LONGEST_SHOWN = 200
 """No error shows more characters of a value."""
 
-_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", NoneType: "null"}
+_WORDS: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+    NoneType: "null",
+}
 
 
 def require_types(config: Any) -> None:
-    """Refuse a dataclass if one of its fields does not have the type of its hint, see `require_type`."""
-    hints = get_type_hints(type(config))
-    for field in fields(config):
+    """Refuse a dataclass if one of its fields does not have the type of its hint, or is not finite."""
+    schema = cast("type[Any]", type(config))
+    hints = get_type_hints(schema)
+    for field in fields(schema):
         require_type(field.name, getattr(config, field.name), hints[field.name])
+        require_finite(field.name, getattr(config, field.name))
 
 
 def require_type(name: str, value: object, hint: Any) -> None:
     """Refuse a value that does not have the type of its field.
 
-    A whole number will do for a float; true and false are no numbers. Every number has to lie within the range of a
-    float, which infinity and NaN do not.
+    A whole number will do for a float; true and false are no numbers.
     """
     if not _has_type(value, hint):
         raise ConfigError(f"{name}: {shown(value)} has the wrong type; allowed: {_in_words(hint)}")
+
+
+def require_finite(name: str, value: object) -> None:
+    """Refuse a number that does not lie within the range of a float, which infinity and NaN do not."""
     require_range(name, value, _is_finite(value), "finite numbers")
 
 
@@ -44,7 +55,7 @@ def shown(value: object) -> str:
     try:
         text = " ".join(repr(value).splitlines())
     except (ValueError, RecursionError):  # a whole number of thousands of digits, or lists that are nested as deeply
-        return f"a {type(value).__name__} that is too long to show"
+        return f"something of type {type(value).__name__} that is too long to show"
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
@@ -78,4 +89,4 @@ def _in_words(hint: Any) -> str:
         return f"a tuple, of which each item is {_in_words(arguments[0])}"
     if isinstance(hint, type) and issubclass(hint, Enum):
         return ", ".join(map(str, hint))
-    return _WORDS.get(hint, str(hint))
+    return _WORDS.get(hint, str(cast("object", hint)))

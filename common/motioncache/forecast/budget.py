@@ -33,6 +33,7 @@ class ForecastConfig(PolicyConfig):
     def __post_init__(self) -> None:
         PolicyConfig.__post_init__(self)
         require_range("target_speedup", self.target_speedup, self.target_speedup >= 1, "1 or more")
+        require_range("calibration", self.calibration, self.calibration != "", "null, or a path")
         require_range("order", self.order, self.order in (1, 2), "1 or 2")
 
     def planner(self, presets: Path) -> "ForecastPlanner":
