@@ -4,6 +4,7 @@ import json
 import math
 import random
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import fields
 from enum import Enum
 from pathlib import Path
@@ -165,7 +166,7 @@ def mutated(draw: random.Random) -> str:
         while isinstance(place[key], list) and place[key] and draw.random() < 0.7:
             place = place[key]
             key = draw.randrange(len(place))
-        place[key] = draw.choice(IN_JSON) if draw.random() < 0.8 else draw.uniform(-2, 2)
+        place[key] = deepcopy(draw.choice(IN_JSON)) if draw.random() < 0.8 else draw.uniform(-2, 2)
     text = json.dumps(content)
     return text if draw.random() < 0.9 else text[: draw.randrange(len(text))]
 
