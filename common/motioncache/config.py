@@ -6,64 +6,83 @@ Values are taken to the letter: nothing is interpolated, so `${...}` in a prompt
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from enum import Enum
+from io import StringIO
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from motioncache.errors import ConfigError
+from motioncache.field_types import LONGEST_SHOWN, require_finite, require_type, require_types, shown
 
 
 class PolicyConfig:
-    """Base of the configs of policies; a model's package may bring its own."""
+    """Base of the configs of policies; a model's package may bring its own.
+
+    Its `__post_init__` checks the types of all fields; a config that has its own calls that of its base first.
+    """
 
     __slots__ = ()
+
+    def __post_init__(self) -> None:
+        require_types(self)
 
 
 _Config = TypeVar("_Config")
 
 
-def structured(schema: type[_Config], values: Mapping[str, Any] | DictConfig, *, where: str) -> _Config:
+def structured(schema: type[_Config], values: object, *, where: str) -> _Config:
     """Build a config dataclass from YAML values; texts and mappings are taken as they are.
 
     Raises:
-        ConfigError: for an unknown key, a wrong type or a value out of range; it names the field under `where`, the
-            value, and what is allowed.
+        ConfigError: for anything but a mapping, an unknown key, a wrong type or a value out of range; it names the
+            field under `where`, the value, and what is allowed.
     """
     names = [field.name for field in fields(schema)]  # pyright: ignore[reportArgumentType]
-    chosen: dict[str, Any] = plain_values(values)
+    chosen = plain_values(values, where=where)
     for key in chosen:
         if key not in names:
             allowed = ", ".join(sorted(names)) or "none"
-            raise ConfigError(f"{where}: unknown key {key!r}; known keys: {allowed}")
+            raise ConfigError(f"{where}: unknown key {shown(key)}; known keys: {allowed}")
+    empty, hints = OmegaConf.structured(schema), get_type_hints(schema)
     chosen = {key: _enum_name(schema, key, value, where) for key, value in chosen.items()}
-    merged, hints = OmegaConf.structured(schema), get_type_hints(schema)
-    literal = {key: value for key, value in chosen.items() if _is_literal(hints[key], value)}
-    for key, value in chosen.items():
-        if key in literal:
-            continue
-        if "${" in str(value):  # OmegaConf would look it up
-            raise ConfigError(f"{where}.{key}: {value!r} has the wrong type")
-        try:
-            merged = OmegaConf.merge(merged, {key: value})
-        except ValidationError as error:
-            reason = _first_line(error).replace("'$VALUE' of type '$VALUE_TYPE'", repr(value))
-            raise ConfigError(f"{where}.{key}: {value!r} has the wrong type: {reason}") from None
-    built: dict[str, Any] = {key: getattr(merged, key) for key in names}
-    built = {key: _to_python(value) for key, value in (built | literal).items()}
+    built = {
+        key: value if _is_literal(hints[key], value) else _converted(empty, key, value, where)
+        for key, value in chosen.items()
+    }
+    built = {key: _to_python(value) for key, value in built.items()}
     try:
+        for key, value in built.items():
+            require_type(key, value, hints[key])
+            require_finite(key, value)
         return schema(**built)
     except ConfigError as error:
         raise ConfigError(f"{where}.{error}") from None
 
 
+def read_text(path: Path, *, missing: str) -> str:
+    """Read a text file.
+
+    Args:
+        missing: what the error says if there is no such file.
+
+    Raises:
+        ConfigError: for a file that is missing, cannot be opened or holds no text.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        raise ConfigError(missing) from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"{shown(str(path))} cannot be read: {reason}") from None
+
+
 def read_yaml(path: Path) -> DictConfig:
     """Read a YAML file that holds a mapping."""
-    if not path.is_file():
-        raise ConfigError(f"there is no config file {path}")
+    text = read_text(path, missing=f"there is no config file {path}")
     try:
-        loaded = OmegaConf.load(path)
+        loaded = OmegaConf.load(StringIO(text))
     except Exception as error:  # the YAML parser's own errors have no common base that OmegaConf exports
         raise ConfigError(f"{path} is not valid YAML: {_first_line(error)}") from None
     if not isinstance(loaded, DictConfig):
@@ -78,28 +97,28 @@ def parse_overrides(texts: Sequence[str], schemas: Sequence[type]) -> dict[str, 
     for text in texts:
         key, separator, value = text.partition("=")
         if not separator or not key:
-            raise ConfigError(f"{text!r} is not an override: write key=value")
+            raise ConfigError(f"{shown(text)} is not an override: write key=value")
         if hints.get(key) in (str, str | None):
             parsed[key] = None if value == "null" and hints[key] is not str else value
             continue
         try:
             parsed[key] = OmegaConf.to_container(OmegaConf.from_dotlist([text]))[key]  # pyright: ignore
-        except (OmegaConfBaseException, ValueError, KeyError) as error:
-            raise ConfigError(f"{text!r} cannot be read: {_first_line(error)}") from None
+        except Exception as error:  # see `read_yaml`
+            raise ConfigError(f"{shown(text)} cannot be read: {_first_line(error)}") from None
     return parsed
 
 
-def require_range(name: str, value: object, holds: bool, allowed: str) -> None:
-    """Refuse a knob of a policy that is out of range."""
-    if not holds:
-        raise ConfigError(f"{name}: {value!r} is out of range; allowed: {allowed}")
+def plain_values(values: object, *, where: str) -> dict[str, Any]:
+    """The values of a mapping, as a YAML file holds it, as plain Python objects, to the letter.
 
-
-def plain_values(values: Mapping[str, Any] | DictConfig) -> dict[str, Any]:
-    """The values of a YAML file as plain Python objects, to the letter."""
-    if not isinstance(values, DictConfig):
-        return dict(values)
-    return OmegaConf.to_container(values, resolve=False)  # pyright: ignore[reportReturnType]
+    Raises:
+        ConfigError: for anything but a mapping; it says `where` that is.
+    """
+    if isinstance(values, DictConfig):
+        values = OmegaConf.to_container(values, resolve=False)
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{where}: {shown(values)} has the wrong type; allowed: keys and values")
+    return dict(cast("Mapping[str, Any]", values))
 
 
 def _is_literal(hint: Any, value: Any) -> bool:
@@ -117,18 +136,35 @@ def _enum_name(schema: type, key: str, value: Any, where: str) -> Any:
     if not isinstance(default, Enum) or isinstance(value, Enum):
         return value
     members = {str(member.value): member for member in type(default)}
-    if value not in members:
-        raise ConfigError(f"{where}.{key}: {value!r} is not allowed; allowed: {', '.join(members)}")
+    if not isinstance(value, str) or value not in members:
+        raise ConfigError(f"{where}.{key}: {shown(value)} is not allowed; allowed: {', '.join(members)}")
     return members[value]
+
+
+def _converted(empty: DictConfig, key: str, value: Any, where: str) -> Any:
+    """A YAML value, converted to the type of its field in `empty`."""
+    try:
+        if "${" in str(value) or value == "???":  # OmegaConf would look it up, or take it for a missing value
+            raise ConfigError("it stands for another value")
+        if isinstance(value, bytes):
+            raise ConfigError("it is neither a text nor a number")
+        converted = getattr(OmegaConf.merge(empty, {key: value}), key)
+        if isinstance(converted, bool) and isinstance(value, int | float) and value not in (0, 1):
+            raise ConfigError("it is neither true nor false")
+    except Exception as error:  # OmegaConf raises errors of many kinds for the values that it cannot convert
+        reason = _first_line(error).replace("'$VALUE' of type '$VALUE_TYPE'", shown(value))
+        raise ConfigError(f"{where}.{key}: {shown(value)} has the wrong type: {reason}") from None
+    return converted
 
 
 def _to_python(value: Any) -> Any:
     if isinstance(value, DictConfig):
-        return plain_values(value)
+        return OmegaConf.to_container(value, resolve=False)
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return tuple(cast("Sequence[Any]", value))
+        return tuple(map(_to_python, cast("Sequence[Any]", value)))
     return value
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    lines = str(error).strip().splitlines()
+    return lines[0][:LONGEST_SHOWN] if lines else type(error).__name__

@@ -2,12 +2,10 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-from omegaconf import DictConfig
 
 from motioncache.config import PolicyConfig, plain_values, read_yaml, structured
 from motioncache.errors import ConfigError
+from motioncache.field_types import shown
 from motioncache.forecast.budget import ForecastConfig
 from motioncache.policies.motioncache import MotionCacheConfig
 from motioncache.policies.none import NoCacheConfig
@@ -25,12 +23,12 @@ POLICIES: Policies = {
 """The policies of a model that has none of its own."""
 
 
-def parse_policy(values: Mapping[str, Any] | DictConfig, *, where: str, policies: Policies = POLICIES) -> PolicyConfig:
+def parse_policy(values: object, *, where: str, policies: Policies = POLICIES) -> PolicyConfig:
     """A policy's config from a mapping whose key `policy` names one of `policies`."""
-    fields = plain_values(values)
+    fields = plain_values(values, where=where)
     name = fields.pop("policy", None)
-    if name not in policies:
-        raise ConfigError(f"{where}.policy: {name!r} is not a policy; allowed: {', '.join(sorted(policies))}")
+    if not isinstance(name, str) or name not in policies:
+        raise ConfigError(f"{where}.policy: {shown(name)} is not a policy; allowed: {', '.join(sorted(policies))}")
     return structured(policies[name], fields, where=where)
 
 
@@ -41,14 +39,14 @@ def load_config(path: Path | str, preset: str | None = None, policies: Policies 
     and `preset:`, the name to take where `preset` is not given.
     """
     path = Path(path)
-    loaded = read_yaml(path)
+    loaded = plain_values(read_yaml(path), where=str(path))
     if "presets" not in loaded:
         if preset is not None:
-            raise ConfigError(f"{path} has no presets, so {preset!r} cannot be chosen from it")
+            raise ConfigError(f"{path} has no presets, so {shown(preset)} cannot be chosen from it")
         return parse_policy(loaded, where=str(path), policies=policies)
-    presets = loaded["presets"]
+    presets = plain_values(loaded["presets"], where=f"{path}: presets")
     name = preset if preset is not None else loaded.get("preset")
-    if name not in presets:
+    if not isinstance(name, str | int | float) or name not in presets:
         available = ", ".join(str(key) for key in presets)
-        raise ConfigError(f"unknown preset {name!r}; {path} has: {available}")
+        raise ConfigError(f"unknown preset {shown(name)}; {path} has: {available}")
     return parse_policy(presets[name], where=f"{path}: presets.{name}", policies=policies)

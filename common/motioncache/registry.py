@@ -110,7 +110,7 @@ def resolve_preset(adapter: Adapter, preset: Preset, target_speedup: float | Non
     if not isinstance(config, ForecastConfig):
         chosen = f"preset {preset!r}" if isinstance(preset, str) else f"a {type(config).__name__}"
         raise ConfigError(f"target_speedup belongs to the policy forecast, and not to {chosen}: pass one of the two")
-    return replace(config, target_speedup=float(target_speedup))
+    return replace(config, target_speedup=target_speedup)
 
 
 def _find_policy(adapter: Adapter, preset: Preset) -> PolicyConfig:

@@ -56,7 +56,7 @@ def read_settings(section: DictConfig, *, repository: Path, paths: Iterable[str]
         repository: relative paths start here.
         paths: names of the settings that are paths.
     """
-    values = plain_values(section)
+    values = plain_values(section, where="settings")
     for key in paths:
         if isinstance(values.get(key), str) and values[key]:
             values[key] = str(repository / values[key])

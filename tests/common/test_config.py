@@ -1,11 +1,12 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import yaml
 
-from motioncache import ConfigError, MotionCacheConfig, NoCacheConfig, load_config
+from motioncache import ConfigError, ForecastConfig, MotionCacheConfig, NoCacheConfig, load_config
 from motioncache.config import parse_overrides, read_yaml, structured
 from motioncache.motion import Normalisation
 from motioncache.policies.distance import Distance
@@ -55,6 +56,33 @@ def test_an_error_names_the_field_the_value_and_what_is_allowed(values: dict[str
 def test_the_dataclass_checks_itself_too() -> None:
     with pytest.raises(ConfigError, match=r"floor: 2 is out of range; allowed: between 0 and 1"):
         MotionCacheConfig(floor=2)
+    assert MotionCacheConfig(floor=1, coefficients=(1, 0.5), fit_range=(0, 1)).floor == 1
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"warmup": True}, "warmup: True has the wrong type; allowed: a whole number"),
+    ({"warmup": 10**400}, r"warmup: 10+\.\.\. is out of range; allowed: finite numbers"),
+    ({"threshold": float("inf")}, "threshold: inf is out of range; allowed: finite numbers"),
+    ({"temporal_vote": "0.5"}, "temporal_vote: '0.5' has the wrong type; allowed: a number, or null"),
+    ({"clamp_distance": 1}, "clamp_distance: 1 has the wrong type; allowed: true or false"),
+    ({"distance": "abc"}, r"distance: 'abc' has the wrong type; allowed: Distance\.per_chunk, Distance\.per_token"),
+    ({"coefficients": {}}, "coefficients: {} has the wrong type; allowed: a tuple, of which each item is a number"),
+    ({"fit_range": (0, float("nan"))}, r"fit_range: \(0, nan\) is out of range; allowed: finite numbers"),
+]
+
+
+@pytest.mark.parametrize(("values", "message"), WRONG)
+def test_a_constructor_checks_the_types_of_its_fields(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{message}$"):
+        MotionCacheConfig(**values)
+
+
+@pytest.mark.parametrize("target", ["abc", (1, "a"), True, None, float("nan")])
+def test_forecast_has_the_types_of_its_hints(target: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^target_speedup: "):
+        ForecastConfig(target_speedup=target)
+    with pytest.raises(ConfigError, match="calibration: '' is out of range; allowed: null, or a path"):
+        ForecastConfig(calibration="")
 
 
 def write(folder: Path, text: str) -> Path:
@@ -82,10 +110,35 @@ def test_an_unknown_preset_is_refused_with_the_known_ones(tmp_path: Path) -> Non
         load_config(path, "slw")
 
 
-@pytest.mark.parametrize(("text", "message"), [("a: [", "not valid YAML"), ("- 1", "keys and values")])
+DAMAGED = [
+    ("a: [", "not valid YAML"),
+    ("- 1", "keys and values"),
+    ("[" * 3000, "not valid YAML"),
+    ("presets: null\npreset: slow", "presets: None has the wrong type; allowed: keys and values"),
+    ("presets: [slow]\npreset: slow", r"presets: \['slow'\] has the wrong type; allowed: keys and values"),
+    ("presets: {slow: 5}\npreset: slow", r"presets\.slow: 5 has the wrong type; allowed: keys and values"),
+    ("presets: {slow: {policy: none}}\npreset: {}", "unknown preset {}; .* has: slow"),
+    ("policy: [none]", r"policy: \['none'\] is not a policy"),
+    ("{policy: motioncache, threshold: 1e999}", "threshold: inf is out of range; allowed: finite numbers"),
+    ("{policy: motioncache, warmup: {a: 1}}", "warmup: {'a': 1} has the wrong type"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), DAMAGED)
 def test_a_damaged_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_config(write(tmp_path, text))
+
+
+def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_bytes(b"policy: \xff")
+    for unreadable, reason in ((path, "codec"), (tmp_path, "Is a directory"), ("a" * 5000, "too long"), ("\0", "null")):
+        with pytest.raises(ConfigError, match=f"cannot be read: .*{reason}"):
+            load_config(unreadable)
+    refused = PermissionError(13, "Permission denied")
+    with patch.object(Path, "read_text", side_effect=refused), pytest.raises(ConfigError, match="Permission denied"):
+        load_config(path)
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
@@ -103,6 +156,14 @@ def test_overrides_are_yaml_except_for_text_fields(tmp_path: Path) -> None:
     assert parse_overrides(texts, [Schema]) == {"prompt": "a cat: [dog] = x", "path": None, "size": 3, "other": [1, 2]}
     with pytest.raises(ConfigError, match="'size' is not an override: write key=value"):
         parse_overrides(["size"], [Schema])
+
+
+@pytest.mark.parametrize(
+    "value", ['"', "[", "9" * 5000, "${", "!!python/object:a", "1e999", "[1]", "{a: 1}", "", "true"]
+)
+def test_an_override_of_the_wrong_kind_is_refused(value: str) -> None:
+    with pytest.raises(ConfigError, match=r"^[^\n]{1,999}$"):
+        structured(Settings, parse_overrides([f"steps={value}"], [Settings]), where="here")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -133,6 +133,29 @@ def broken(**changes: Any) -> str:
         ),
         (broken(sensitivity=[1.0]), "is damaged: a calibration needs a positive sensitivity"),
         (broken(sensitivity=[1.0, 0.0]), "is damaged: a calibration needs a positive sensitivity"),
+        (broken(sensitivity=[1.0, float("inf")]), "is damaged: a calibration needs a positive sensitivity"),
+        (broken(sensitivity=["1", 1.0]), "is damaged: sensitivity: .* has the wrong type"),
+        (
+            broken(products=[[0.0, 0.0], [0.0, 0.0]]),
+            "is damaged: .* positive products on the diagonal",
+        ),
+        (broken(products=[[-1.0, 0.0], [0.0, 1.0]]), "is damaged: .* positive products on the diagonal"),
+        (broken(products=[[1.0, 0.5], [0.4, 1.0]]), "is damaged: .* symmetric and positive semidefinite"),
+        (broken(products=[[1.0, 1.5], [1.5, 1.0]]), "is damaged: .* symmetric and positive semidefinite"),
+        (broken(products=[[1e-37, 1e300], [1e300, 1e-37]]), "is damaged: .* symmetric and positive semidefinite"),
+        (broken(products={"a": 1}), "is damaged: products: {'a': 1} has the wrong type"),
+        (broken(sigmas=[1.5, 0.5]), "is damaged: a calibration needs sigmas above 0 that do not exceed 1"),
+        (broken(sigmas=[1.0, 0.0]), "is damaged: a calibration needs sigmas above 0 that do not exceed 1"),
+        (broken(sigmas=[1.0, float("nan")]), "is damaged: sigmas: .* is out of range; allowed: finite numbers"),
+        (broken(layers=-1), "is damaged: layers: -1 is out of range; allowed: 1 or more"),
+        (broken(layers=1.5), "is damaged: layers: 1.5 has the wrong type; allowed: a whole number"),
+        (broken(width=True), "is damaged: width: True has the wrong type; allowed: a whole number"),
+        (broken(guidance=float("inf")), "is damaged: guidance: inf is out of range; allowed: finite numbers"),
+        (broken(guidance=-4.0), "is damaged: guidance: -4.0 is out of range; allowed: null, or 1 or more"),
+        (broken(weights=[0.1, float("nan")]), "is damaged: weights: .* is out of range; allowed: finite numbers"),
+        (broken(weights={}), "is damaged: weights: {} has the wrong type"),
+        (broken(sigmas=[10**400, 1.0]), "is (damaged|not a calibration): "),
+        ("[" * 100_000, "is not a calibration: RecursionError"),
     ],
 )
 def test_a_broken_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -140,6 +163,30 @@ def test_a_broken_file_is_refused(tmp_path: Path, text: str, message: str) -> No
     path.write_text(text)
     with pytest.raises(ConfigError, match=message):
         Calibration.load(path)
+
+
+def test_products_may_be_off_by_the_rounding_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "calibration.json"
+    half_a_unit = 5e-7  # of the last of 7 digits: the lowest eigenvalue of [[1, 1 + h], [1 + h, 1]] is -h
+    path.write_text(broken(products=[[1.0, 1 + half_a_unit], [1.0, 1.0]], weights=[]))
+    assert Calibration.load(path).model.weights == ()
+    path.write_text(broken(products=[[1.0, 1 + 4 * half_a_unit], [1 + 4 * half_a_unit, 1.0]]))
+    with pytest.raises(ConfigError, match="positive semidefinite"):
+        Calibration.load(path)
+
+
+def test_a_calibration_of_few_independent_velocities_survives_its_file(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    path, sigmas = tmp_path / "calibration.json", tuple(np.linspace(1.0, 0.1, 64).tolist())
+    for rank in (1, 2, 5):
+        products = velocity_products(draw.normal(size=(64, rank)) * 10 ** draw.uniform(-3, 3, size=(64, 1)))
+        Calibration(MODEL, sigmas, products=products, sensitivity=np.ones(64)).save(path)
+        assert Calibration.load(path).products == pytest.approx(products, rel=1e-6)
+
+
+@pytest.mark.parametrize("folder", ["MotionCache4SkyReels-V2", "MotionCache4MAGI-1"])
+def test_the_shipped_calibrations_load(folder: str) -> None:
+    assert Calibration.load(Path(__file__).parents[2] / folder / "addconfig" / "calibration.json").model.weights
 
 
 def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:

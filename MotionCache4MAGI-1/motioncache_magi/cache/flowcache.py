@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.nn.functional import max_pool1d, normalize
 
-from motioncache.config import require_range
+from motioncache.field_types import require_range
 from motioncache_magi.cache.motioncache import MagiMotionCacheConfig
 from motioncache_magi.model.forward import ChunkInput
 from motioncache_magi.sampling.guidance import Pass, branches_of, deciding_branch

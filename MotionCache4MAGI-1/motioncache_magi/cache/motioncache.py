@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from motioncache.config import require_range
 from motioncache.decision import Call, Decision, Memory
+from motioncache.field_types import require_range
 from motioncache.grid import TokenGrid
 from motioncache.policies.distance import Distance
 from motioncache.policies.policy import Policy
@@ -51,6 +51,7 @@ class MagiMotionCacheConfig(MagiReuseConfig):
     measures = True
 
     def __post_init__(self) -> None:
+        MagiReuseConfig.__post_init__(self)
         ratio, vote, chunk_steps = self.reuse_ratio, self.temporal_vote, self.chunk_phase_steps
         for name, value, holds, allowed in (
             ("warmup", self.warmup, self.warmup >= 0, "0 or more"),

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from motioncache.config import require_range
+from motioncache.field_types import require_range
 from motioncache.policies.policy import Policy
 from motioncache.policies.teacache import TeaCache
 from motioncache_magi.cache.config import MagiReuseConfig
@@ -24,6 +24,7 @@ class MagiTeaCacheConfig(MagiReuseConfig):
     measures = True
 
     def __post_init__(self) -> None:
+        MagiReuseConfig.__post_init__(self)
         require_range("warmup", self.warmup, self.warmup >= 0, "0 or more")
         require_range("threshold", self.threshold, self.threshold >= 0, "0 or more")
 

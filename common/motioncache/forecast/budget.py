@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from motioncache.config import PolicyConfig, require_range
+from motioncache.config import PolicyConfig
+from motioncache.field_types import require_range
 from motioncache.forecast.calibration import Calibration, ModelIdentity
 from motioncache.forecast.planner import BUDGET_TOLERANCE, plan_iterations
 from motioncache.forecast.policy import ForecastCache
@@ -30,7 +31,9 @@ class ForecastConfig(PolicyConfig):
     order: int = 2
 
     def __post_init__(self) -> None:
+        PolicyConfig.__post_init__(self)
         require_range("target_speedup", self.target_speedup, self.target_speedup >= 1, "1 or more")
+        require_range("calibration", self.calibration, self.calibration != "", "null, or a path")
         require_range("order", self.order, self.order in (1, 2), "1 or 2")
 
     def planner(self, presets: Path) -> "ForecastPlanner":

@@ -5,16 +5,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 
+from motioncache.config import read_text
 from motioncache.errors import ConfigError
+from motioncache.field_types import require_range, require_type, require_types
 from motioncache.forecast.prediction import Array, Forecast, end_sigmas
 
 _SAME_WEIGHTS = 0.01
 """Weights are the same up to this relative distance, which rounding to 16 bits stays below."""
+
+_ENTRY_ERROR = 6e-7
+"""How far a product may be off, as a share of the root of the two on the diagonal: half a unit of the 7 digits that are
+written is 5e-7 at most, and the rest is ample for arithmetic in 64 bits."""
+
+_POSITIVE = "in the range of float32"
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,12 @@ class ModelIdentity:
     width: int
     weights: tuple[float, ...]
     guidance: float | None = None
+
+    def __post_init__(self) -> None:
+        require_types(self)
+        require_range("layers", self.layers, self.layers >= 1, "1 or more")
+        require_range("width", self.width, self.width >= 1, "1 or more")
+        require_range("guidance", self.guidance, self.guidance is None or self.guidance >= 1, "null, or 1 or more")
 
     def differs(self, other: "ModelIdentity") -> str | None:
         """Say how this model differs from `other`, to follow "was measured"; None if only by rounding."""
@@ -73,14 +87,20 @@ class Calibration:
     sensitivity: Array
 
     def __post_init__(self) -> None:
+        require_types(self)
         count = len(self.sigmas)
         if count < 2 or not all(a > b for a, b in pairwise(self.sigmas)):
             raise ConfigError("a calibration needs falling sigmas")
+        if not 1 >= self.sigmas[0] > self.sigmas[-1] > 0:
+            raise ConfigError("a calibration needs sigmas above 0 that do not exceed 1")
         if self.products.shape != (count, count) or not np.isfinite(self.products).all():
             raise ConfigError("a calibration of n sigmas needs n x n finite products")
-        finite = np.isfinite(self.sensitivity).all()
-        if self.sensitivity.shape != (count,) or not finite or not (self.sensitivity > 0).all():
-            raise ConfigError("a calibration needs a positive sensitivity for each sigma")
+        if not _are_positive(np.diagonal(self.products)):
+            raise ConfigError(f"a calibration needs positive products on the diagonal, {_POSITIVE}")
+        if not _is_semidefinite(self.products):
+            raise ConfigError("a calibration needs products that are symmetric and positive semidefinite")
+        if self.sensitivity.shape != (count,) or not _are_positive(self.sensitivity):
+            raise ConfigError(f"a calibration needs a positive sensitivity for each sigma, {_POSITIVE}")
 
     @classmethod
     def load(cls, path: Path) -> "Calibration":
@@ -89,18 +109,15 @@ class Calibration:
         Raises:
             ConfigError: if the file is missing or damaged; the error says how to make one.
         """
+        text = read_text(
+            path, missing=f"there is no calibration {path}: make one with python -m motioncache_eval.calibrate"
+        )
         try:
-            attributes = _parse(json.loads(path.read_text()))
-        except FileNotFoundError:
-            raise ConfigError(
-                f"there is no calibration {path}: make one with python -m motioncache_eval.calibrate"
-            ) from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ConfigError(f"{path} is not a calibration: {type(error).__name__}: {error}") from None
-        try:
-            return cls(**attributes)
+            return cls(**_parse(json.loads(text)))
         except ConfigError as error:
             raise ConfigError(f"{path} is damaged: {error}") from None
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+            raise ConfigError(f"{path} is not a calibration: {type(error).__name__}: {error}") from None
 
     def save(self, path: Path) -> None:
         """Write the calibration as JSON."""
@@ -141,19 +158,53 @@ def sensitivity_between(measured: Sequence[float], sensitivity: Array, sigmas: S
     return np.asarray(np.exp(logarithm), np.float64)
 
 
-def _parse(content: dict[str, Any]) -> dict[str, Any]:
+def _parse(content: Any) -> dict[str, Any]:
     """The attributes of the calibration that a file holds."""
+    read = {key: _to_tuples(content[key]) for key in ("layers", "width", "guidance", "weights", *_NUMBERS)}
+    for key, hint in _NUMBERS.items():
+        require_type(key, read[key], hint)
     return {
         "model": ModelIdentity(
-            layers=int(content["layers"]),
-            width=int(content["width"]),
-            weights=tuple(map(float, content["weights"])),
-            guidance=None if content["guidance"] is None else float(content["guidance"]),
+            layers=read["layers"], width=read["width"], weights=read["weights"], guidance=read["guidance"]
         ),
-        "sigmas": tuple(map(float, content["sigmas"])),
-        "products": np.array(content["products"], np.float64),
-        "sensitivity": np.array(content["sensitivity"], np.float64),
+        "sigmas": tuple(map(float, read["sigmas"])),
+        "products": np.array(read["products"], np.float64),
+        "sensitivity": np.array(read["sensitivity"], np.float64),
     }
+
+
+_NUMBERS = {
+    "sigmas": tuple[float, ...],
+    "products": tuple[tuple[float, ...], ...],
+    "sensitivity": tuple[float, ...],
+}
+"""The types of a file's lists of numbers."""
+
+
+def _to_tuples(value: Any) -> Any:
+    """A value of a JSON file, with tuples for its lists."""
+    return tuple(map(_to_tuples, cast("list[Any]", value))) if isinstance(value, list) else value
+
+
+def _are_positive(values: Array) -> bool:
+    """Whether values are positive in float32, which they were measured in; any others would not stay finite."""
+    limits = np.finfo(np.float32)
+    return bool(((values >= limits.tiny) & (values <= limits.max)).all())
+
+
+def _is_semidefinite(products: Array) -> bool:
+    """Whether products are symmetric and positive semidefinite but for rounding; their diagonal has to be positive.
+
+    With their diagonal scaled to 1, no exact entry exceeds 1, and none is off by more than `_ENTRY_ERROR`. Two that
+    are equal differ by twice that at most, and by Weyl's inequality no eigenvalue of n x n of them is off by more
+    than n times that.
+    """
+    root = np.sqrt(np.diagonal(products))
+    with np.errstate(over="ignore"):  # infinity is refused
+        scaled = products / root[:, None] / root
+    if np.abs(scaled).max() > 1 + 2 * _ENTRY_ERROR or np.abs(scaled - scaled.T).max() > 2 * _ENTRY_ERROR:
+        return False
+    return bool(np.linalg.eigvalsh((scaled + scaled.T) / 2)[0] >= -len(scaled) * _ENTRY_ERROR)
 
 
 def _json_numbers(numbers: Sequence[float] | Array, *, digits: int) -> str:

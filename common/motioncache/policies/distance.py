@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from enum import Enum
 
-from motioncache.config import PolicyConfig, require_range
+from motioncache.config import PolicyConfig
+from motioncache.field_types import require_range
 
 
 class Distance(Enum):
@@ -36,6 +37,7 @@ class DistanceConfig(PolicyConfig):
     clamp_distance: bool = True
 
     def __post_init__(self) -> None:
+        PolicyConfig.__post_init__(self)
         require_range("threshold", self.threshold, self.threshold >= 0, "0 or more")
         limits = self.fit_range
         ordered = len(limits) == 2 and 0 <= limits[0] < limits[1]

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from motioncache.config import require_range
 from motioncache.decision import Call, Decision, Memory
+from motioncache.field_types import require_range
 from motioncache.motion import Normalisation, motion_score, motion_weight, temporal_vote
 from motioncache.policies.distance import DistanceConfig
 from motioncache.policies.policy import Policy

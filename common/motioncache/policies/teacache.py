@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
-from motioncache.config import require_range
 from motioncache.decision import Call, Decision, Memory
+from motioncache.field_types import require_range
 from motioncache.policies.distance import DistanceConfig
 from motioncache.policies.policy import Policy
 from motioncache.record import Phase, WindowShape
