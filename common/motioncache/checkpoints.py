@@ -28,7 +28,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read ({error}); download it again") from None
+        raise ConfigError(f"the configuration {path} cannot be read ({error}); download it again") from None
     except (ValueError, RecursionError) as error:  # text in another encoding is a ValueError, too
         raise ConfigError(f"{path} is damaged and cannot be read as JSON ({error}); download it again") from None
     if not isinstance(values, dict):
@@ -73,9 +73,11 @@ def check_sizes(where: str, values: Mapping[str, Any], names: Iterable[str]) -> 
 
 def read_index(index: Path) -> dict[str, Path]:
     """Find the file of each tensor that an index of shards lists; all of them lie beside the index."""
-    weight_map = read_mapping(index).get("weight_map")
+    values = read_mapping(index)
+    weight_map = values.get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
-        raise ConfigError(f"{index}: weight_map must map tensors to files, not {shown(weight_map)}; download it again")
+        found = shown(values.get("weight_map"))
+        raise ConfigError(f"{index}: weight_map must map tensors to files, not {found}; download it again")
     files: dict[str, Path] = {}
     for name, shard in cast("dict[str, Any]", weight_map).items():
         if not isinstance(shard, str) or not shard or Path(shard).name != shard:

@@ -17,8 +17,9 @@ from motioncache_magi.loading.checkpoint import load_dit, load_vae
 from motioncache_magi.loading.variants import released
 from motioncache_magi.model.config import MagiConfig
 from motioncache_magi.model.dit import VideoDiT
+from motioncache_magi.pipeline import MagiPipeline
 
-from .conftest import VAE, random_dit, small_config
+from .conftest import VAE, official_json, random_dit, save_model, small_config
 
 WEIGHTS = "inference_weight.distill"
 
@@ -228,3 +229,26 @@ def test_the_autoencoder_is_loaded_as_strictly(distilled: Path, tmp_path: Path) 
         ConfigError, match=rf"{folder}/config.json: ddconfig.depth must be a whole number above 0, not 0"
     ):
         load_vae(folder, torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("part", "section", "change", "message"),
+    [
+        ("vae", "model_config", {"in_channels": 32, "out_channels": 32}, "vae has 16 channels of a latent, .* for 32"),
+        ("vae", "runtime_config", {"temporal_downsample_factor": 8}, "vae has 4 frames per latent frame, .* for 8"),
+        ("t5", "model_config", {"caption_channels": 32}, "t5 has 16 channels of a caption, .* for 32"),
+    ],
+)
+def test_parts_of_different_models_are_refused(
+    distilled: Path, tmp_path: Path, part: str, section: str, change: dict[str, int], message: str
+) -> None:
+    """The autoencoder and the text encoder are those of `distilled`; the model asks for others."""
+    values = json.loads(json.dumps(official_json(small_config())))
+    values[section] |= change
+    config = MagiConfig.from_dict(values, where="it")
+    save_model(tmp_path / "other", config)
+    (tmp_path / "other" / "special_tokens.npz").unlink()
+    shutil.rmtree(tmp_path / "other" / "ckpt" / part)
+    shutil.copytree(distilled / "ckpt" / part, tmp_path / "other" / "ckpt" / part)
+    with pytest.raises(MotionCacheError, match=rf"{message}: take the parts of one model"):
+        MagiPipeline.from_pretrained(tmp_path / "other")

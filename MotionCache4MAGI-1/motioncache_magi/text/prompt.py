@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import AutoTokenizer, T5EncoderModel
 
 from motioncache.checkpoints import check_dtypes, check_finite, check_report, check_sizes, read_mapping
@@ -41,6 +40,7 @@ class T5Text:
         self._tokenizer = _load_tokenizer(folder)
         self._home = "cpu" if offload else device
         self._encoder = _load_encoder(folder)
+        self.channels: int = self._encoder.config.d_model
         self._encoder.to(self._home)
         self._text_length = text_length
         self._device = device
@@ -85,7 +85,7 @@ def _load_tokenizer(folder: Path) -> Any:
         raise ConfigError(f"the tokenizer in {folder} cannot be loaded: {_one_line(error)}") from error
 
 
-def _load_encoder(folder: Path) -> nn.Module:
+def _load_encoder(folder: Path) -> Any:
     load: Any = T5EncoderModel.from_pretrained  # the declared return type does not have the report
     try:
         check_dtypes(folder)
