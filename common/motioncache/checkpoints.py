@@ -1,7 +1,7 @@
 """Checks that the loaders share: JSON files, sizes, indices of shards, and the names and values of tensors."""
 
 import json
-import math
+import sys
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -55,13 +55,13 @@ def require_value(where: str, value: object, holds: bool, allowed: str) -> None:
 
 
 def is_whole(value: object, least: int = 1) -> bool:
-    """Tell whether a value is a whole number and not too small; true and false are no numbers."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+    """Tell whether a value is a whole number of 64 bits and not too small; true and false are no numbers."""
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value < 2**63
 
 
 def is_number(value: object) -> bool:
     """Tell whether a value is a finite number; true and false are no numbers."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def check_sizes(where: str, values: Mapping[str, Any], names: Iterable[str]) -> None:

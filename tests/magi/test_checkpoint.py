@@ -203,6 +203,12 @@ def test_an_index_names_files_beside_it_and_nothing_else(distilled: Path, tmp_pa
         load_dit(tmp_path / "model", small_config())
 
 
+@pytest.mark.parametrize("size", [2**40, 2**62])
+def test_sizes_that_no_memory_holds_are_refused(distilled: Path, size: int) -> None:
+    with pytest.raises(MotionCacheError, match=r"no model has the sizes of its configuration \([^\n]+$"):
+        load_dit(variant(distilled), small_config(hidden_size=size, ffn_hidden_size=size))
+
+
 def test_weights_too_large_for_the_dtype_of_the_model_are_refused(distilled: Path, tmp_path: Path) -> None:
     shutil.copytree(variant(distilled), tmp_path / "model")
     edit(tmp_path / "model", lambda weights: weights[NAME][:1].fill_(1e6))

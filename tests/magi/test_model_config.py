@@ -28,6 +28,7 @@ def test_a_configuration_needs_every_field_and_no_other(tmp_path: Path) -> None:
 
 FIELDS: list[tuple[str, str, Any, str]] = [
     *(("model", "num_layers", value, "a whole number of at least 1") for value in ("34", 0, -1, True, 34.0, None, [2])),
+    ("model", "x_rescale_factor", float("inf"), "a finite number"),
     ("model", "hidden_size", -64, "a whole number of at least 1"),
     ("model", "kv_channels", 12, "a multiple of 8"),
     ("model", "caption_max_length", 1, "2 or more"),
@@ -73,6 +74,13 @@ def test_a_wrong_value_is_named_with_its_field_and_file(
     message = config_refusal(path)
     assert f"{path}: {section}_config: {field} must be {allowed}" in message
     assert f"not {value!r}; use the file that came with the weights" in message
+
+
+@pytest.mark.parametrize("field", ["hidden_size", "x_rescale_factor"])
+def test_a_number_of_400_digits_is_refused(tmp_path: Path, field: str) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(official_json(small_config(**{field: 10**400}))))
+    assert f"{field} must be a " in config_refusal(path)
 
 
 def test_heads_divide_into_query_groups(tmp_path: Path) -> None:

@@ -72,8 +72,14 @@ def load_weights(
         files: the file that holds each tensor.
         dtype: returns the dtype of a tensor, from its name.
     """
-    with torch.device("meta"):
-        model = create()
+    try:
+        with torch.device("meta"):
+            model = create()
+    except (RuntimeError, TypeError, OverflowError) as error:  # sizes whose products are too large for torch
+        reason = str(error).partition("\n")[0]
+        raise MotionCacheError(
+            f"{_where(files)}: no model has the sizes of its configuration ({reason}); use the one that came with it"
+        ) from None
     expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
     _check_names(expected.keys(), files)
     weights: dict[str, torch.Tensor] = {}
@@ -132,9 +138,13 @@ def _check_names(expected: Any, files: dict[str, Path]) -> None:
     if unexpected:
         problems.append(f"has unexpected {_some(unexpected)}")
     if problems:
-        paths = list(files.values())
-        where = paths[0].parent if paths else "the checkpoint"
-        raise MotionCacheError(f"{where} {' and '.join(problems)}: does the configuration belong to these weights?")
+        raise MotionCacheError(
+            f"{_where(files)} {' and '.join(problems)}: does the configuration belong to these weights?"
+        )
+
+
+def _where(files: dict[str, Path]) -> str:
+    return str(next(iter(files.values())).parent) if files else "the checkpoint"
 
 
 def _check_tensor(name: str, tensor: torch.Tensor, shape: torch.Size, path: Path) -> None:
