@@ -124,7 +124,7 @@ class MagiPipeline:
         if torch_dtype is not None:
             settings = replace(settings, model=replace(settings.model, params_dtype=str(torch_dtype)))
         channels, text_length = settings.model.caption_channels, settings.model.caption_max_length
-        return cls(
+        pipeline = cls(
             load_dit(found.variant, settings, device),
             load_vae(found.vae, settings.model.dtype, "cpu" if offload else device),
             T5Text(found.t5, text_length=text_length, device=device, offload=offload),
@@ -133,6 +133,8 @@ class MagiPipeline:
             device=device,
             offload=offload,
         )
+        found.check_parts(pipeline.vae.config, pipeline.text_encoder.channels)
+        return pipeline
 
     def set_progress_bar_config(self, **options: Any) -> None:
         """Options of tqdm, such as `disable=True`."""

@@ -1,22 +1,25 @@
 """Official checkpoints: sizes of the released models, strict loading, and a clear error for each damage."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from motioncache.errors import ConfigError, MotionCacheError
-from motioncache_magi.loading.checkpoint import load_dit
+from motioncache_magi.loading.checkpoint import load_dit, load_vae
 from motioncache_magi.loading.variants import released
 from motioncache_magi.model.config import MagiConfig
 from motioncache_magi.model.dit import VideoDiT
+from motioncache_magi.pipeline import MagiPipeline
 
-from .conftest import official_json, random_dit, small_config
+from .conftest import VAE, official_json, random_dit, save_model, small_config
 
 WEIGHTS = "inference_weight.distill"
 
@@ -90,7 +93,7 @@ def test_a_single_file_loads_as_well(tmp_path: Path) -> None:
     assert load_dit(tmp_path, config).config == config.model
 
 
-def edit(folder: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> None:
+def edit(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
     """Change the first shard and keep the index true to it."""
     path = folder / WEIGHTS / "model-00001-of-00002.safetensors"
     weights = load_file(path)
@@ -112,6 +115,9 @@ DAMAGES: dict[str, tuple[Callable[[dict[str, torch.Tensor]], object], str]] = {
     "missing": (lambda w: w.pop(NAME), f"lacks {NAME}"),
     "extra": (lambda w: w.update(more=torch.zeros(1)), "has unexpected more"),
     "shape": (lambda w: w.update({NAME: torch.zeros(3)}), rf"{NAME} has the shape \(3,\).*asks for \(128,\)"),
+    "int8": (lambda w: w.update({NAME: w[NAME].to(torch.int8)}), f"{NAME} is torch.int8, not a float"),
+    "nan": (lambda w: w[NAME][-1:].fill_(float("nan")), f"{NAME} has values that are NaN or infinite"),
+    "infinity": (lambda w: w[NAME][:1].fill_(-float("inf")), f"{NAME} has values that are NaN or infinite"),
     "quantised": (lambda w: w.update({NAME: w[NAME].to(torch.float8_e4m3fn)}), f"{NAME} is torch.float8_e4m3fn"),
     "stacked": (
         lambda w: rename(w, NAME, "videodit_blocks.layers.self_attention.linear_qkv.weight"),
@@ -163,21 +169,92 @@ def test_the_wrong_folder_and_an_fp8_checkpoint(distilled: Path) -> None:
         load_dit(variant(distilled), quantised)
 
 
-def test_a_configuration_needs_every_field_and_no_other(tmp_path: Path) -> None:
-    values = official_json(small_config())
-    assert MagiConfig.from_dict(json.loads(json.dumps(values)), where="it") == small_config()
-    del values["model_config"]["num_layers"]
-    values["model_config"]["layers"] = 2
-    with pytest.raises(ConfigError, match="model_config lacks num_layers and has unknown layers"):
-        MagiConfig.from_dict(values, where="it")
+NO_MAPPINGS = {
+    "deep": (b"[" * 100_000, "is damaged and cannot be read as JSON"),
+    "latin-1": ('{"name": "caf\xe9"}'.encode("latin-1"), "is damaged and cannot be read as JSON"),
+    "text": (b"num_layers: 34", "is damaged and cannot be read as JSON"),
+    "list": (b"[1, 2]", "must hold a mapping, not [1, 2]"),
+    "null": (b"null", "must hold a mapping, not None"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_MAPPINGS)
+def test_a_file_that_holds_no_mapping_is_refused(distilled: Path, tmp_path: Path, kind: str) -> None:
+    content, problem = NO_MAPPINGS[kind]
     path = tmp_path / "config.json"
-    path.write_text("{")
-    with pytest.raises(ConfigError, match="cannot be read"):
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=re.escape(f"{path} {problem}")):
         MagiConfig.from_file(path)
+    with pytest.raises(ConfigError, match=re.escape(f"{path} {problem}")):
+        load_vae(tmp_path, torch.float32)
+    shutil.copytree(variant(distilled), tmp_path / "model")
+    index = tmp_path / "model" / WEIGHTS / "model.safetensors.index.json"
+    index.write_bytes(content)
+    with pytest.raises(ConfigError, match=re.escape(f"{index} {problem}")):
+        load_dit(tmp_path / "model", small_config())
 
 
-def test_a_distilled_model_has_no_guidance_of_three() -> None:
-    values = official_json(small_config())
-    values["runtime_config"]["cfg_number"] = 3
-    with pytest.raises(ConfigError, match="cfg_number must be 1"):
-        MagiConfig.from_dict(values, where="it")
+@pytest.mark.parametrize("weight_map", [None, [], {}, {NAME: 1}, {NAME: "../a.safetensors"}, {NAME: "/etc/passwd"}])
+def test_an_index_names_files_beside_it_and_nothing_else(distilled: Path, tmp_path: Path, weight_map: Any) -> None:
+    shutil.copytree(variant(distilled), tmp_path / "model")
+    index = tmp_path / "model" / WEIGHTS / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": weight_map}))
+    with pytest.raises(ConfigError, match=rf"{index}: weight_map.* must (map|name) .*download it again$"):
+        load_dit(tmp_path / "model", small_config())
+
+
+@pytest.mark.parametrize("size", [2**40, 2**62])
+def test_sizes_that_no_memory_holds_are_refused(distilled: Path, size: int) -> None:
+    with pytest.raises(MotionCacheError, match=r"no model has the sizes of its configuration \([^\n]+$"):
+        load_dit(variant(distilled), small_config(hidden_size=size, ffn_hidden_size=size))
+
+
+def test_weights_too_large_for_the_dtype_of_the_model_are_refused(distilled: Path, tmp_path: Path) -> None:
+    shutil.copytree(variant(distilled), tmp_path / "model")
+    edit(tmp_path / "model", lambda weights: weights[NAME][:1].fill_(1e6))
+    load_dit(tmp_path / "model", small_config())
+    with pytest.raises(MotionCacheError, match=f"{NAME} has values that are NaN or infinite in torch.float16"):
+        load_dit(tmp_path / "model", small_config(params_dtype="torch.float16"))
+
+
+def test_the_autoencoder_is_loaded_as_strictly(distilled: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(distilled / "ckpt" / "vae", tmp_path / "vae")
+    weights = load_file(folder / "diffusion_pytorch_model.safetensors")
+    name = min(weights)
+    damages = {
+        "has unexpected more": {"more": torch.zeros(1)},
+        f"{name} is torch.int8": {name: weights[name].to(torch.int8)},
+        f"{name} has values that are NaN": {name: torch.full_like(weights[name], float("nan"))},
+    }
+    for message, change in damages.items():
+        save_file({**weights, **change}, folder / "diffusion_pytorch_model.safetensors")
+        with pytest.raises(MotionCacheError, match=message):
+            load_vae(folder, torch.float32)
+    (folder / "config.json").write_text(json.dumps({**VAE, "ddconfig": {**VAE["ddconfig"], "depth": 0}}))
+    with pytest.raises(
+        ConfigError, match=rf"{folder}/config.json: ddconfig.depth must be a whole number above 0, not 0"
+    ):
+        load_vae(folder, torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("part", "section", "change", "message"),
+    [
+        ("vae", "model_config", {"in_channels": 32, "out_channels": 32}, "vae has 16 channels of a latent, .* for 32"),
+        ("vae", "runtime_config", {"temporal_downsample_factor": 8}, "vae has 4 frames per latent frame, .* for 8"),
+        ("t5", "model_config", {"caption_channels": 32}, "t5 has 16 channels of a caption, .* for 32"),
+    ],
+)
+def test_parts_of_different_models_are_refused(
+    distilled: Path, tmp_path: Path, part: str, section: str, change: dict[str, int], message: str
+) -> None:
+    """The autoencoder and the text encoder are those of `distilled`; the model asks for others."""
+    values = json.loads(json.dumps(official_json(small_config())))
+    values[section] |= change
+    config = MagiConfig.from_dict(values, where="it")
+    save_model(tmp_path / "other", config)
+    (tmp_path / "other" / "special_tokens.npz").unlink()
+    shutil.rmtree(tmp_path / "other" / "ckpt" / part)
+    shutil.copytree(distilled / "ckpt" / part, tmp_path / "other" / "ckpt" / part)
+    with pytest.raises(MotionCacheError, match=rf"{message}: take the parts of one model"):
+        MagiPipeline.from_pretrained(tmp_path / "other")

@@ -1,15 +1,22 @@
 """The text encoder, on random weights in the layout of the official checkpoint."""
 
+import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
+from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel, T5ForConditionalGeneration
 
-from motioncache.errors import ConfigError
+from motioncache.errors import ConfigError, MotionCacheError
 from motioncache_magi.text.prompt import T5Text
+
+SIZES: dict[str, Any] = {
+    "vocab_size": 7, "d_model": 16, "d_kv": 4, "d_ff": 32, "num_heads": 4, "feed_forward_proj": "gated-gelu",
+}  # fmt: skip
 
 
 def save_tokenizer(folder: Path) -> None:
@@ -28,10 +35,7 @@ def t5(tmp_path: Path) -> Path:
     """A tiny encoder with random weights, laid out like the official checkpoint."""
     folder = tmp_path / "t5" / "t5-v1_1-xxl"
     torch.manual_seed(0)
-    config = T5Config(
-        vocab_size=7, d_model=16, d_kv=4, d_ff=32, num_layers=1, num_heads=4, feed_forward_proj="gated-gelu"
-    )
-    T5EncoderModel(config).save_pretrained(folder)
+    T5EncoderModel(T5Config(**SIZES, num_layers=1)).save_pretrained(folder)
     save_tokenizer(folder)
     return folder
 
@@ -101,5 +105,76 @@ def test_a_missing_tensor_is_an_error(t5: Path) -> None:
     tensors = load_file(t5 / "model.safetensors")
     del tensors["encoder.final_layer_norm.weight"]
     save_file(tensors, t5 / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ConfigError, match=r"lacks 1 tensors, such as encoder\.final_layer_norm\.weight"):
+    with pytest.raises(ConfigError, match=r"1 missing tensors, encoder\.final_layer_norm\.weight among them"):
+        T5Text(t5)
+
+
+def edit(folder: Path, **changes: torch.Tensor) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    save_file({**tensors, **changes}, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def test_a_tensor_too_many_is_an_error(t5: Path) -> None:
+    edit(t5, more=torch.zeros(1))
+    with pytest.raises(ConfigError, match=r"has 1 unexpected tensors, more among them"):
+        T5Text(t5)
+
+
+def test_surplus_layers_are_not_dropped(t5: Path) -> None:
+    T5EncoderModel(T5Config(**SIZES, num_layers=2)).save_pretrained(t5 / "larger")
+    shutil.copy(t5 / "larger" / "model.safetensors", t5)
+    with pytest.raises(ConfigError, match=r"unexpected tensors, encoder\.block\.1\."):
+        T5Text(t5)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_whole_t5_serves_as_well(t5: Path, tied: bool) -> None:
+    T5ForConditionalGeneration(T5Config(**SIZES, num_layers=1, tie_word_embeddings=tied)).save_pretrained(t5)
+    assert T5Text(t5, text_length=4)("a fox")[0].shape == (1, 4, 16)
+
+
+def test_both_names_of_the_embedding_are_known(t5: Path) -> None:
+    before = T5Text(t5, text_length=4)("a fox")[0]
+    edit(t5, **{"encoder.embed_tokens.weight": load_file(t5 / "model.safetensors")["shared.weight"].clone()})
+    assert torch.equal(T5Text(t5, text_length=4)("a fox")[0], before)
+
+
+def test_the_shards_of_the_official_folder_are_checked(t5: Path) -> None:
+    """The official weights are pickled, in two shards with an index."""
+    before = T5Text(t5, text_length=4)("a fox")[0]
+    tensors = load_file(t5 / "model.safetensors")
+    (t5 / "model.safetensors").unlink()
+    names = sorted(tensors)
+    shards = {f"pytorch_model-0000{i + 1}-of-00002.bin": names[i::2] for i in range(2)}
+    weight_map = {name: shard for shard, held in shards.items() for name in held}
+    (t5 / "pytorch_model.bin.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+    for shard, held in shards.items():
+        torch.save({name: tensors[name] for name in held}, t5 / shard)
+    assert torch.equal(T5Text(t5, text_length=4)("a fox")[0], before)
+    shard, name = weight_map[names[0]], names[0]
+    torch.save({held: tensors[held].to(torch.int8) for held in shards[shard]}, t5 / shard)
+    with pytest.raises(MotionCacheError, match=rf"{shard}: {name} is torch\.int8, not a float of 16 or 32 bits"):
+        T5Text(t5)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_nan_or_infinite_are_an_error(t5: Path, value: float) -> None:
+    name = "encoder.final_layer_norm.weight"
+    edit(t5, **{name: torch.full((16,), value)})
+    with pytest.raises(MotionCacheError, match=f"{name} has values that are NaN or infinite"):
+        T5Text(t5)
+
+
+@pytest.mark.parametrize("value", [0, -1, True, "1"])
+def test_a_size_that_no_encoder_has_is_an_error(t5: Path, value: object) -> None:
+    config = json.loads((t5 / "config.json").read_text())
+    (t5 / "config.json").write_text(json.dumps({**config, "num_layers": value}))
+    with pytest.raises(ConfigError, match=rf"config\.json: num_layers must be a whole number above 0, not {value!r}"):
+        T5Text(t5)
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "[]", "null", "{"], ids=["deep", "list", "null", "cut"])
+def test_a_configuration_that_holds_no_mapping_is_an_error(t5: Path, content: str) -> None:
+    (t5 / "config.json").write_text(content)
+    with pytest.raises(ConfigError, match=r"^[^\n]+/config\.json (must hold a mapping|is damaged)[^\n]+$"):
         T5Text(t5)

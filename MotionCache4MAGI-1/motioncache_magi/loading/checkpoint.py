@@ -1,6 +1,5 @@
 """Reads official checkpoints of the DiT and the VAE strictly, tensor by tensor from memory-mapped files."""
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
+from motioncache.checkpoints import check_dtype, check_finite, read_index, read_mapping
 from motioncache.errors import MotionCacheError
 from motioncache_magi.model.config import MagiConfig
 from motioncache_magi.model.dit import VideoDiT, parameter_dtype
@@ -33,7 +33,7 @@ def load_dit(variant: Path, config: MagiConfig, device: str = "cpu") -> VideoDiT
 
     Raises:
         MotionCacheError: if the checkpoint is quantised or stacked, if a file is missing or damaged, or if a tensor is
-            missing, unexpected, or of another shape or kind; the message names it.
+            missing, unexpected, of another shape or kind, or holds a NaN or an infinity; the message names it.
     """
     if config.engine.fp8_quant:
         raise MotionCacheError(
@@ -56,10 +56,8 @@ def load_dit(variant: Path, config: MagiConfig, device: str = "cpu") -> VideoDiT
 
 def load_vae(folder: Path, dtype: torch.dtype, device: str = "cpu") -> ViTVAE:
     """Load the autoencoder of a folder such as `ckpt/vae`."""
-    try:
-        config = VaeConfig.from_official(json.loads((folder / "config.json").read_text()))
-    except (OSError, json.JSONDecodeError) as error:
-        raise MotionCacheError(f"{folder / 'config.json'} cannot be read: {error}") from None
+    where = folder / "config.json"
+    config = VaeConfig.from_official(read_mapping(where), where=str(where))
     path = folder / _VAE_FILE
     return load_weights(lambda: ViTVAE(config), dict.fromkeys(_names(path), path), lambda name: dtype, device)
 
@@ -74,8 +72,14 @@ def load_weights(
         files: the file that holds each tensor.
         dtype: returns the dtype of a tensor, from its name.
     """
-    with torch.device("meta"):
-        model = create()
+    try:
+        with torch.device("meta"):
+            model = create()
+    except (RuntimeError, TypeError, OverflowError) as error:  # sizes whose products are too large for torch
+        reason = str(error).partition("\n")[0]
+        raise MotionCacheError(
+            f"{_where(files)}: no model has the sizes of its configuration ({reason}); use the one that came with it"
+        ) from None
     expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
     _check_names(expected.keys(), files)
     weights: dict[str, torch.Tensor] = {}
@@ -84,7 +88,9 @@ def load_weights(
             for name in (name for name, holder in files.items() if holder == path):
                 tensor = file.get_tensor(name)
                 _check_tensor(name, tensor, expected[name], path)
-                weights[name] = tensor.to(device=device, dtype=dtype(name))
+                tensor = tensor.to(dtype(name))
+                check_finite(path, name, tensor)
+                weights[name] = tensor.to(device)
     model.load_state_dict(weights, assign=True)
     return model.eval().requires_grad_(False)
 
@@ -95,11 +101,7 @@ def _tensor_files(folder: Path) -> dict[str, Path]:
     if not index.exists():
         single = folder / _SINGLE
         return dict.fromkeys(_names(single), single)
-    try:
-        weight_map = json.loads(index.read_text())["weight_map"]
-    except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
-        raise MotionCacheError(f"{index} is damaged ({error}); download it again") from None
-    files = {str(name): folder / str(shard) for name, shard in weight_map.items()}
+    files = read_index(index)
     for path in sorted(set(files.values())):
         if not path.exists() and path.with_name(f"{path.name}.zst").exists():
             raise MotionCacheError(f"{path.name} is compressed: run `zstd -d {path}.zst` first")
@@ -136,9 +138,13 @@ def _check_names(expected: Any, files: dict[str, Path]) -> None:
     if unexpected:
         problems.append(f"has unexpected {_some(unexpected)}")
     if problems:
-        paths = list(files.values())
-        where = paths[0].parent if paths else "the checkpoint"
-        raise MotionCacheError(f"{where} {' and '.join(problems)}: does the configuration belong to these weights?")
+        raise MotionCacheError(
+            f"{_where(files)} {' and '.join(problems)}: does the configuration belong to these weights?"
+        )
+
+
+def _where(files: dict[str, Path]) -> str:
+    return str(next(iter(files.values())).parent) if files else "the checkpoint"
 
 
 def _check_tensor(name: str, tensor: torch.Tensor, shape: torch.Size, path: Path) -> None:
@@ -146,10 +152,7 @@ def _check_tensor(name: str, tensor: torch.Tensor, shape: torch.Size, path: Path
         raise MotionCacheError(
             f"{path}: {name} has the shape {tuple(tensor.shape)}, and the configuration asks for {tuple(shape)}"
         )
-    if tensor.dtype not in (torch.float32, torch.float16, torch.bfloat16):
-        raise MotionCacheError(
-            f"{path}: {name} is {tensor.dtype}, not a float of 16 or 32 bits; quantised checkpoints are not supported"
-        )
+    check_dtype(path, name, tensor.dtype)
 
 
 def _some(names: list[str]) -> str:

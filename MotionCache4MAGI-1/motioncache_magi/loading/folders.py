@@ -6,6 +6,7 @@ from pathlib import Path
 from motioncache.errors import MotionCacheError
 from motioncache_magi.loading.variants import released
 from motioncache_magi.model.config import MagiConfig
+from motioncache_magi.vae.config import VaeConfig
 
 CONFIG, SPECIAL_TOKENS = "config.json", "special_tokens.npz"
 
@@ -54,6 +55,24 @@ class Folders:
             special_tokens=tokens_path,
             config=MagiConfig.from_file(config_path) if config_path else released(chosen.name),
         )
+
+    def check_parts(self, vae: VaeConfig, caption_channels: int) -> None:
+        """Refuse an autoencoder and a text encoder of another model.
+
+        Args:
+            caption_channels: channels of the text encoder's output.
+        """
+        model, runtime = self.config.model, self.config.runtime
+        parts = (
+            (self.vae, "channels of a latent", vae.z_chans, model.latent_channels),
+            (self.vae, "frames per latent frame", vae.patch_length, runtime.temporal_downsample_factor),
+            (self.t5, "channels of a caption", caption_channels, model.caption_channels),
+        )
+        for folder, what, given, wanted in parts:
+            if given != wanted:
+                raise MotionCacheError(
+                    f"{folder} has {given} {what}, and {self.variant} asks for {wanted}: take the parts of one model"
+                )
 
 
 def _variant(folder: Path, name: str | None) -> Path:

@@ -1,15 +1,19 @@
 """The official JSON configuration: three sections, in which no field may be missing or unknown."""
 
-import json
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
+from motioncache.checkpoints import is_number, is_whole, read_mapping, require_value, shown
 from motioncache.errors import ConfigError
 
 Section = TypeVar("Section")
+
+DTYPES = ("torch.float32", "torch.float16", "torch.bfloat16")
+"""Values of `params_dtype`; the prefix may be left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,10 +112,7 @@ class MagiConfig:
 
     @classmethod
     def from_file(cls, path: Path) -> "MagiConfig":
-        try:
-            return cls.from_dict(json.loads(path.read_text()), where=str(path))
-        except (OSError, json.JSONDecodeError) as error:
-            raise ConfigError(f"the configuration {path} cannot be read: {error}") from None
+        return cls.from_dict(read_mapping(path), where=str(path))
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], *, where: str) -> "MagiConfig":
@@ -121,7 +122,7 @@ class MagiConfig:
             where: name of the file, for error messages.
 
         Raises:
-            ConfigError: if a field is missing or unknown, or has a value that this code cannot run.
+            ConfigError: if a field is missing or unknown, has the wrong type, or a value that this code cannot run.
         """
         sections = {"model_config": ModelConfig, "runtime_config": RuntimeConfig, "engine_config": EngineConfig}
         _check_names(values, set(sections), where)
@@ -131,25 +132,83 @@ class MagiConfig:
         return config
 
     def _check(self, where: str) -> None:
-        model, runtime = self.model, self.runtime
-        if model.model_name != "videodit_ardf" or not model.apply_layernorm_1p:
-            raise ConfigError(f"{where}: only models named videodit_ardf with apply_layernorm_1p are known")
-        if (model.patch_size, model.t_patch_size) != (2, 1):
-            raise ConfigError(f"{where}: patch_size must be 2 and t_patch_size 1")
-        if (model.xattn_cond_hidden_ratio, model.cond_gating_ratio) != (1.0, 1.0):
-            raise ConfigError(f"{where}: xattn_cond_hidden_ratio and cond_gating_ratio must be 1")
-        if not hasattr(torch, model.params_dtype.removeprefix("torch.")):
-            raise ConfigError(f"{where}: params_dtype {model.params_dtype!r} is no dtype of torch")
-        expected = 1 if self.engine.distill or self.engine.fp8_quant else 3
-        if runtime.cfg_number not in (1, 3) or (expected == 1 and runtime.cfg_number != 1):
-            raise ConfigError(f"{where}: cfg_number must be {expected} for this model, not {runtime.cfg_number}")
+        self._check_model(f"{where}: model_config")
+        self._check_runtime(f"{where}: runtime_config")
+
+    def _check_model(self, where: str) -> None:
+        model = self.model
+        fixed = {"model_name": "videodit_ardf", "apply_layernorm_1p": True, "patch_size": 2, "t_patch_size": 1}
+        fixed |= {"xattn_cond_hidden_ratio": 1, "cond_gating_ratio": 1, "out_channels": model.in_channels}
+        for name, value in fixed.items():
+            require_value(f"{where}: {name}", getattr(model, name), getattr(model, name) == value, repr(value))
+        conditions = {
+            "params_dtype": (
+                f"torch.{model.params_dtype.removeprefix('torch.')}" in DTYPES,
+                f"one of {', '.join(DTYPES)}",
+            ),
+            "num_attention_heads": (
+                model.num_attention_heads % model.num_query_groups == 0,
+                f"a multiple of num_query_groups = {model.num_query_groups}",
+            ),
+            "kv_channels": (model.kv_channels % 8 == 0, "a multiple of 8"),
+            "in_channels": (not model.half_channel_vae or model.in_channels % 2 == 0, "even with half_channel_vae"),
+            "cond_hidden_ratio": (model.condition_size > 0, "large enough for one channel of hidden_size"),
+            "caption_max_length": (model.caption_max_length > 1, "2 or more"),
+            "x_rescale_factor": (model.x_rescale_factor > 0, "more than 0"),
+            "layernorm_epsilon": (model.layernorm_epsilon > 0, "more than 0"),
+        }
+        for name, (holds, allowed) in conditions.items():
+            require_value(f"{where}: {name}", getattr(model, name), holds, allowed)
+
+    def _check_runtime(self, where: str) -> None:
+        runtime = self.runtime
+        one_branch = self.engine.distill or self.engine.fp8_quant
+        times = runtime.cfg_t_range
+        as_many = f"{len(times)} numbers, as many as cfg_t_range has"
+        conditions = {
+            "cfg_number": (
+                runtime.cfg_number == 1 or (runtime.cfg_number == 3 and not one_branch),
+                "1 for this model" if one_branch else "1 or 3",
+            ),
+            "cfg_t_range": (times[:1] == (0,) and list(times) == sorted(times), "times that start at 0 and rise"),
+            "prev_chunk_scales": (len(runtime.prev_chunk_scales) == len(times), as_many),
+            "text_scales": (len(runtime.text_scales) == len(times), as_many),
+            "clean_chunk_kvrange": (runtime.clean_chunk_kvrange != 0, "-1, or more than 0"),
+            "clean_t": (0 <= runtime.clean_t <= 1, "a time from 0 to 1"),
+            "scale_factor": (runtime.scale_factor > 0, "more than 0"),
+        }
+        for name, (holds, allowed) in conditions.items():
+            require_value(f"{where}: {name}", getattr(runtime, name), holds, allowed)
 
 
 def _section(cls: type[Section], values: Any, where: str) -> Section:
     if not isinstance(values, dict):
-        raise ConfigError(f"{where} has to be a mapping")
-    _check_names(values, {field.name for field in fields(cls)}, where)  # pyright: ignore[reportArgumentType]
+        raise ConfigError(f"{where} has to be a mapping, not {shown(values)}")
+    types = {field.name: field.type for field in fields(cls)}  # pyright: ignore[reportArgumentType]
+    _check_names(values, set(types), where)
+    for name, value in values.items():
+        least = _LEAST.get(name, 1)
+        holds, allowed = _KINDS[types[name]](value, least)
+        require_value(f"{where}: {name}", value, holds, allowed)
     return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+
+_LEAST = {"seed": 0, "clean_chunk_kvrange": -1}
+"""The least value of whole numbers that may be less than 1."""
+
+_KINDS: dict[Any, Callable[[Any, int], tuple[bool, str]]] = {
+    bool: lambda value, least: (isinstance(value, bool), "true or false"),
+    str: lambda value, least: (isinstance(value, str), "a text"),
+    int: lambda value, least: (is_whole(value, least), f"a whole number of at least {least}"),
+    float: lambda value, least: (is_number(value), "a finite number"),
+    tuple[int, ...]: lambda value, least: (_all(value, is_whole), "a list of whole numbers above 0"),
+    tuple[float, ...]: lambda value, least: (_all(value, is_number), "a list of finite numbers"),
+}
+"""Whether a value from JSON has the type of a field, and the type in words."""
+
+
+def _all(values: Any, fits: Callable[[Any], bool]) -> bool:
+    return isinstance(values, list | tuple) and all(fits(value) for value in values)
 
 
 def _check_names(values: dict[str, Any], expected: set[str], where: str) -> None:

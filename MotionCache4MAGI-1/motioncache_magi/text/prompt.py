@@ -4,14 +4,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import AutoTokenizer, T5EncoderModel
 
-from motioncache.errors import ConfigError
+from motioncache.checkpoints import check_dtypes, check_finite, check_report, check_sizes, read_mapping
+from motioncache.errors import ConfigError, MotionCacheError
 from motioncache.extras import require_extra
 from motioncache_magi.text.caption import clean_caption
 
 _T5_FOLDER = "t5-v1_1-xxl"
+_SIZES = ("vocab_size", "d_model", "d_kv", "d_ff", "num_layers", "num_heads", "relative_attention_num_buckets")
+_DECODER = ("decoder.", "lm_head.")
+"""The official folder holds the encoder alone; a whole T5 serves as well, and its decoder stays unread."""
 
 
 class T5Text:
@@ -24,8 +27,8 @@ class T5Text:
         offload: whether the encoder waits on the CPU between prompts.
 
     Raises:
-        ConfigError: if the folder, the tokenizer or weights are missing or damaged.
-        MotionCacheError: if a package of the extra `magi` is missing.
+        ConfigError: if the folder, the tokenizer or weights are missing or damaged, or a tensor too few or too many.
+        MotionCacheError: if weights are no floats, NaN or infinite, or if a package of the extra `magi` is missing.
     """
 
     def __init__(
@@ -33,9 +36,11 @@ class T5Text:
     ) -> None:
         require_extra("bs4", "cleaning a prompt")  # now, and not when the weights are loaded
         folder = _find(folder)
+        check_sizes(str(folder / "config.json"), read_mapping(folder / "config.json"), _SIZES)
         self._tokenizer = _load_tokenizer(folder)
         self._home = "cpu" if offload else device
         self._encoder = _load_encoder(folder)
+        self.channels: int = self._encoder.config.d_model
         self._encoder.to(self._home)
         self._text_length = text_length
         self._device = device
@@ -80,14 +85,18 @@ def _load_tokenizer(folder: Path) -> Any:
         raise ConfigError(f"the tokenizer in {folder} cannot be loaded: {_one_line(error)}") from error
 
 
-def _load_encoder(folder: Path) -> nn.Module:
+def _load_encoder(folder: Path) -> Any:
     load: Any = T5EncoderModel.from_pretrained  # the declared return type does not have the report
     try:
+        check_dtypes(folder)
         encoder, report = load(folder, dtype=torch.float32, local_files_only=True, output_loading_info=True)
+    except MotionCacheError:
+        raise
     except Exception as error:  # see _load_tokenizer
         raise ConfigError(f"the T5 encoder in {folder} cannot be loaded: {_one_line(error)}") from error
-    if missing := sorted(report["missing_keys"]):
-        raise ConfigError(f"the T5 encoder in {folder} lacks {len(missing)} tensors, such as {missing[0]}")
+    check_report(folder, report, unused=_DECODER)
+    for name, parameter in encoder.named_parameters():
+        check_finite(folder, name, parameter)
     return encoder.requires_grad_(False)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from motioncache.checkpoints import is_number, is_whole, shown
 from motioncache.errors import ConfigError
 
 Grid = tuple[int, int, int]
@@ -60,20 +61,22 @@ class VaeConfig:
             raise ConfigError(f"{name} must be a multiple of {divisor_name} = {divisor}, not {value}")
 
     @classmethod
-    def from_official(cls, config: Mapping[str, Any]) -> "VaeConfig":
+    def from_official(cls, config: Mapping[str, Any], *, where: str = "VAE config.json") -> "VaeConfig":
         """Read the content of a checkpoint's `config.json`: `_class_name`, `model_type` and `ddconfig`.
+
+        Args:
+            where: name of the file, for error messages.
 
         Raises:
             ConfigError: if the file describes another kind of autoencoder or a variant of the network that no released
                 checkpoint uses, or if a field is unknown, missing or of the wrong type.
         """
-        where = "VAE config.json"
         _check_keys(where, config, required=("_class_name", "model_type", "ddconfig"), optional=_BOOKKEEPING)
         _check_value(f"{where}: _class_name", config["_class_name"], "ViTVAE")
         _check_value(f"{where}: model_type", config["model_type"], "vit")
         where, values = f"{where}: ddconfig", config["ddconfig"]
         if not isinstance(values, Mapping):
-            raise ConfigError(f"{where} must be a mapping of sizes, not {values!r}")
+            raise ConfigError(f"{where} must be a mapping of sizes, not {shown(values)}")
         sizes = [field.name for field in fields(cls)]
         _check_keys(where, values, required=(*sizes, *_ALWAYS_ON), optional=(*_ALWAYS_OFF, *_WITHOUT_EFFECT))
         for name in _ALWAYS_ON:
@@ -82,7 +85,9 @@ class VaeConfig:
             _check_value(f"{where}.{name}", values.get(name, False), False)
         for name in _WITHOUT_EFFECT:
             if values.get(name) not in (0, None):
-                raise ConfigError(f"{where}.{name} must be 0 or null, not {values[name]!r}: inference does not use it")
+                raise ConfigError(
+                    f"{where}.{name} must be 0 or null, not {shown(values[name])}: inference does not use it"
+                )
         try:
             return cls(**{name: values[name] for name in sizes})
         except ConfigError as error:
@@ -106,15 +111,14 @@ class VaeConfig:
 
 
 def _check_type(name: str, value: Any, wanted: Any) -> None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if wanted is bool:
         fits, allowed = isinstance(value, bool), "true or false"
     elif wanted is int:
-        fits, allowed = is_number and isinstance(value, int) and value > 0, "a whole number above 0"
+        fits, allowed = is_whole(value), "a whole number above 0"
     else:
-        fits, allowed = is_number and value > 0, "a number above 0"
+        fits, allowed = is_number(value) and value > 0, "a number above 0"
     if not fits:
-        raise ConfigError(f"{name} must be {allowed}, not {value!r}")
+        raise ConfigError(f"{name} must be {allowed}, not {shown(value)}")
 
 
 def _check_keys(where: str, values: Mapping[str, Any], *, required: tuple[str, ...], optional: tuple[str, ...]) -> None:
@@ -128,5 +132,7 @@ def _check_keys(where: str, values: Mapping[str, Any], *, required: tuple[str, .
 
 
 def _check_value(name: str, value: Any, wanted: Any) -> None:
-    if value != wanted:
-        raise ConfigError(f"{name} must be {wanted!r}, not {value!r}: only MAGI-1's released autoencoder is supported")
+    if type(value) is not type(wanted) or value != wanted:
+        raise ConfigError(
+            f"{name} must be {wanted!r}, not {shown(value)}: only MAGI-1's released autoencoder is supported"
+        )

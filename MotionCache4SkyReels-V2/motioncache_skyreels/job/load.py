@@ -1,6 +1,5 @@
 """Loads a diffusion-forcing pipeline strictly: one error says what is missing, damaged or wrong in a checkpoint."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,9 +8,11 @@ import torch
 from diffusers import AutoencoderKLWan, SkyReelsV2DiffusionForcingPipeline, SkyReelsV2Transformer3DModel
 from transformers import UMT5EncoderModel
 
+from motioncache.checkpoints import check_dtypes, check_finite, check_report, read_mapping
 from motioncache.errors import MotionCacheError
 from motioncache_eval.settings import check_device
 from motioncache_skyreels.guards import VideoSize, check_chunks
+from motioncache_skyreels.job.checkpoint import check_configs
 from motioncache_skyreels.job.config import JobConfig
 from motioncache_skyreels.job.convolution import flatten_convolutions
 
@@ -21,14 +22,17 @@ PARTS: dict[str, Any] = {
     "vae": AutoencoderKLWan,
     "text_encoder": UMT5EncoderModel,
 }
+UNUSED = {"text_encoder": ("decoder.", "lm_head.")}
+"""Tensors that a part may hold without using them: a whole UMT5 serves as a text encoder."""
 
 
 def load_pipeline(job: JobConfig) -> SkyReelsV2DiffusionForcingPipeline:
     """Load a job's pipeline from a folder or the hub, and put it on its device. The autoencoder stays in float32.
 
     Raises:
-        MotionCacheError: if the model does not exist or has another class, if files are damaged or tensors are missing,
-            or if the job asks for CUDA and the machine has none.
+        MotionCacheError: if the model does not exist or has another class, if a file is damaged, if a tensor is
+            missing, unexpected, of another shape or kind, or holds a NaN or an infinity, or if the job asks for CUDA
+            and the machine has none.
     """
     check_device(job.device, job.cpu_offload)
     check_folder(job.model)
@@ -50,11 +54,16 @@ def load_pipeline(job: JobConfig) -> SkyReelsV2DiffusionForcingPipeline:
 
 
 def _load(job: JobConfig) -> SkyReelsV2DiffusionForcingPipeline:
+    folder = Path(job.model)
+    if not folder.exists():
+        folder = Path(SkyReelsV2DiffusionForcingPipeline.download(job.model))
+        check_folder(str(folder))
+    check_configs(folder)
     dtype: torch.dtype = getattr(torch, job.dtype)
     parts = {
-        name: _load_part(cls, job.model, name, torch.float32 if name == "vae" else dtype) for name, cls in PARTS.items()
+        name: _load_part(cls, folder / name, torch.float32 if name == "vae" else dtype) for name, cls in PARTS.items()
     }
-    return SkyReelsV2DiffusionForcingPipeline.from_pretrained(job.model, **parts, dtype=dtype)
+    return SkyReelsV2DiffusionForcingPipeline.from_pretrained(folder, **parts, dtype=dtype)
 
 
 def check_size(pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig) -> None:
@@ -80,24 +89,23 @@ def check_folder(model: str) -> None:
     index = folder / "model_index.json"
     if not index.is_file():
         raise MotionCacheError(f"{model} is not a pipeline in diffusers' format: it has no model_index.json")
-    try:
-        name = json.loads(index.read_text()).get("_class_name")
-    except (json.JSONDecodeError, AttributeError, UnicodeDecodeError) as error:
-        raise MotionCacheError(f"{index} is damaged: {error}") from None
+    name = read_mapping(index).get("_class_name")
     if name != PIPELINE:
         raise MotionCacheError(f"{model} holds a {name}; this needs a {PIPELINE}: pass the folder of one")
 
 
-def _load_part(cls: Any, model: str, name: str, dtype: torch.dtype) -> Any:
-    """Load one part of the pipeline; all of its tensors have to be in the checkpoint."""
-    part, loading_info = cls.from_pretrained(model, subfolder=name, dtype=dtype, output_loading_info=True)
-    for kind in ("missing", "mismatched"):
-        keys = loading_info.get(f"{kind}_keys")
-        if keys:
-            first = sorted(str(key) for key in keys)[0]
-            raise MotionCacheError(
-                f"{model}/{name} has {len(keys)} {kind} tensors, {first} among them: it is damaged; download it again"
-            )
+def _load_part(cls: Any, folder: Path, dtype: torch.dtype) -> Any:
+    """Load one part of the pipeline; its tensors are those of the model, and hold finite floats.
+
+    A part with a `quantization_config` has dtypes, and tensors beside its weights, that only its quantiser knows.
+    """
+    quantised = bool(read_mapping(folder / "config.json").get("quantization_config"))
+    if not quantised:
+        check_dtypes(folder)
+    part, report = cls.from_pretrained(folder, dtype=dtype, output_loading_info=True)
+    check_report(folder, {**report, "unexpected_keys": ()} if quantised else report, unused=UNUSED.get(folder.name, ()))
+    for name, parameter in part.named_parameters():
+        check_finite(folder, name, parameter)
     return part
 
 
