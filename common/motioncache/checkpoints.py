@@ -11,6 +11,7 @@ import torch
 from safetensors import safe_open
 
 from motioncache.errors import ConfigError, MotionCacheError
+from motioncache.field_types import shown
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 """Dtypes that weights may have in a file."""
@@ -36,12 +37,6 @@ def read_mapping(path: Path) -> dict[str, Any]:
     return cast("dict[str, Any]", values)
 
 
-def shown(value: object) -> str:
-    """Show a value in an error message, as in its JSON file, cut to one short line."""
-    text = repr(list(cast("tuple[Any, ...]", value)) if isinstance(value, tuple) else value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
 def require_value(where: str, value: object, holds: bool, allowed: str) -> None:
     """Refuse a value of a model's configuration if its condition does not hold.
 
@@ -51,7 +46,8 @@ def require_value(where: str, value: object, holds: bool, allowed: str) -> None:
         allowed: the allowed values, in words.
     """
     if not holds:
-        raise ConfigError(f"{where} must be {allowed}, not {shown(value)}; use the file that came with the weights")
+        in_file = list(cast("tuple[Any, ...]", value)) if isinstance(value, tuple) else value  # as JSON has it
+        raise ConfigError(f"{where} must be {allowed}, not {shown(in_file)}; use the file that came with the weights")
 
 
 def is_whole(value: object, least: int = 1) -> bool:

@@ -7,8 +7,9 @@ from typing import Any, TypeVar
 
 import torch
 
-from motioncache.checkpoints import is_number, is_whole, read_mapping, require_value, shown
+from motioncache.checkpoints import is_number, is_whole, read_mapping, require_value
 from motioncache.errors import ConfigError
+from motioncache.field_types import shown
 
 Section = TypeVar("Section")
 

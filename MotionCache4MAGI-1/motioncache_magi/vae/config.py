@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from motioncache.checkpoints import is_number, is_whole, shown
+from motioncache.checkpoints import is_number, is_whole
 from motioncache.errors import ConfigError
+from motioncache.field_types import shown
 
 Grid = tuple[int, int, int]
 """(frames, height, width), in pixels or in latents."""
