@@ -46,6 +46,19 @@ def other_video(pipeline: Any) -> torch.Tensor:
     return generate(pipeline, seed=5, **embeddings(21))
 
 
+Shared = tuple[Any, Any, torch.Tensor]
+
+
+@pytest.fixture
+def shared(policy: PolicyConfig) -> Shared:
+    """A cached pipeline, another one on its transformer, and what that one samples."""
+    pipeline = make_pipeline()
+    other = sharing(pipeline)
+    expected = other_video(other)
+    motioncache.enable_cache(pipeline, policy)
+    return pipeline, other, expected
+
+
 def test_nothing_is_held_while_the_video_is_decoded(policy: PolicyConfig) -> None:
     pipeline = make_pipeline()
     motioncache.enable_cache(pipeline, policy)
@@ -59,11 +72,8 @@ def test_nothing_is_held_while_the_video_is_decoded(policy: PolicyConfig) -> Non
 
 
 @pytest.mark.parametrize("kind", [KeyError, KeyboardInterrupt])
-def test_an_exception_in_a_callback_frees_everything_at_once(policy: PolicyConfig, kind: type[BaseException]) -> None:
-    pipeline = make_pipeline()
-    other = sharing(pipeline)
-    expected = other_video(other)
-    motioncache.enable_cache(pipeline, policy)
+def test_an_exception_in_a_callback_frees_everything_at_once(shared: Shared, kind: type[BaseException]) -> None:
+    pipeline, other, expected = shared
 
     def fail(pipeline: Any) -> None:
         raise kind("mine")
@@ -74,11 +84,8 @@ def test_an_exception_in_a_callback_frees_everything_at_once(policy: PolicyConfi
     assert torch.equal(other_video(other), expected)
 
 
-def test_an_interrupt_frees_everything_and_other_pipelines_are_right(policy: PolicyConfig) -> None:
-    pipeline = make_pipeline()
-    other = sharing(pipeline)
-    expected = other_video(other)
-    motioncache.enable_cache(pipeline, policy)
+def test_an_interrupt_frees_everything_and_other_pipelines_are_right(shared: Shared) -> None:
+    pipeline, other, expected = shared
     cached = generate(pipeline)
     generate(pipeline, callback_on_step_end=at_step(7, lambda pipe: setattr(pipe, "_interrupt", True)))
     assert get_hook(pipeline).engine.is_idle
@@ -86,11 +93,8 @@ def test_an_interrupt_frees_everything_and_other_pipelines_are_right(policy: Pol
     assert torch.equal(generate(pipeline), cached)
 
 
-def test_another_pipeline_passes_through_from_inside_a_callback(policy: PolicyConfig) -> None:
-    pipeline = make_pipeline()
-    other = sharing(pipeline)
-    expected = other_video(other)
-    motioncache.enable_cache(pipeline, policy)
+def test_another_pipeline_passes_through_from_inside_a_callback(shared: Shared) -> None:
+    pipeline, other, expected = shared
     cached = generate(pipeline)
     made: list[torch.Tensor] = []
     again = generate(pipeline, callback_on_step_end=at_step(7, lambda _: made.append(other_video(other))))
@@ -98,11 +102,8 @@ def test_another_pipeline_passes_through_from_inside_a_callback(policy: PolicyCo
     assert torch.equal(again, cached)
 
 
-def test_another_pipeline_passes_through_in_another_thread(policy: PolicyConfig) -> None:
-    pipeline = make_pipeline()
-    other = sharing(pipeline)
-    expected = other_video(other)
-    motioncache.enable_cache(pipeline, policy)
+def test_another_pipeline_passes_through_in_another_thread(shared: Shared) -> None:
+    pipeline, other, expected = shared
     cached = generate(pipeline)
     made: list[torch.Tensor] = []
 
