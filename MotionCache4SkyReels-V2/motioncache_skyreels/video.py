@@ -35,8 +35,7 @@ class VideoCalls:
         self.text_length = 512
 
     def start_video(self, windows: int) -> None:
-        """A call of the pipeline begins, which samples so many windows."""
-        self.drop()
+        """A call of the pipeline begins, which samples so many windows; the last one has left nothing."""
         self._engine.start_video()
         self._windows_left = windows
 
@@ -80,13 +79,9 @@ class VideoCalls:
                 return_dict=return_dict,
                 attention_kwargs=attention_kwargs,
             )
-        try:
-            self.text_length = encoder_hidden_states.shape[1]
-            window = self._current_window(hidden_states, fps)
-            output = window.forward(branch, hidden_states, timestep, encoder_hidden_states, fps)
-        except BaseException:
-            self.drop()
-            raise
+        self.text_length = encoder_hidden_states.shape[1]
+        window = self._current_window(hidden_states, fps)
+        output = window.forward(branch, hidden_states, timestep, encoder_hidden_states, fps)
         if window.finished:
             self._window_finished()
         return Transformer2DModelOutput(sample=output) if return_dict else (output,)

@@ -20,7 +20,7 @@ from motioncache_magi.cache.reuse import EngineReuse
 from motioncache_magi.cache.teacache import MagiTeaCacheConfig
 from motioncache_magi.model.dit import to_patches
 from motioncache_magi.model.forward import ChunkInput
-from motioncache_magi.sampling.guidance import Pass, Velocities
+from motioncache_magi.sampling.guidance import Pass, Velocities, deciding_branch
 from motioncache_magi.sampling.kv_layout import NEARLY_CLEAN, PAST, TEXT
 from motioncache_magi.sampling.reuse import Due
 from motioncache_magi.sampling.sampler import Sampler, Settings
@@ -67,7 +67,7 @@ class PublishedHook(MagiHook):
         return PublishedTeaCacheSampler if teacache else PublishedMotionCacheSampler
 
     def create_reuse(self, settings: Settings) -> EngineReuse:
-        options = (self.engine, self.reuse_config, super().create_reuse(settings).deciding)
+        options = (self.engine, self.reuse_config, deciding_branch(settings.guidance))
         if not isinstance(self.config, PublishedTeaCacheConfig):
             return PublishedReuse(*options)
         if not settings.distilled:
