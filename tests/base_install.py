@@ -32,7 +32,7 @@ def check_imports() -> None:
 
 
 def check_presets(model: Path) -> None:
-    """Every preset samples a video, and those of this project compute the less the faster they are called."""
+    """Every preset samples a video, and computes the less the faster it is called."""
     import numpy as np
     import yaml
     from diffusers import SkyReelsV2DiffusionForcingPipeline
@@ -52,7 +52,8 @@ def check_presets(model: Path) -> None:
         assert frames.shape == (37, 32, 32, 3)
         assert np.isfinite(frames).all()
         computed[preset] = statistics.summary().computed_share
-    assert computed["turbo"] < computed["fast"] < computed["slow"] < computed["exact"] == 1
+    assert computed["fast"] <= computed["slow"] < computed["exact"] == 1
+    assert computed["forecast"] < 1
 
 
 def check_errors() -> None:

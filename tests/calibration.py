@@ -28,12 +28,11 @@ def watched_planner() -> Iterator[list[tuple[WindowProfile, ForecastCache]]]:
         yield seen
 
 
-def write_calibration(folder: Path, *, layers: int, width: int, guidance: float | None = None) -> str:
+def write_calibration(folder: Path, model: ModelIdentity) -> str:
     """Write a calibration of velocities that turn by a right angle from noise to clean; early errors grow most."""
     sigmas = np.linspace(1.0, 0.02, 30)
     angle = sigmas * np.pi / 2
     products = np.cos(angle[:, None] - angle[None])
     path = folder / "calibration.json"
-    model = ModelIdentity(layers, width, weights=(), guidance=guidance)
     Calibration(model, tuple(sigmas.tolist()), products=products, sensitivity=1 / (1.03 - sigmas)).save(path)
     return str(path)

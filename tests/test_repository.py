@@ -37,18 +37,18 @@ def test_only_our_packages_lie_in_a_source_root(folder: Path) -> None:
     assert modules == set()
 
 
-def test_every_preset_of_magi_loads_and_paper_slow_is_the_published_configuration() -> None:
+def test_every_preset_of_magi_loads_and_slow_is_the_published_configuration() -> None:
     presets = yaml.safe_load((MAGI / "addconfig" / "config.yaml").read_text())["presets"]
-    others = {f"{method}-{tier}" for method in ("paper", "flowcache", "teacache") for tier in ("slow", "fast")}
-    assert set(presets) == {"exact", "forecast", "slow", "fast", "turbo", *others}
+    others = {f"{method}-{tier}" for method in ("flowcache", "teacache") for tier in ("slow", "fast")}
+    assert set(presets) == {"exact", "forecast", "slow", "fast", *others}
     parsed = {name: parse_policy(values, where=name, policies=POLICIES) for name, values in presets.items()}
     # The defaults are the published ones; reused tokens keep their velocity, which is measured to be closer.
-    assert parsed["paper-slow"] == MagiMotionCacheConfig(output=Output.velocity)
+    assert parsed["slow"] == MagiMotionCacheConfig(output=Output.velocity)
 
 
 def test_every_preset_loads() -> None:
     presets = yaml.safe_load((SKYREELS / "addconfig" / "config.yaml").read_text())
-    assert set(presets["presets"]) >= {"exact", "slow", "fast", "turbo", "paper-slow", "paper-fast"}
+    assert set(presets["presets"]) >= {"exact", "slow", "fast", "forecast"}
     assert presets["preset"] in presets["presets"]
     for name, values in presets["presets"].items():
         parse_policy(values, where=name)
@@ -56,9 +56,9 @@ def test_every_preset_loads() -> None:
         assert structured(Polynomial, row, where="row").coefficients
 
 
-def test_the_paper_slow_preset_is_the_published_configuration() -> None:
-    values = yaml.safe_load((SKYREELS / "addconfig" / "config.yaml").read_text())["presets"]["paper-slow"]
-    config = parse_policy(values, where="paper-slow")
+def test_the_slow_preset_is_the_published_configuration() -> None:
+    values = yaml.safe_load((SKYREELS / "addconfig" / "config.yaml").read_text())["presets"]["slow"]
+    config = parse_policy(values, where="slow")
     assert isinstance(config, MotionCacheConfig)
     published = (4, 6, 0.1, 0.6, 0.5, 0.4)
     assert published == (

@@ -30,6 +30,7 @@ class SkyReelsHook:
 
     def __init__(self, pipeline: Any, opener: WindowOpener) -> None:
         self._pipeline = pipeline
+        self._opener = opener
         self.engine = opener.engine
         self.config: PolicyConfig = opener.config
         self._scope = CallScope()
@@ -57,6 +58,11 @@ class SkyReelsHook:
         """Take everything out again and free all state."""
         self._patch.undo()
         self._calls.drop()
+
+    @property
+    def calibration(self) -> str | None:
+        """What velocities are forecast with, in words; None for policies that forecast nothing."""
+        return self._opener.calibration
 
     def cost(self) -> SkyReelsCost:
         """FLOPs of this model."""

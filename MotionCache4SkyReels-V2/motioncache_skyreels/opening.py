@@ -47,6 +47,13 @@ class WindowOpener:
         self.config = config
         self.engine = self.create_engine()
         self._planner = config.planner(presets) if isinstance(config, ForecastConfig) else None
+        if self._planner is not None:
+            self._planner.check_model(identity_of(self._transformer, 1.0))
+
+    @property
+    def calibration(self) -> str | None:
+        """What velocities are forecast with, in words."""
+        return None if self._planner is None else self._planner.used
 
     def create_engine(self) -> Engine:
         """The engine of all videos; a planner gives it another policy for each window."""

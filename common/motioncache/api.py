@@ -16,6 +16,7 @@ def enable_cache(
     preset: Preset = None,
     *,
     target_speedup: float | None = None,
+    allow_foreign_calibration: bool = False,
     adapter: Adapter | None = None,
 ) -> None:
     """Turn the cache on for this pipeline, until `disable_cache`.
@@ -26,15 +27,18 @@ def enable_cache(
             as in a YAML file, or None for the preset that the model's presets file chooses.
         target_speedup: FLOPs of the video without a cache over those that it may take; without a preset it chooses
             `forecast`, and only policies of that kind take it.
+        allow_foreign_calibration: let `forecast` take a calibration that was measured on another model.
         adapter: hooks the pipeline in place of the installed adapter that serves it.
 
     Raises:
-        MotionCacheError: if no adapter serves the pipeline, the cache is already on, or the preset is unknown.
+        MotionCacheError: if no adapter serves the pipeline, the cache is already on, the preset is unknown, or it
+            forecasts with a calibration of another model.
     """
     if getattr(pipeline, _ATTRIBUTE, None) is not None:
         raise MotionCacheError("the cache is already on for this pipeline: call disable_cache first")
     adapter = adapter or find_adapter(pipeline)
-    hook = adapter.hook(pipeline, resolve_preset(adapter, preset, target_speedup))
+    config = resolve_preset(adapter, preset, target_speedup, allow_foreign_calibration=allow_foreign_calibration)
+    hook = adapter.hook(pipeline, config)
     setattr(pipeline, _ATTRIBUTE, hook)
 
 
@@ -48,7 +52,7 @@ def disable_cache(pipeline: object) -> None:
 def summary(pipeline: object) -> Summary:
     """What the cache did in the pipeline's last video; printable."""
     hook = get_hook(pipeline)
-    return summarise(hook.engine.trace, hook.cost())
+    return summarise(hook.engine.trace, hook.cost(), calibration=hook.calibration)
 
 
 def last_trace(pipeline: object) -> Trace:
@@ -83,10 +87,17 @@ def cached(
     preset: Preset = None,
     *,
     target_speedup: float | None = None,
+    allow_foreign_calibration: bool = False,
     adapter: Adapter | None = None,
 ) -> Generator[Statistics]:
     """The cache for the length of a `with` block, see `enable_cache`; undone on an exception too."""
-    enable_cache(pipeline, preset, target_speedup=target_speedup, adapter=adapter)
+    enable_cache(
+        pipeline,
+        preset,
+        target_speedup=target_speedup,
+        allow_foreign_calibration=allow_foreign_calibration,
+        adapter=adapter,
+    )
     statistics = Statistics(pipeline)
     try:
         yield statistics

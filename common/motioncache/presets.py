@@ -23,6 +23,14 @@ POLICIES: Policies = {
 """The policies of a model that has none of its own."""
 
 
+RENAMED = {
+    "paper-slow": "'slow'",
+    "paper-fast": "'fast'",
+    "turbo": "'forecast', with target_speedup=6 (on MAGI-1: 3.5)",
+}
+"""Presets of earlier versions, and what to write instead."""
+
+
 def parse_policy(values: object, *, where: str, policies: Policies = POLICIES) -> PolicyConfig:
     """A policy's config from a mapping whose key `policy` names one of `policies`."""
     fields = plain_values(values, where=where)
@@ -48,5 +56,7 @@ def load_config(path: Path | str, preset: str | None = None, policies: Policies 
     name = preset if preset is not None else loaded.get("preset")
     if not isinstance(name, str | int | float) or name not in presets:
         available = ", ".join(str(key) for key in presets)
+        if isinstance(name, str) and name in RENAMED:
+            raise ConfigError(f"the preset {name!r} is now called {RENAMED[name]}; {path} has: {available}")
         raise ConfigError(f"unknown preset {shown(name)}; {path} has: {available}")
     return parse_policy(presets[name], where=f"{path}: presets.{name}", policies=policies)

@@ -18,13 +18,20 @@ FORECAST = "forecast"
 
 
 class Hook(Protocol):
-    """A cache on one pipeline; made by an adapter."""
+    """A cache on one pipeline; made by an adapter.
+
+    Attributes:
+        calibration: what velocities are forecast with, in words; None for policies that forecast nothing.
+    """
 
     @property
     def engine(self) -> Engine: ...
 
     @property
     def config(self) -> PolicyConfig: ...
+
+    @property
+    def calibration(self) -> str | None: ...
 
     def cost(self) -> Cost: ...
 
@@ -102,15 +109,26 @@ Preset = str | PolicyConfig | Path | Mapping[str, Any] | None
 """What a user may choose a policy by, see `motioncache.enable_cache`."""
 
 
-def resolve_preset(adapter: Adapter, preset: Preset, target_speedup: float | None = None) -> PolicyConfig:
+def resolve_preset(
+    adapter: Adapter,
+    preset: Preset,
+    target_speedup: float | None = None,
+    *,
+    allow_foreign_calibration: bool = False,
+) -> PolicyConfig:
     """The policy that a preset and a target stand for, see `motioncache.enable_cache`."""
-    if target_speedup is None:
-        return _find_policy(adapter, preset)
-    config = _find_policy(adapter, FORECAST if preset is None else preset)
-    if not isinstance(config, ForecastConfig):
+    config = _find_policy(adapter, FORECAST if preset is None and target_speedup is not None else preset)
+    if isinstance(config, ForecastConfig):
+        target = config.target_speedup if target_speedup is None else target_speedup
+        allowed = allow_foreign_calibration or config.allow_foreign_calibration
+        return replace(config, target_speedup=target, allow_foreign_calibration=allowed)
+    if target_speedup is not None:
         chosen = f"preset {preset!r}" if isinstance(preset, str) else f"a {type(config).__name__}"
-        raise ConfigError(f"target_speedup belongs to the policy forecast, and not to {chosen}: pass one of the two")
-    return replace(config, target_speedup=target_speedup)
+        raise ConfigError(
+            f"target_speedup belongs to the policy forecast, and not to {chosen}: pass preset='forecast', or leave "
+            "target_speedup out"
+        )
+    return config
 
 
 def _find_policy(adapter: Adapter, preset: Preset) -> PolicyConfig:

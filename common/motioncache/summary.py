@@ -38,6 +38,7 @@ class Summary:
         flops: FLOPs of the transformer, counted from the trace.
         vanilla_flops: FLOPs of the same video without a cache, as it runs.
         vanilla_visible_flops: the same, counting only the pairs of tokens that the block-causal mask shows.
+        calibration: what velocities were forecast with, in words; None where nothing was forecast.
     """
 
     chunks: tuple[ChunkSummary, ...]
@@ -46,6 +47,7 @@ class Summary:
     flops: int
     vanilla_flops: int
     vanilla_visible_flops: int
+    calibration: str | None = None
 
     def __str__(self) -> str:
         lines = ["window  chunk   full  partial  reused  computed"]
@@ -55,10 +57,12 @@ class Summary:
         ]
         ratio = self.vanilla_flops / self.flops if self.flops else float("nan")
         lines.append(f"hit ratio {self.hit_ratio:.1%}, {self.flops:.3e} FLOPs, {ratio:.2f}x fewer than without a cache")
+        if self.calibration is not None:
+            lines.append(f"forecast with {self.calibration}")
         return "\n".join(lines)
 
 
-def summarise(trace: Trace, cost: Cost) -> Summary:
+def summarise(trace: Trace, cost: Cost, *, calibration: str | None = None) -> Summary:
     """Count a trace."""
     by_chunk: dict[tuple[int, int], list[Record]] = {}
     for record in trace.denoise_records():
@@ -70,6 +74,7 @@ def summarise(trace: Trace, cost: Cost) -> Summary:
         flops=cost.video(trace),
         vanilla_flops=cost.vanilla(trace.windows),
         vanilla_visible_flops=cost.vanilla(trace.windows, dense=False),
+        calibration=calibration,
     )
 
 

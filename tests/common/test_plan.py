@@ -196,17 +196,39 @@ def test_left_out_ingredients_change_what_is_planned(tmp_path: Path) -> None:
         (replace(MODEL, weights=(0.5, 0.25)), "measured on other weights"),
     ],
 )
-def test_a_calibration_of_another_model_warns_once(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, other: ModelIdentity, said: str
+def test_a_calibration_of_another_model_is_refused_unless_it_is_allowed(
+    tmp_path: Path, other: ModelIdentity, said: str
 ) -> None:
     replace(calibration(), model=other).save(tmp_path / "calibration.json")
-    planner = ForecastPlanner(ForecastConfig(target_speedup=3), tmp_path / "config.yaml")
+    config = ForecastConfig(target_speedup=3)
+    message = f"the shipped calibration was {said}: run motioncache calibrate .* or pass allow_foreign_calibration=True"
+    with pytest.raises(ConfigError, match=message):
+        config.planner(tmp_path / "config.yaml").check_model(MODEL)
+    allowed = replace(config, allow_foreign_calibration=True).planner(tmp_path / "config.yaml")
+    allowed.check_model(MODEL)
+    assert 0 < sum(allowed.plan(window(), MODEL).planned) < window().iterations
+    assert allowed.used is not None
+    assert "of another model: depth" in allowed.used
+
+
+def test_a_plan_says_which_calibration_it_is_made_with(tmp_path: Path) -> None:
+    calibration().save(tmp_path / "calibration.json")
+    planner = ForecastConfig(target_speedup=3).planner(tmp_path / "config.yaml")
+    planner.check_model(MODEL)
+    assert planner.used == "the shipped calibration, of depth 6, width 128, 6 steps"
+    everything = ForecastConfig(target_speedup=1).planner(tmp_path / "none.yaml")
+    everything.check_model(MODEL)
+    assert everything.used is None
+
+
+def test_another_guidance_than_was_measured_warns_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    calibration().save(tmp_path / "calibration.json")
+    planner = ForecastConfig(target_speedup=3).planner(tmp_path / "config.yaml")
     for _ in range(2):
-        assert 0 < sum(planner.plan(window(), MODEL).planned) < window().iterations
+        planner.plan(window(), replace(MODEL, guidance=6.0))
     warned = [text for record in caplog.records if "calibration" in (text := record.getMessage())]
     assert len(warned) == 1
-    assert said in warned[0]
-    assert "run python -m motioncache_eval.calibrate" in warned[0]
+    assert "measured with a guidance scale of" in warned[0]
 
 
 def test_more_steps_than_were_measured_warn(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -244,11 +266,11 @@ def test_all_steps_need_no_calibration(tmp_path: Path) -> None:
 
 def test_each_calibration_warns_for_itself(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for name in ("a.json", "b.json"):
-        replace(calibration(), model=ModelIdentity(1, 1, weights=())).save(tmp_path / name)
+        calibration().save(tmp_path / name)
         config = ForecastConfig(target_speedup=3, calibration=str(tmp_path / name))
-        config.planner(tmp_path / "config.yaml").plan(window(), MODEL)
-    assert "a.json was measured on" in caplog.text
-    assert "b.json was measured on" in caplog.text
+        config.planner(tmp_path / "config.yaml").plan(window(), replace(MODEL, guidance=7.0))
+    assert "a.json was measured with" in caplog.text
+    assert "b.json was measured with" in caplog.text
 
 
 @pytest.mark.parametrize("starts", [(0,), (0, 1), (0, 3), (0, 2, 4), (0, 1, 2, 3)])

@@ -13,6 +13,7 @@ from motioncache import ForecastConfig
 from motioncache.forecast.calibration import Calibration
 from motioncache_eval.calibrate import OWN_PROMPT_VIDEOS, main
 from motioncache_eval.video import write_mp4
+from motioncache_magi.cache.hook import identity_of
 from motioncache_magi.pipeline import MagiPipeline
 
 from ..calibration import watched_planner, write_calibration
@@ -26,8 +27,8 @@ def pipe(request: pytest.FixtureRequest) -> MagiPipeline:
 
 
 @pytest.fixture
-def measured(tmp_path: Path) -> str:
-    return write_calibration(tmp_path, layers=2, width=64)
+def measured(tmp_path: Path, pipe: MagiPipeline) -> str:
+    return write_calibration(tmp_path, identity_of(pipe.transformer))
 
 
 def latents(pipe: MagiPipeline, **call: Any) -> torch.Tensor:

@@ -13,6 +13,7 @@ from motioncache.testing import Promises, Subject
 from motioncache_magi.cache.adapter import MagiAdapter
 from motioncache_magi.cache.config import Output
 from motioncache_magi.cache.flowcache import MagiFlowCacheConfig
+from motioncache_magi.cache.hook import identity_of
 from motioncache_magi.cache.motioncache import MagiMotionCacheConfig
 from motioncache_magi.cache.teacache import MagiTeaCacheConfig
 from motioncache_magi.pipeline import MagiPipeline
@@ -49,7 +50,7 @@ def pipeline(request: pytest.FixtureRequest) -> MagiPipeline:
 class TestPromises(Promises):
     @pytest.fixture
     def subject(self, pipeline: MagiPipeline, tmp_path: Path) -> Subject:
-        measured = write_calibration(tmp_path, layers=2, width=64, guidance=None)
+        measured = write_calibration(tmp_path, identity_of(pipeline.transformer))
 
         def fresh() -> MagiPipeline:
             return MagiPipeline(

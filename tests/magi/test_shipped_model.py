@@ -58,19 +58,24 @@ def test_both_variants_are_served(variant: str, branches: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("preset", "reuse", "error"),
+    ("preset", "target", "reuse", "error"),
     [
-        ("paper-slow", (0.03, 0.2), 0.002),
-        ("paper-fast", (0.2, 0.5), 0.05),
-        ("slow", (0.4, 0.6), 0.002),
-        ("turbo", (0.65, 0.8), 0.05),
+        ("slow", None, (0.03, 0.2), 0.002),
+        ("fast", None, (0.2, 0.5), 0.05),
+        ("forecast", 2, (0.4, 0.6), 0.002),
+        ("forecast", 3.5, (0.65, 0.8), 0.05),
     ],
 )
 def test_presets_reuse_and_stay_close(
-    distilled: MagiPipeline, vanilla: torch.Tensor, preset: str, reuse: tuple[float, float], error: float
+    distilled: MagiPipeline,
+    vanilla: torch.Tensor,
+    preset: str,
+    target: float | None,
+    reuse: tuple[float, float],
+    error: float,
 ) -> None:
     # Measured over 24 captions: the published presets reuse 8 % and 35 %.
-    with motioncache.cached(distilled, preset) as statistics:
+    with motioncache.cached(distilled, preset, target_speedup=target) as statistics:
         cached = sample(distilled, RESTING, **AS_PUBLISHED)
     assert reuse[0] < statistics.summary().hit_ratio < reuse[1]
     relative = float((vanilla - cached).square().mean() / vanilla.square().mean())

@@ -14,6 +14,7 @@ from diffusers import (
 )
 
 from motioncache import MotionCacheConfig
+from motioncache_skyreels.opening import identity_of
 from motioncache_skyreels.train.text import create_text_encoder
 from motioncache_train.captions import TEXT_DIM, create_tokenizer
 
@@ -112,7 +113,7 @@ def config() -> Callable[..., MotionCacheConfig]:
 
 @pytest.fixture
 def measured(tmp_path: Path) -> str:
-    return write_calibration(tmp_path, layers=2, width=48, guidance=6.0)
+    return write_calibration(tmp_path, identity_of(make_transformer(), 6.0))
 
 
 @pytest.fixture(scope="session")

@@ -52,7 +52,7 @@ def test_the_trace_counts_what_was_computed(
     name: str, fps: bool, config: Callable[..., MotionCacheConfig], measured: str
 ) -> None:
     pipeline = make_pipeline(fps=fps)
-    forecast = motioncache.ForecastConfig(target_speedup=4.0, calibration=measured)
+    forecast = motioncache.ForecastConfig(target_speedup=4.0, calibration=measured, allow_foreign_calibration=True)
     for policy in (motioncache.NoCacheConfig(), config(), forecast):
         motioncache.enable_cache(pipeline, policy)
         flops = counted(lambda: generate(pipeline, **CALLS[name]), pipeline.transformer)

@@ -54,7 +54,8 @@ def test_a_target_out_of_reach_is_refused_before_other_presets_are_sampled(
     model_folder: Path, measured: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     preset = tmp_path / "mine.yaml"
-    preset.write_text(f"policy: forecast\ntarget_speedup: 100\ncalibration: {measured}\n")
+    policy = f"policy: forecast\ncalibration: {measured}\nallow_foreign_calibration: true\n"
+    preset.write_text(f"{policy}target_speedup: 100\n")
     assert run(f"model={model_folder}", f"preset={preset}", f"output={tmp_path / 'out'}") == 2
     said = capsys.readouterr().err
     assert "target_speedup: 100 is too much for this video" in said

@@ -1,6 +1,7 @@
 """What a user may choose a policy by."""
 
 import pytest
+import torch
 
 import motioncache
 from motioncache import ForecastConfig, MotionCacheConfig, MotionCacheError
@@ -22,11 +23,31 @@ def test_a_target_alone_chooses_forecast(adapter: SkyReelsAdapter | MagiAdapter)
 
 def test_a_target_belongs_to_forecast() -> None:
     with pytest.raises(
-        MotionCacheError, match="target_speedup belongs to the policy forecast, and not to preset 'paper-"
+        MotionCacheError, match="target_speedup belongs to the policy forecast, and not to preset 'slow'"
     ):
-        motioncache.enable_cache(make_pipeline(), "paper-slow", target_speedup=4)
+        motioncache.enable_cache(make_pipeline(), "slow", target_speedup=4)
     with pytest.raises(MotionCacheError, match="not to a MotionCacheConfig"):
         motioncache.enable_cache(make_pipeline(), MotionCacheConfig(), target_speedup=4)
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS, ids=["SkyReels-V2", "MAGI-1"])
+@pytest.mark.parametrize(("old", "new"), [("paper-slow", "slow"), ("paper-fast", "fast"), ("turbo", "forecast")])
+def test_an_old_name_says_the_new_one(adapter: SkyReelsAdapter | MagiAdapter, old: str, new: str) -> None:
+    with pytest.raises(MotionCacheError, match=f"the preset '{old}' is now called '{new}'"):
+        resolve_preset(adapter, old)
+    resolve_preset(adapter, new)
+
+
+def test_a_calibration_of_another_model_is_an_error_when_the_cache_is_enabled() -> None:
+    pipeline = make_pipeline()
+    message = "measured on depth 6 and width 128, not 2 and 48: run motioncache calibrate"
+    with pytest.raises(MotionCacheError, match=message):
+        motioncache.enable_cache(pipeline, target_speedup=3)
+    before = generate(pipeline)  # nothing is hooked
+    with motioncache.cached(pipeline, target_speedup=3, allow_foreign_calibration=True) as statistics:
+        generate(pipeline)
+    assert "forecast with the shipped calibration, of another model: depth 6" in str(statistics)
+    assert torch.equal(generate(pipeline), before)
 
 
 def test_a_target_is_met(measured: str) -> None:

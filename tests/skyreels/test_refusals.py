@@ -94,7 +94,7 @@ def test_a_model_without_a_polynomial_is_refused_with_the_command_that_fits_one(
     with pytest.raises(
         MotionCacheError, match=r"2 layers and width 48: fit one with `python -m motioncache_skyreels\.fit_polynomial"
     ):
-        motioncache.enable_cache(pipeline, "paper-slow")
+        motioncache.enable_cache(pipeline, "slow")
     generate(pipeline)  # and nothing was left behind
     assert "prepare_latents" not in vars(pipeline)
 

@@ -43,6 +43,8 @@ class MagiHook:
         self.engine = Engine(NoCache())
         self._cost: MagiCost | None = None
         self._planner = config.planner(presets) if isinstance(config, ForecastConfig) else None
+        if self._planner is not None:
+            self._planner.check_model(identity_of(pipeline.transformer))
         pipeline.create_sampler = self.create_sampler
 
     @property
@@ -87,6 +89,11 @@ class MagiHook:
         if self._planner is not None:
             return self._planner.plan(cost.profile(tokens_per_chunk), identity_of(self._pipeline.transformer))
         return NoCache()
+
+    @property
+    def calibration(self) -> str | None:
+        """What velocities are forecast with, in words; None for policies that forecast nothing."""
+        return None if self._planner is None else self._planner.used
 
     def cost(self) -> MagiCost:
         """FLOPs of the last video."""

@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from motioncache.config import PolicyConfig
+from motioncache.errors import ConfigError
 from motioncache.field_types import require_range
 from motioncache.forecast.calibration import Calibration, ModelIdentity
 from motioncache.forecast.planner import BUDGET_TOLERANCE, plan_iterations
@@ -22,13 +23,15 @@ class ForecastConfig(PolicyConfig):
 
     Args:
         target_speedup: FLOPs of the video without a cache over those that it takes.
-        calibration: a file that `python -m motioncache_eval.calibrate` wrote; null takes the one beside the presets.
+        calibration: a file that `motioncache calibrate` wrote; null takes the one beside the presets.
         order: a velocity is forecast from so many that were computed; 1 repeats the last one, scaled.
+        allow_foreign_calibration: take a calibration that was measured on another model, which forecasts poorly.
     """
 
     target_speedup: float = 2.0
     calibration: str | None = None
     order: int = 2
+    allow_foreign_calibration: bool = False
 
     def __post_init__(self) -> None:
         PolicyConfig.__post_init__(self)
@@ -58,15 +61,40 @@ class ForecastPlanner:
 
     def __init__(self, config: ForecastConfig, presets: Path) -> None:
         self._config = config
-        self._name = config.calibration or "the shipped calibration"
+        self._name = f"the calibration {config.calibration}" if config.calibration else "the shipped calibration"
+        self._foreign = False
         path = shipped_calibration(presets) if config.calibration is None else Path(config.calibration)
         needed = config.target_speedup > 1 or config.calibration is not None
         self.calibration = Calibration.load(path) if needed else None
 
-    def plan(self, profile: WindowProfile, model: ModelIdentity) -> ForecastCache:
-        """The policy for one window.
+    def check_model(self, model: ModelIdentity) -> None:
+        """Refuse a calibration that was measured on another model, unless the config allows it.
 
-        Warns once of a calibration that was made for another model or fewer steps, and of a target that is not met.
+        Raises:
+            ConfigError: says how the models differ, and how to make a calibration.
+        """
+        other = None if self.calibration is None else self.calibration.model.differs(model)
+        self._foreign = other is not None
+        if other is not None and not self._config.allow_foreign_calibration:
+            raise ConfigError(
+                f"{self._name} was measured {other}: run motioncache calibrate for this model and pass the file as "
+                "calibration, or pass allow_foreign_calibration=True to forecast with numbers of another model"
+            )
+
+    @property
+    def used(self) -> str | None:
+        """What is forecast with, in words; None where everything is computed."""
+        if self.calibration is None:
+            return None
+        model, steps = self.calibration.model, len(self.calibration.sigmas)
+        guidance = "" if model.guidance is None else f", guidance {model.guidance:g}"
+        of = "of another model: " if self._foreign else "of "
+        return f"{self._name}, {of}depth {model.layers}, width {model.width}{guidance}, {steps} steps"
+
+    def plan(self, profile: WindowProfile, model: ModelIdentity) -> ForecastCache:
+        """The policy for one window of the model that `check_model` has seen.
+
+        Warns once of a calibration with another guidance or fewer steps, and of a target that is not met.
 
         Raises:
             ConfigError: for a speed-up that cannot be reached.
@@ -90,17 +118,17 @@ class ForecastPlanner:
         return ForecastCache(planned, profile, forecast)
 
     def _check(self, calibration: Calibration, profile: WindowProfile, model: ModelIdentity) -> None:
-        other = calibration.model.differs(model)
-        if other is not None:
-            _warn_once(f"{self._name} was measured {other}: {_POOR}")
+        if calibration.model.guidance != model.guidance:
+            guidance = f"with a guidance scale of {calibration.model.guidance}, not {model.guidance}"
+            _warn_once(f"{self._name} was measured {guidance}: {_POOR}")
         measured, steps = len(calibration.sigmas), len(profile.sigmas)
         if steps > measured:
             _warn_once(f"{self._name} was measured with {measured} steps, not {steps}: {_POOR}")
 
 
 _POOR = (
-    "the plan meets its budget, but forecasts may be poor; run python -m motioncache_eval.calibrate and pass the file "
-    "that it writes as calibration"
+    "the plan meets its budget, but forecasts may be poor; run motioncache calibrate and pass the file that it writes "
+    "as calibration"
 )
 
 

@@ -47,14 +47,18 @@ class ModelIdentity:
         require_range("guidance", self.guidance, self.guidance is None or self.guidance >= 1, "null, or 1 or more")
 
     def differs(self, other: "ModelIdentity") -> str | None:
-        """Say how this model differs from `other`, to follow "was measured"; None if only by rounding."""
+        """Say how this model, which was measured, differs from `other`, to follow "was measured".
+
+        None for the same model but for rounding, however it is guided. Where the weights of `other` are not in memory,
+        the size decides.
+        """
         if (self.layers, self.width) != (other.layers, other.width):
             return f"on depth {self.layers} and width {self.width}, not {other.layers} and {other.width}"
-        if self.guidance != other.guidance:
-            return f"with a guidance scale of {self.guidance}, not {other.guidance}"
         own, others = np.array(self.weights), np.array(other.weights)
-        if not len(own) or not len(others):
+        if not len(others):
             return None
+        if not len(own):
+            return "on weights that it does not name"
         same = len(own) == len(others) and np.linalg.norm(own - others) <= _SAME_WEIGHTS * np.linalg.norm(own)
         return None if same else "on other weights"
 
@@ -109,9 +113,7 @@ class Calibration:
         Raises:
             ConfigError: if the file is missing or damaged; the error says how to make one.
         """
-        text = read_text(
-            path, missing=f"there is no calibration {path}: make one with python -m motioncache_eval.calibrate"
-        )
+        text = read_text(path, missing=f"there is no calibration {path}: make one with motioncache calibrate")
         try:
             return cls(**_parse(json.loads(text)))
         except ConfigError as error:

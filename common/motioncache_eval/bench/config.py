@@ -175,7 +175,10 @@ class Method:
         """What the method does besides its job; None for nothing."""
         if self.baseline is not None:
             return {"is": self.baseline, **self.knobs}
-        return None if self.policy is None else {"is": type(self.policy).__name__, **portable(self.policy)}
+        if self.policy is None:
+            return None
+        fields = {key: value for key, value in portable(self.policy).items() if key not in PERMISSIONS}
+        return {"is": type(self.policy).__name__, **fields}
 
 
 def folder_name(method: str) -> str:
@@ -235,6 +238,13 @@ def _portable_value(value: Any) -> Any:
     return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
+PERMISSIONS = ("allow_foreign_calibration",)
+"""Settings of a policy that change no video."""
+
+NOT_SAMPLED = ("preset", "target_speedup", "allow_foreign_calibration", "compare", "output")
+"""Settings of a demo that no result follows from: a method brings its own policy, and a benchmark its folder."""
+
+
 def job_settings(job: Any) -> dict[str, Any]:
-    """What a result follows from in a demo's settings: all but the target, since a method brings its own policy."""
-    return {key: value for key, value in portable(job).items() if key != "target_speedup"}
+    """What a result follows from in a demo's settings."""
+    return {key: value for key, value in portable(job).items() if key not in NOT_SAMPLED}
