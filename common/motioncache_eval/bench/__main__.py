@@ -15,7 +15,7 @@ from pathlib import Path
 from motioncache.errors import MotionCacheError
 from motioncache.extras import require_extra
 from motioncache_eval.bench.benchmark import Benchmark, Sweep, load_sweep
-from motioncache_eval.bench.model import BenchModel, find_loader
+from motioncache_eval.bench.model import BenchModel
 from motioncache_eval.bench.report import write_report
 from motioncache_eval.bench.rows import read_rows
 from motioncache_eval.bench.run import run_benchmark
@@ -79,7 +79,7 @@ def tune(benchmark: Benchmark, share: tuple[int, int]) -> None:
 
 
 def _load(benchmark: Benchmark) -> BenchModel:
-    bench = find_loader(benchmark.config.model)(Path(benchmark.config.job), benchmark.job_overrides)
+    bench = benchmark.load_model()
     bench.warm_up(bench.job)
     return bench
 

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from motioncache.errors import MotionCacheError
+from motioncache.whole_file import whole_file
 
 
 @contextmanager
@@ -46,9 +47,8 @@ def noise_from(path: Path) -> Iterator[None]:
         yield
     if len(noise) > on_disk:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        save_file({key: tensor.contiguous() for key, tensor in noise.items()}, temporary)
-        temporary.replace(path)
+        with whole_file(path) as temporary:
+            save_file({key: tensor.contiguous() for key, tensor in noise.items()}, temporary)
 
 
 def noise_hash(path: Path) -> str:
