@@ -19,7 +19,7 @@ from motioncache_eval.bench.benchmark import Benchmark, load_sweep
 from motioncache_eval.bench.cell import measure
 from motioncache_eval.bench.config import REFERENCE, Method
 from motioncache_eval.bench.model import BenchModel
-from motioncache_eval.bench.run import cell_path, read_cell
+from motioncache_eval.bench.results import cell_path, read_cell
 from motioncache_eval.bench.tune import expand_methods
 
 CLOSE_DB = 1e-3

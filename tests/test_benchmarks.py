@@ -11,7 +11,7 @@ from motioncache_eval.bench.benchmark import Benchmark, load_sweep
 from motioncache_eval.bench.cell import job_of
 from motioncache_eval.bench.config import Method, fingerprint
 from motioncache_eval.bench.model import BenchModel
-from motioncache_eval.bench.run import cell_path, read_cell
+from motioncache_eval.bench.results import cell_path, read_cell
 from motioncache_eval.bench.tune import expand_methods
 
 ROOT = Path(__file__).parents[1]

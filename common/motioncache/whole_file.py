@@ -1,7 +1,7 @@
 """Writes files that are either whole or absent, whatever interrupts the writing."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from motioncache.errors import MotionCacheError
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path) -> Generator[Path]:
     """Yield a path beside `path` to write to; the file there takes the place of `path` when the block ends.
 
     Where the block raises, or is interrupted, `path` stays as it was. Processes that write the same file at the same
