@@ -29,7 +29,7 @@ def require(name: str, value: object, holds: bool, allowed: str) -> None:
 def require_path(name: str, path: str) -> None:
     """Refuse a text that no file system takes as a path."""
     allowed = f"a path of at most {LONGEST_PATH} bytes, and at most {LONGEST_PART} between two slashes"
-    require(name, path, is_text(path) and "\0" not in path, allowed)
+    require(name, path, not path or (path.isprintable() and bool(path.strip())), allowed)
     longest = max(len(part.encode()) for part in path.split("/"))
     require(name, path, len(path.encode()) <= LONGEST_PATH and longest <= LONGEST_PART, allowed)
 

@@ -80,7 +80,8 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
     folder = path.resolve().parent
     values |= {key: str(folder / values[key]) for key in PATHS if isinstance(values.get(key), str) and values[key]}
     values = apply_overrides(values, overrides, where=path.name)
-    values["output"] = values.get("output") or f"outputs/bench-{path.stem}"
+    if values.get("output") in (None, ""):
+        values["output"] = f"outputs/bench-{path.stem}"
     require_type("output", values["output"], str)
     swept, methods = values.pop("sweep", None), values.pop("methods", None)
     if swept is None:
@@ -97,7 +98,7 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
 def _at_value(values: dict[str, Any], sweep: SweepConfig, value: Any, folder: Path) -> dict[str, Any]:
     """The benchmark's values where the swept setting has one of its own, with a folder of its own for the results."""
     output = str(Path(values["output"]) / f"{sweep.key}-{sweep.label(value)}")
-    settings = values.get("settings") or {}
+    settings = values.get("settings", {})
     section = values if sweep.key == "prompts" else plain_values(settings, where="settings")
     if sweep.key in section:
         raise ConfigError(f"{sweep.key}: {shown(section[sweep.key])} does nothing, as the sweep sets it: leave one out")
@@ -145,12 +146,12 @@ def _problems(benchmark: Benchmark) -> Iterator[str]:
     if tuned and not config.budgets:
         yield f"methods.{tuned[0]}.tune needs budgets: to be tuned to"
     if config.budgets and (config.budget_of not in methods or config.budget_of in tuned):
-        yield f"budget_of: {config.budget_of!r} has to be a method that is not tuned"
+        yield f"budget_of: {shown(config.budget_of)} has to be a method that is not tuned"
     names = _measured_names(methods, tuned, config.budgets)
     require_folders("methods", [(name, folder_name(name)) for name in names])
     for pair in config.compare:
         if len(pair) != 2 or len(set(pair) & set(names)) != 2:
-            yield f"compare: {list(pair)} has to be two of the methods: {', '.join(names)}"
+            yield f"compare: {shown(list(pair))} has to be two of the methods: {', '.join(names)}"
 
 
 def _measured_names(methods: Mapping[str, MethodConfig], tuned: list[str], budgets: Sequence[float]) -> list[str]:

@@ -69,6 +69,7 @@ class MethodConfig:
         for name in ("policy", "knobs", "job", "tune"):
             require_plain(name, getattr(self, name))
         require("count", self.count, self.count is None or self.count >= 1, "null, or 1 or more")
+        require("family", self.family, self.family is None or is_name(self.family), "null, or a name for a line")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,6 +217,11 @@ def folder_name(method: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", method.lower()).strip("-")
 
 
+def is_name(text: str) -> bool:
+    """Whether tables and pictures can show a name: on one line, and not too long."""
+    return bool(text.strip()) and text.isprintable() and len(text) <= LONGEST_NAME
+
+
 def require_folders(what: str, folders: Iterable[tuple[str, str]]) -> None:
     """Refuse names whose folders are none, or are those of others.
 
@@ -226,8 +232,7 @@ def require_folders(what: str, folders: Iterable[tuple[str, str]]) -> None:
     owners: dict[str, str] = {}
     for name, folder in folders:
         allowed = f"a name of letters from a to z or digits, at most {LONGEST_NAME}: its folder is called by them"
-        usable = bool(folder.strip(".")) and "/" not in folder and len(folder) <= LONGEST_NAME and name.isprintable()
-        require(what, name, usable, allowed)
+        require(what, name, is_name(name) and bool(folder.strip(".")) and "/" not in folder, allowed)
         if folder in owners:
             raise ConfigError(
                 f"{what}: {shown(name)} and {shown(owners[folder])} have the same folder, {folder}: rename one of them"
