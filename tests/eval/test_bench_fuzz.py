@@ -1,5 +1,6 @@
-"""Nonsense in a benchmark's YAML and in its overrides: what is accepted is listed, and all else is refused in one line."""
+"""Nonsense in a benchmark's YAML and in its overrides: what is accepted is listed, all else is one line."""
 
+import random
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ LONG_NUMBER, LONG_NAME, LONG_PATH = "9" * 400, "a" * 300, "a/" * 3000
 NUMBERS = ["-1", "0", "1", "2", "7", "0.5"]
 NAMES = ["abc", "a/b", "..", ".", "猫", "${a}", "${oc.env:HOME}", "???", "2024-01-01"]
 FILES = ["none.txt", "latin.txt", "empty.txt", "twice.txt"]
-ODD_TEXTS = ["''", "' '", "'a\\0b'", '"a\\nb"', LONG_NAME, LONG_PATH]
+ODD_TEXTS = ["''", "' '", '"a\\0b"', '"a\\nb"', LONG_NAME, LONG_PATH]
 LISTS = ["[]", "[1]", "[a, b]", "[a, a]", "[[a]]", "[[vanilla, [a]]]", "[[exact, exact]]", "[a/b, ..]", "[1, '1']"]
 LISTS += ["[null, [1]]"]
 MAPPINGS = ["{}", "{a: 1}", "{a b: 1}", "{vanilla: 5}", "{prompt: a}", "{policy: [1]}"]
@@ -66,8 +67,10 @@ WORDS = ["true", "1e999", ".nan", *NUMBERS, *NAMES, *FILES]
 PLAIN = [*NULL, "true", *NUMBERS, *NAMES, *FILES, *ODD_TEXTS, *LISTS, *MAPPINGS]
 """What the model's package will check."""
 
+FRAGMENTS = [*PLAIN, "1e999", ".nan", LONG_NUMBER, *NEVER]
+
 ACCEPTED = {
-    "model": [*WORDS, "' '", "'a\\0b'", '"a\\nb"', LONG_NUMBER, LONG_NAME, LONG_PATH],  # then there is no such model
+    "model": [*WORDS, "' '", '"a\\0b"', '"a\\nb"', LONG_NUMBER, LONG_NAME, LONG_PATH],  # then there is no such model
     "job": [*WORDS, "''"],
     "settings": ["{}", "{a: 1}", "{vanilla: 5}", "{policy: [1]}"],
     "settings.num_frames": PLAIN,
@@ -97,7 +100,7 @@ ACCEPTED = {
     "methods.other.job": MAPPINGS,
     "methods.other.job.num_frames": PLAIN,
 }
-"""By place, the fragments that are no mistake there, or one that only the model's package can see; elsewhere there are none."""
+"""By place, the fragments that are no mistake there, or one for the model's package to find; elsewhere none are."""
 
 
 def places(values: dict[str, Any], *above: str) -> list[tuple[str, ...]]:
