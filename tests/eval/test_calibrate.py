@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 
-from motioncache.errors import ConfigError, MotionCacheError
+from motioncache.errors import ConfigError
 from motioncache.forecast.calibration import Calibration, ModelIdentity
 from motioncache_eval import calibrate
 from motioncache_eval.calibrate import Exact, all_steps, main, with_progress

@@ -173,10 +173,10 @@ def own_demo(path: Path) -> Path:
     """The YAML file of a model's own demo, for its loader.
 
     Raises:
-        MotionCacheError: where there is none, as in an installed wheel.
+        ConfigError: where there is none, as in an installed wheel.
     """
     if not path.is_file():
-        raise MotionCacheError("the model's own demo is in the repository only: pass the YAML file of a demo, job=FILE")
+        raise ConfigError("the model's own demo is in the repository only: pass the YAML file of a demo, job=FILE")
     return path
 
 
