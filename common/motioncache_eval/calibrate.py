@@ -101,7 +101,7 @@ def sample_exact(model: BenchModel, job: Any) -> Exact:
     if not all(a > b for a, b in pairwise(sigmas)):
         raise MotionCacheError("two steps have the same noise level: pass a smaller num_inference_steps")
     products = velocities.products()
-    if not all(np.isfinite(values).all() for values in (sample.latents.float().cpu(), *products.values())):
+    if not all(np.isfinite(values).all() for values in (sample.latents.float().cpu().numpy(), *products.values())):
         raise MotionCacheError(f"the video of {job.prompt!r} has NaN or infinite values: pass another dtype or prompt")
     say(f"{job.prompt}: {sample.seconds:.1f} s, {len(sigmas)} steps")
     return Exact(

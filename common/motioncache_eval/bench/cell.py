@@ -91,11 +91,7 @@ def measure(
     for _ in range(repeats):
         with noise_from(noise):
             taken.append(bench.take(job, method, prepare=recorder.attach if shown else None))
-    first = taken[0].sample
-    started = time.perf_counter()
-    own = Reference(latents=first.latents, frames=bench.decode(job, first.latents))
-    decoding = time.perf_counter() - started
-    require_picture(own.frames)
+    own, decoding = _decoded(bench, job, taken[0].sample.latents)
     settings = bench.settings(job, method)
     result = {
         "method": method.name,
@@ -113,6 +109,15 @@ def measure(
     require_finite_figures(result)
     view = _view(own.frames, taken[-1], recorder, job.fps) if shown else None
     return Measured(result=result, video=own, view=view)
+
+
+def _decoded(bench: BenchModel, job: Any, latents: torch.Tensor) -> tuple[Reference, float]:
+    """The video, which has to show something, and the seconds that decoding took."""
+    started = time.perf_counter()
+    video = Reference(latents=latents, frames=bench.decode(job, latents))
+    seconds = time.perf_counter() - started
+    require_picture(video.frames)
+    return video, seconds
 
 
 def _view(frames: torch.Tensor, taken: Taken, recorder: MotionRecorder, fps: int) -> dict[str, Any]:
