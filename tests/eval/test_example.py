@@ -1,6 +1,5 @@
 """The benchmark that a stranger starts from."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +18,6 @@ def test_the_example_runs_where_it_stands(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "motioncache_eval.bench", str(EXAMPLE), *smaller],
         cwd=tmp_path,
-        env=os.environ | {"TQDM_DISABLE": "0"},
         capture_output=True,
         text=True,
     )

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import torch
 import yaml
 
 from motioncache.errors import ConfigError
+from motioncache_eval.bench import __main__ as bench_main
 from motioncache_eval.bench.__main__ import main
-from motioncache_eval.bench.model import own_demo
-from motioncache_magi import bench as magi_bench
+from motioncache_eval.bench.benchmark import Benchmark
+from motioncache_eval.bench.model import BenchModel, own_demo
 
 from .bench_files import cells, write
 
@@ -40,8 +42,13 @@ def change(config: Path, **values: Any) -> None:
 
 def broken_decode(monkeypatch: pytest.MonkeyPatch, break_video: Any) -> None:
     """Let the decoder return what `break_video` makes of the n-th video, counted from 0."""
-    decode, count = magi_bench.decode, iter(range(100))
-    monkeypatch.setattr(magi_bench, "decode", lambda *given: break_video(decode(*given), next(count)))
+    load, count = bench_main._load, iter(range(100))
+
+    def load_broken(benchmark: Benchmark) -> BenchModel:
+        bench = load(benchmark)
+        return replace(bench, decode=lambda *given: break_video(bench.decode(*given), next(count)))
+
+    monkeypatch.setattr(bench_main, "_load", load_broken)
 
 
 def test_a_method_whose_video_is_black_or_nan_says_so(
@@ -164,4 +171,5 @@ def test_the_time_left_is_shown_on_a_terminal(
 def test_without_the_repository_there_is_no_demo(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="in the repository only: pass the YAML file of a demo, job=FILE"):
         own_demo(tmp_path / "job.yaml")
-    assert own_demo(magi_bench.DEFAULT_CONFIG) == magi_bench.DEFAULT_CONFIG
+    (tmp_path / "job.yaml").touch()
+    assert own_demo(tmp_path / "job.yaml") == tmp_path / "job.yaml"
