@@ -26,12 +26,13 @@ def require(name: str, value: object, holds: bool, allowed: str) -> None:
         raise ConfigError(f"{name}: {shown(value)} is not allowed; allowed: {allowed}")
 
 
-def require_path(name: str, path: str) -> None:
-    """Refuse a text that no file system takes as a path."""
+def require_path(name: str, path: str | None) -> None:
+    """Refuse a text that no file system takes as a path; none, and an empty one, pass."""
     allowed = f"a path of at most {LONGEST_PATH} bytes, and at most {LONGEST_PART} between two slashes"
-    require(name, path, not path or (path.isprintable() and bool(path.strip())), allowed)
-    longest = max(len(part.encode()) for part in path.split("/"))
-    require(name, path, len(path.encode()) <= LONGEST_PATH and longest <= LONGEST_PART, allowed)
+    if path:
+        require(name, path, path.isprintable() and bool(path.strip()), allowed)
+        longest = max(len(part.encode()) for part in path.split("/"))
+        require(name, path, len(path.encode()) <= LONGEST_PATH and longest <= LONGEST_PART, allowed)
 
 
 def require_plain(name: str, value: object) -> None:
