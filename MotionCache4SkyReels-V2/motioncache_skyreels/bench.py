@@ -6,9 +6,9 @@ from pathlib import Path
 
 from motioncache.presets import Policies
 from motioncache_eval.bench.ablation import ABLATION
-from motioncache_eval.bench.model import BenchModel, weights_hash
+from motioncache_eval.bench.model import BenchModel, own_demo, weights_hash
 from motioncache_skyreels.baselines import create_baselines
-from motioncache_skyreels.cli import quiet_libraries
+from motioncache_skyreels.cli import DEFAULT_CONFIG, quiet_libraries
 from motioncache_skyreels.compat.published import PublishedAdapter
 from motioncache_skyreels.job.config import JobConfig, load_job
 from motioncache_skyreels.job.load import check_size, load_pipeline
@@ -25,10 +25,10 @@ class BenchAdapter(PublishedAdapter):
     policies: Policies = POLICIES
 
 
-def load(config: Path, overrides: Sequence[str]) -> BenchModel:
+def load(config: Path | None, overrides: Sequence[str]) -> BenchModel:
     """See `motioncache_eval.bench.model.Loader`."""
     quiet_libraries()
-    job = load_job(config, overrides)
+    job = load_job(config or own_demo(DEFAULT_CONFIG), overrides)
     pipeline = load_pipeline(job)
     check_size(pipeline, job)
     pipeline.set_progress_bar_config(disable=True)

@@ -105,6 +105,17 @@ def test_the_file_needs_nothing_else(page: Path) -> None:
     assert "a square </script> & more" in json.loads(data.group(1))["videos"]
 
 
+def test_a_method_may_be_named_like_a_part_of_the_page(tmp_path: Path) -> None:
+    names = [f"[[{part}]]" for part in ("SCRIPT", "DATA", "STYLE", "TABLES", "HEADING", "LEAD")]
+    table = Table(title="Speed", header=["", "speed"], rows=[[name, "1.00x"] for name in names])
+    write_page(tmp_path / "a.html", Page(heading="[[SCRIPT]]", lead="[[TABLES]]", tables=[table], points=[], videos={}))
+    text = (tmp_path / "a.html").read_text()
+    for name in names:
+        assert f'<th scope="row">{name}</th>' in text
+    assert "<title>[[SCRIPT]]</title>" in text
+    assert "<p>[[TABLES]]</p>" in text
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright")

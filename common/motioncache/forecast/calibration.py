@@ -14,6 +14,7 @@ from motioncache.config import read_text
 from motioncache.errors import ConfigError
 from motioncache.field_types import require_range, require_type, require_types
 from motioncache.forecast.prediction import Array, Forecast, end_sigmas
+from motioncache.whole_file import whole_file
 
 _SAME_WEIGHTS = 0.01
 """Weights are the same up to this relative distance, which rounding to 16 bits stays below."""
@@ -122,9 +123,9 @@ class Calibration:
             raise ConfigError(f"{path} is not a calibration: {type(error).__name__}: {error}") from None
 
     def save(self, path: Path) -> None:
-        """Write the calibration as JSON."""
+        """Write the calibration as JSON, whole or not at all."""
         rows = ",\n  ".join(_json_numbers(row, digits=7) for row in self.products)
-        path.write_text(
+        text = (
             f'{{"layers": {self.model.layers}, "width": {self.model.width}, '
             f'"guidance": {json.dumps(self.model.guidance)},\n'
             f' "weights": {_json_numbers(self.model.weights, digits=5)},\n'
@@ -132,6 +133,8 @@ class Calibration:
             f' "sensitivity": {_json_numbers(self.sensitivity, digits=4)},\n'
             f' "products": [\n  {rows}]}}\n'
         )
+        with whole_file(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
     def at(self, sigmas: Sequence[float], order: int) -> Forecast:
         """Make the forecast for a schedule with other noise levels.

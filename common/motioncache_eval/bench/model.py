@@ -162,11 +162,22 @@ class Loader(Protocol):
     """Loads a model as its demo does.
 
     Args:
-        config: the demo's YAML file.
+        config: a demo's YAML file; None takes the model's own.
         overrides: `key=value` texts.
     """
 
-    def __call__(self, config: Path, overrides: Sequence[str]) -> BenchModel: ...
+    def __call__(self, config: Path | None, overrides: Sequence[str]) -> BenchModel: ...
+
+
+def own_demo(path: Path) -> Path:
+    """The YAML file of a model's own demo, for its loader.
+
+    Raises:
+        ConfigError: where there is none, as in an installed wheel.
+    """
+    if not path.is_file():
+        raise ConfigError("the model's own demo is in the repository only: pass the YAML file of a demo, job=FILE")
+    return path
 
 
 def find_loader(name: str) -> Loader:

@@ -6,8 +6,8 @@ from typing import Any
 from motioncache_eval.bench.benchmark import Benchmark
 from motioncache_eval.bench.config import REFERENCE, budget_name
 from motioncache_eval.bench.curve import curve, draw_curve, draw_drift
+from motioncache_eval.bench.results import read_json, view_path
 from motioncache_eval.bench.rows import Row
-from motioncache_eval.bench.run import read_cell, view_path
 from motioncache_eval.bench.tables import budget_table, comparisons, cost_table, errors, fidelity_tables
 from motioncache_eval.page.build import Page, write_page
 
@@ -60,7 +60,7 @@ def _shown(output: Path, row: Row, prompt: str, index: int) -> dict[str, Any]:
     """What the page shows of a video: an error where it is missing or broken."""
     if f"{index:03d}" in row.errors:
         return {"error": row.errors[f"{index:03d}"]}
-    view = read_cell(view_path(output, row.folder, index))
+    view = read_json(view_path(output, row.folder, index))
     if "sprite" not in view:
         return {"error": f"the video is missing: {view.get('error', 'it holds no frames')}"}
     cell = next((cell for cell in row.cells if cell["prompt"] == prompt), None)

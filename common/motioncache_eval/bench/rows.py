@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from motioncache_eval.bench.config import REFERENCE
-from motioncache_eval.bench.run import read_cell
+from motioncache_eval.bench.results import read_cell
 
 Cell = Mapping[str, Any]
 

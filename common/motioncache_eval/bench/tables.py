@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Iterator, Sequence
 
+from motioncache_eval.bench.cell import last_line
 from motioncache_eval.bench.config import REFERENCE, BenchConfig, budget_name, meets_budget
 from motioncache_eval.bench.rows import Cell, Row, find_row
 from motioncache_eval.intervals import bootstrap_interval
@@ -131,7 +132,7 @@ def errors(rows: Sequence[Row]) -> Iterator[str]:
     for row in rows:
         reasons: dict[str, list[str]] = {}
         for prompt, error in row.errors.items():
-            reasons.setdefault(error.splitlines()[-1] if error else "no reason given", []).append(prompt)
+            reasons.setdefault(last_line(error), []).append(prompt)
         for reason, prompts in reasons.items():
             yield f"`{row.name}`, prompt {', '.join(prompts)}: {reason}"
 

@@ -2,6 +2,7 @@
 
 import html
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -45,9 +46,9 @@ def write_page(path: Path, page: Page) -> None:
         # `<` would let a text end the script element.
         "DATA": json.dumps(data).replace("<", "\\u003c"),
     }
-    text = (resources / "page.html").read_text("utf-8")
-    for name, content in parts.items():
-        text = text.replace(f"[[{name}]]", content)
+    # In one pass, as a method may be named like a part: what was put in is not looked at again.
+    empty = (resources / "page.html").read_text("utf-8")
+    text = re.sub(r"\[\[([A-Z]+)\]\]", lambda found: parts[found[1]], empty)
     temporary = path.with_suffix(".tmp")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)

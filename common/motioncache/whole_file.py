@@ -1,0 +1,28 @@
+"""Writes files that are either whole or absent, whatever interrupts the writing."""
+
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from motioncache.errors import MotionCacheError
+
+
+@contextmanager
+def whole_file(path: Path) -> Generator[Path]:
+    """Yield a path beside `path` to write to; the file there takes the place of `path` when the block ends.
+
+    Where the block raises, or is interrupted, `path` stays as it was. Processes that write the same file at the same
+    time don't meet: the last one wins.
+
+    Raises:
+        MotionCacheError: if the file cannot be written, because the disk is full for example.
+    """
+    temporary = path.with_name(f".{os.getpid()}.tmp")  # as short as any name, where that of `path` is long
+    try:
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise MotionCacheError(f"{path} cannot be written: {error.strerror or error}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
