@@ -8,7 +8,8 @@ from motioncache_eval.bench.config import REFERENCE, budget_name
 from motioncache_eval.bench.curve import curve, draw_curve, draw_drift
 from motioncache_eval.bench.rows import Row
 from motioncache_eval.bench.run import read_cell, view_path
-from motioncache_eval.bench.tables import budget_table, comparisons, cost_table, errors, fidelity_tables
+from motioncache_eval.bench.tables import best_first, budget_table, comparisons, cost_table, errors, fidelity_tables
+from motioncache_eval.looks import family_looks
 from motioncache_eval.page.build import Page, write_page
 
 
@@ -32,9 +33,10 @@ def write_report(output: Path, benchmark: Benchmark, rows: list[Row]) -> list[st
     chosen = _chosen(benchmark, rows)
     draw_drift(output / "chunks.png", [row for row in rows if row.name in chosen])
     videos = {
-        prompt: {row.name: _shown(output, row, prompt, index) for row in rows}
+        prompt: {row.name: _shown(output, row, prompt, index) for row in best_first(rows)}
         for index, prompt in enumerate(benchmark.prompts[: config.shown])
     }
+    looks = family_looks(row.family for row in rows)
     page = Page(
         heading=f"Cache methods on {config.model}",
         lead=lead,
@@ -42,6 +44,7 @@ def write_report(output: Path, benchmark: Benchmark, rows: list[Row]) -> list[st
         points=points,
         videos=videos,
         chosen=chosen,
+        accent=[name for row in rows if looks[row.family].accent for name in (row.name, row.family)],
     )
     write_page(output / "report.html", page)
     return lines
