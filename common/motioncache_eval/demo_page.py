@@ -132,14 +132,15 @@ def _making(page: DemoPage) -> str:
     run_on = [[name, _plain(value)] for name, value in {**page.machine, **page.versions}.items()]
     tables = [
         Table(title=f"The policy of the preset {page.chosen}", header=("setting", "value"), rows=settings),
-        Table(title="Machine and versions", header=("", ""), rows=run_on),
+        Table(title="Machine and versions", header=("part", "value"), rows=run_on),
     ]
     command = (
         '<h3 id="again">To run it again</h3><div class="command">'
         f'<pre tabindex="0" aria-labelledby="again"><code id="command">{html.escape(page.command)}</code></pre>'
         '<button id="copy" type="button">Copy</button><span id="copied" role="status"></span></div>'
     )
-    return "".join(draw_table(table) for table in tables) + command
+    drawn = "".join(f"<div>{draw_table(table)}</div>" for table in tables)
+    return f'<div class="pair">{drawn}</div>{command}'
 
 
 def _plain(value: object) -> str:
@@ -147,4 +148,6 @@ def _plain(value: object) -> str:
     value = getattr(value, "value", value)
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, (tuple, list)):
+        return f"[{', '.join(_plain(part) for part in value)}]"
     return f"{value:g}" if isinstance(value, float) else str(value)

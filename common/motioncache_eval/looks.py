@@ -56,8 +56,11 @@ class Look:
 
 
 def family_looks(families: Iterable[str]) -> dict[str, Look]:
-    """The look of each family. Variants of a method ("A (published code)", "A without B") share the colour of A."""
-    names = list(dict.fromkeys(families))
+    """The look of each family, ours first and those of other packages last.
+
+    Variants of a method ("A (published code)", "A without B") share the colour of A.
+    """
+    names = sorted(dict.fromkeys(families), key=len)  # a method comes before its variants
     colour_of = _colours([_group(name) for name in names])
     members: dict[int, int] = {}
     looks: dict[str, Look] = {}
@@ -72,7 +75,7 @@ def family_looks(families: Iterable[str]) -> dict[str, Look]:
             dashes=DASHES[member % len(DASHES)],
             accent=index == 0,
         )
-    return looks
+    return dict(sorted(looks.items(), key=lambda item: MARKERS.index(item[1].marker)))
 
 
 def _group(family: str) -> str:

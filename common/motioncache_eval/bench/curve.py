@@ -11,6 +11,9 @@ from motioncache_eval.intervals import bootstrap_interval
 from motioncache_eval.looks import DASHES, Look, family_looks
 from motioncache_eval.metrics import IDENTICAL
 
+BESIDE: dict[str, Any] = {"fontsize": 8, "loc": "center left", "bbox_to_anchor": (1, 0.5), "frameon": False}
+"""Where the legend is and hides nothing."""
+
 
 def curve(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Points of PSNR over counted FLOPs, for the methods that change the video and were measured on all prompts."""
@@ -30,7 +33,7 @@ def curve(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 def draw_curve(path: Path, points: Sequence[Mapping[str, Any]]) -> None:
     """Draw PSNR over counted FLOPs; a line joins each family."""
-    figure = new_figure(figsize=(7.5, 5))
+    figure = new_figure(figsize=(9.5, 5))
     axes = figure.subplots()
     for family, look in family_looks(point["family"] for point in points).items():
         own = sorted((point for point in points if point["family"] == family), key=lambda point: point["cost"])
@@ -42,7 +45,7 @@ def draw_curve(path: Path, points: Sequence[Mapping[str, Any]]) -> None:
     axes.set_ylabel("PSNR against the uncached video, dB")
     axes.grid(alpha=0.3)
     if points:
-        axes.legend(fontsize=7)
+        axes.legend(**BESIDE)
     figure.savefig(path, dpi=110)
 
 
@@ -81,5 +84,5 @@ def draw_drift(path: Path, rows: Sequence[Row]) -> None:
     axes.set_ylabel("PSNR against the uncached video, dB")
     axes.grid(alpha=0.3)
     if axes.lines:
-        axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+        axes.legend(**BESIDE)
     figure.savefig(path, dpi=110)

@@ -10,6 +10,7 @@ from motioncache_eval.bench.rows import Row
 from motioncache_eval.bench.run import read_cell, view_path
 from motioncache_eval.bench.tables import best_first, budget_table, comparisons, cost_table, errors, fidelity_tables
 from motioncache_eval.looks import family_looks
+from motioncache_eval.metrics import IDENTICAL
 from motioncache_eval.page.build import Page, write_page
 
 
@@ -71,5 +72,7 @@ def _shown(output: Path, row: Row, prompt: str, index: int) -> dict[str, Any]:
 
 
 def _caption(cell: Any) -> str:
+    if cell["psnr_db"] >= IDENTICAL:
+        return "the reference" if cell["method"] == REFERENCE else "identical"
     share = "" if cell["computed_share"] is None else f", {cell['computed_share']:.0%} computed"
     return f"{cell['psnr_db']:.1f} dB{share}"

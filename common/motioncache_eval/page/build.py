@@ -2,6 +2,7 @@
 
 import html
 import json
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -64,7 +65,9 @@ def write_document(path: Path, *, heading: str, lead: str, main: str, data: Mapp
         data: what `page.js` reads: `videos`, `chosen` (shown at first, or all if empty) and `autoplay`.
     """
     parts = {
-        "HEADING": html.escape(heading),
+        "TITLE": html.escape(heading),
+        # A number stays with its unit.
+        "HEADING": re.sub(r"(\d) (dB|s)\b", "\\1&nbsp;\\2", html.escape(heading)),
         "LEAD": lead,
         "MAIN": main,
         "STYLE": read_part("page.css"),

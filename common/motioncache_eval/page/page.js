@@ -49,7 +49,7 @@ class Player {
   }
 
   draw(frame, overlay, difference) {
-    if (this.view.error || !this.figure.offsetParent) return;
+    if (this.view.error || this.figure.closest("details:not([open])")) return;
     if (difference && this.view.difference) this.apart ??= this.load(this.view.difference);
     const image = difference && this.apart ? this.apart : this.image;
     if (!image.complete) return;
@@ -119,10 +119,10 @@ function offerOverlays() {
   for (const name of OVERLAYS) {
     document.querySelector(`input[name=overlay][value=${name}]`).parentElement.hidden = !telling.includes(name);
   }
-  byId("overlay").hidden = telling.length === 1;
+  byId("overlay").hidden = byId("overlay-keys").hidden = telling.length === 1;
   if (!telling.includes(state.overlay)) lay("none");
   const apart = state.players.some((player) => player.view.difference);
-  byId("difference-choice").hidden = !apart;
+  byId("difference-choice").hidden = byId("difference-keys").hidden = !apart;
   if (!apart) showDifference(false);
 }
 
@@ -134,7 +134,7 @@ function tellOverlay() {
   const number = (value) => (weight ? (value / 255).toFixed(2) : `${Math.round(value / 2.55)} %`);
   const ramp = element("span", { className: "ramp" });
   legend.replaceChildren(
-    weight ? "Last motion weight of a token: " : "Share of the denoise steps in which a token was reused: ",
+    weight ? "Last motion weight of a token: " : "Share of the denoise steps that did not compute a token: ",
     number(low + 1), ramp, number(high), weight ? "; nothing lies where there was none." : ".",
   );
 }
