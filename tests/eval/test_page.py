@@ -43,7 +43,16 @@ def page(tmp_path: Path) -> Path:
     ]
     write_page(
         path,
-        Page(heading="A & B", lead="Lead.", tables=tables, points=points, videos=videos, accent=["slow <i>"]),
+        Page(
+            heading="A & B",
+            lead="Lead.",
+            tables=tables,
+            points=points,
+            videos=videos,
+            accent=["slow <i>"],
+            findings=["slow is ahead"],
+            failures=["broken: out of luck <b>"],
+        ),
     )
     return path
 
@@ -115,7 +124,9 @@ def opened(browser: Any, page: Path) -> Iterator[Any]:
 
 
 def test_the_curve_comes_first_then_the_videos_and_the_tables(opened: Any) -> None:
-    assert opened.locator("h2").all_inner_texts() == ["Quality over cost", "Videos", "Figures"]
+    assert opened.locator("h2").all_inner_texts() == ["Quality over cost", "Videos", "Figures", "What raised"]
+    assert opened.inner_text("#curve + ul") == "slow is ahead"
+    assert opened.locator("section").last.inner_text().endswith("broken: out of luck <b>")
     assert opened.inner_text("tr.accent th") == "slow <i>"
     check_headings(opened)
 
@@ -199,6 +210,20 @@ def test_an_overlay_that_says_nothing_is_not_offered(browser: Any, tmp_path: Pat
     assert tab.is_hidden("#overlay")
     assert tab.is_hidden("#prompt")  # there is one
     assert tab.locator("#curve").count() == 0
+    tab.close()
+
+
+def test_a_page_without_videos_has_no_players(browser: Any, tmp_path: Path) -> None:
+    table = Table(title="Speed", header=["", *["speed"] * 20], rows=[["vanilla", *["1.00x"] * 20]])
+    write_page(tmp_path / "tables.html", Page(heading="A", lead="", tables=[table], points=[], videos={}))
+    tab = browser.new_page(viewport={"width": 390, "height": 700})
+    errors: list[str] = []
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    tab.goto((tmp_path / "tables.html").as_uri())
+    tab.wait_for_function("document.querySelector('.scroll.wide')")
+    tab.keyboard.press("ArrowRight")
+    assert tab.locator("h2").all_inner_texts() == ["Figures"]
+    assert errors == []
     tab.close()
 
 

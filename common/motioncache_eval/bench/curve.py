@@ -40,7 +40,7 @@ def draw_curve(path: Path, points: Sequence[Mapping[str, Any]]) -> None:
         below = [point["quality"] - point["low"] for point in own]
         above = [point["high"] - point["quality"] for point in own]
         costs, qualities = [point["cost"] for point in own], [point["quality"] for point in own]
-        axes.errorbar(costs, qualities, yerr=[below, above], label=family, capsize=2, **_style(look))
+        axes.errorbar(costs, qualities, yerr=[below, above], label=family, capsize=2, elinewidth=1, **_style(look))
     axes.set_xlabel("TFLOPs per video, counted")
     axes.set_ylabel("PSNR against the uncached video, dB")
     axes.grid(alpha=0.3)

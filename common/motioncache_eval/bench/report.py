@@ -26,7 +26,8 @@ def write_report(output: Path, benchmark: Benchmark, rows: list[Row]) -> list[st
     lines = [f"{config.model}: {lead}"]
     for table in tables:
         lines += ["", f"{table.title}:", "", *table.markdown()]
-    for line in (*comparisons(rows, config.compare), *errors(rows)):
+    findings, failures = [*comparisons(rows, config.compare)], [*errors(rows)]
+    for line in (*findings, *failures):
         lines += ["", line]
     (output / "table.md").write_text("\n".join(lines) + "\n")
     points = curve(rows)
@@ -45,6 +46,8 @@ def write_report(output: Path, benchmark: Benchmark, rows: list[Row]) -> list[st
         points=points,
         videos=videos,
         chosen=chosen,
+        findings=findings,
+        failures=[line.replace("`", "") for line in failures],
         accent=[name for row in rows if looks[row.family].accent for name in (row.name, row.family)],
     )
     write_page(output / "report.html", page)

@@ -27,6 +27,8 @@ class Page:
         points: points of the curve of quality over cost: `{"name", "family", "cost", "quality", "low", "high"}`.
         chosen: methods whose videos are shown at first; an empty sequence shows all.
         accent: names of the rows of tables that stand out.
+        findings: sentences below the curve.
+        failures: sentences at the end, on what raised.
     """
 
     heading: str
@@ -36,10 +38,12 @@ class Page:
     videos: Videos
     chosen: Sequence[str] = ()
     accent: Collection[str] = ()
+    findings: Sequence[str] = ()
+    failures: Sequence[str] = ()
 
 
 def write_page(path: Path, page: Page) -> None:
-    """Write the page of a benchmark: the curve, the videos, and the tables."""
+    """Write the page of a benchmark: the curve, the videos, and the tables; the first two where there are any."""
     chart = draw_chart(page.points)
     choice = (
         '<details id="choice" hidden><summary>Methods that are shown</summary>'
@@ -47,9 +51,10 @@ def write_page(path: Path, page: Page) -> None:
     )
     videos = f'{read_part("controls.html")}{choice}{read_part("legend.html")}<div class="players" id="players"></div>'
     main = [
-        section("Quality over cost", f'<div id="curve">{chart}</div>') if chart else "",
-        section("Videos", videos),
+        section("Quality over cost", f'<div id="curve">{chart}</div>{_list(page.findings)}') if chart else "",
+        section("Videos", videos) if page.videos else "",
         section("Figures", "".join(draw_table(table, page.accent) for table in page.tables)),
+        section("What raised", _list(page.failures)) if page.failures else "",
     ]
     data = {"videos": page.videos, "chosen": list(page.chosen), "autoplay": False}
     lead = f"<p>{html.escape(page.lead)}</p>"
@@ -107,6 +112,12 @@ def draw_table(table: Table, accent: Collection[str] = ()) -> str:
     drawn = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
     scroll = f'<div class="scroll" tabindex="0" role="region" aria-label="{title}">{drawn}</div>'
     return f'<h3>{title}</h3>{scroll}<p class="hint">The table goes on to the right: scroll it sideways.</p>'
+
+
+def _list(sentences: Sequence[str]) -> str:
+    """A list of texts, as HTML; empty without any."""
+    items = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in sentences)
+    return f"<ul>{items}</ul>" if items else ""
 
 
 def _row(row: Sequence[str], accent: bool) -> str:

@@ -236,26 +236,30 @@ async function copy() {
   }
 }
 
-for (const prompt of Object.keys(data.videos)) byId("prompt").append(new Option(prompt, prompt));
-byId("prompt-choice").hidden = Object.keys(data.videos).length < 2;
-byId("prompt").addEventListener("change", (event) => choose(event.target.value));
-byId("play").addEventListener("click", () => play(!state.playing));
-byId("frame").addEventListener("input", (event) => seek(Number(event.target.value)));
-byId("overlay").addEventListener("change", (event) => lay(event.target.value));
-byId("difference").addEventListener("change", (event) => showDifference(event.target.checked));
-byId("copy")?.addEventListener("click", copy);
-document.querySelector("details:has(#others)")?.addEventListener("toggle", draw);
-document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("select")) return;
-  if (event.key === " " && !event.target.matches("button, summary, input[type=radio], input[type=checkbox]")) play(!state.playing);
-  else if (event.key === "ArrowRight" && !event.target.matches("input, .scroll")) seek(state.frame + 1);
-  else if (event.key === "ArrowLeft" && !event.target.matches("input, .scroll")) seek(state.frame - 1);
-  else if (["1", "2", "3"].includes(event.key)) lay(OVERLAYS[event.key - 1]);
-  else if (event.key === "d") showDifference(!state.difference);
-  else return;
-  event.preventDefault();
-});
+function start() {
+  for (const prompt of Object.keys(data.videos)) byId("prompt").append(new Option(prompt, prompt));
+  byId("prompt-choice").hidden = Object.keys(data.videos).length < 2;
+  byId("prompt").addEventListener("change", (event) => choose(event.target.value));
+  byId("play").addEventListener("click", () => play(!state.playing));
+  byId("frame").addEventListener("input", (event) => seek(Number(event.target.value)));
+  byId("overlay").addEventListener("change", (event) => lay(event.target.value));
+  byId("difference").addEventListener("change", (event) => showDifference(event.target.checked));
+  document.querySelector("details:has(#others)")?.addEventListener("toggle", draw);
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("select")) return;
+    if (event.key === " " && !event.target.matches("button, summary, input[type=radio], input[type=checkbox]")) play(!state.playing);
+    else if (event.key === "ArrowRight" && !event.target.matches("input, .scroll")) seek(state.frame + 1);
+    else if (event.key === "ArrowLeft" && !event.target.matches("input, .scroll")) seek(state.frame - 1);
+    else if (["1", "2", "3"].includes(event.key)) lay(OVERLAYS[event.key - 1]);
+    else if (event.key === "d") showDifference(!state.difference);
+    else return;
+    event.preventDefault();
+  });
+  offerMethods();
+  choose(Object.keys(data.videos)[0]);
+  if (data.autoplay && !matchMedia("(prefers-reduced-motion: reduce)").matches) play(true);
+}
+
 new ResizeObserver(hintScroll).observe(document.body);
-offerMethods();
-choose(Object.keys(data.videos)[0]);
-if (data.autoplay && !matchMedia("(prefers-reduced-motion: reduce)").matches) play(true);
+byId("copy")?.addEventListener("click", copy);
+if (byId("players")) start();
