@@ -3,6 +3,8 @@
 A model's package loads the pipeline and says how it is called; everything else is here.
 """
 
+import shlex
+import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -18,17 +20,14 @@ from motioncache.extras import require_extra
 from motioncache.policies.none import NoCacheConfig
 from motioncache.registry import Adapter, resolve_preset
 from motioncache_eval.command import check_output_folder
-from motioncache_eval.demo_page import make_views, write_demo_page
+from motioncache_eval.demo_page import DemoPage, describe, make_views, write_demo_page
 from motioncache_eval.figures import draw_decisions
 from motioncache_eval.metrics import fidelity
 from motioncache_eval.motion_map import MotionRecorder
 from motioncache_eval.report import environment, write_json
 from motioncache_eval.sampling import Sample, take_sample
 from motioncache_eval.table import Table
-from motioncache_eval.video import enlarge, side_by_side, to_uint8, write_mp4
-
-WATCHABLE_WIDTH = 320
-"""Videos that are narrower than this many pixels are enlarged for the side-by-side file."""
+from motioncache_eval.video import side_by_side, to_uint8, watchable, write_mp4
 
 FIGURES = ("seconds", "speed-up", "TFLOPs", "computed", "PSNR dB", "SSIM")
 
@@ -117,15 +116,36 @@ def produce(folder: Path, demo: Demo) -> dict[str, Result]:
     samples = sample_presets(demo, recorder)
     videos = {preset: demo.decode(sample.latents) for preset, sample in samples.items()}
     results = measure(samples, videos)
-    write_videos(folder, videos, demo.settings.fps)
+    write_videos(folder, videos, results, demo.settings.fps)
     draw_last_preset(folder / "decisions.png", demo, samples, videos, recorder)
     seconds = time.perf_counter() - started
-    write_json(folder / "run.json", {**run_report(demo, samples, results), "seconds_of_whole_run": seconds})
+    report = run_report(demo, samples, results)
+    write_json(folder / "run.json", {**report, "seconds_of_whole_run": seconds})
     rows = [[preset, *format_figures(result)] for preset, result in results.items()]
     table = Table(title="Cost and fidelity of every preset", header=["", *FIGURES], rows=rows)
-    views = make_views(samples, videos, results, recorder.weights(), demo.settings.fps)
-    write_demo_page(folder / "report.html", demo.settings, table, views)
+    chosen = list(samples)[-1]
+    page = DemoPage(
+        prompt=demo.settings.prompt,
+        lead=lead(demo.settings, chosen),
+        chosen=chosen,
+        results=results,
+        views=make_views(samples, videos, results, recorder.weights(), demo.settings.fps, chosen),
+        table=table,
+        policy=report["policy"],
+        machine=report["machine"],
+        versions=report["versions"],
+        command=shlex.join(["python", *sys.orig_argv[1:]]),
+    )
+    write_demo_page(folder / "report.html", page)
     return results
+
+
+def lead(settings: Any, chosen: str) -> str:
+    """What was compared, in a sentence for the page."""
+    return (
+        f"The preset {chosen} against no cache: {settings.num_frames} frames of {settings.width}x{settings.height}, "
+        f"{settings.num_inference_steps} denoise steps. dB is PSNR over decoded frames; 120 dB stands for identical."
+    )
 
 
 def sample_presets(demo: Demo, recorder: MotionRecorder) -> dict[str, Sample]:
@@ -175,13 +195,13 @@ def measure(samples: Mapping[str, Sample], videos: Mapping[str, torch.Tensor]) -
     return results
 
 
-def write_videos(folder: Path, videos: Mapping[str, torch.Tensor], fps: int) -> None:
-    """Write the uncached video, that of the last preset, and both side by side, enlarged if they are tiny."""
-    vanilla, cached = to_uint8(videos["vanilla"]), to_uint8(videos[list(videos)[-1]])
-    factor = max(1, -(-WATCHABLE_WIDTH // cached.shape[2]))
-    write_mp4(folder / "vanilla.mp4", vanilla, fps=fps)
-    write_mp4(folder / "motioncache.mp4", cached, fps=fps)
-    both = side_by_side([enlarge(vanilla, factor), enlarge(cached, factor)])
+def write_videos(folder: Path, videos: Mapping[str, torch.Tensor], results: Mapping[str, Result], fps: int) -> None:
+    """Write the uncached video, that of the last preset, and both side by side with their figures."""
+    presets = ["vanilla", list(videos)[-1]]
+    shown = [watchable(to_uint8(videos[preset])) for preset in presets]
+    for name, frames in zip(("vanilla", "motioncache"), shown, strict=True):
+        write_mp4(folder / f"{name}.mp4", frames, fps=fps)
+    both = side_by_side(shown, [describe(preset, results[preset]) for preset in presets])
     write_mp4(folder / "side_by_side.mp4", both, fps=fps)
 
 

@@ -11,7 +11,10 @@ MOVING = 0.03
 """A patch moves if its mean change from one frame to the next, in values from 0 to 1, is larger than this."""
 
 _SMALLEST_MSE = 1e-12
-"""Smaller mean squared errors count as this one, which is 120 dB."""
+"""Smaller mean squared errors count as this one."""
+
+IDENTICAL = 120.0
+"""PSNR (dB) of that error, which identical videos have."""
 
 _ONE_GREY_LEVEL = 1 / 255
 """A video whose values differ by less than this shows one colour."""

@@ -31,7 +31,7 @@ def test_the_demo_writes_everything_it_promises(
     (folder,) = (tmp_path / "out").iterdir()
     names = {"vanilla.mp4", "motioncache.mp4", "side_by_side.mp4", "decisions.png", "report.html", "run.json"}
     assert {path.name for path in folder.iterdir()} == names
-    assert read_video(folder / "vanilla.mp4").shape == (40, 32, 48, 3)
+    assert read_video(folder / "vanilla.mp4").shape == (40, 256, 384, 3)
     results = json.loads((folder / "run.json").read_text())["results"]
     assert set(results) == {"vanilla", "exact", "mine"}
     assert results["exact"]["max_abs_latent_difference"] == 0

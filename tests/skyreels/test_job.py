@@ -29,8 +29,10 @@ def test_the_demo_writes_everything_it_promises(
     (folder,) = tmp_path.iterdir()
     names = {"vanilla.mp4", "motioncache.mp4", "side_by_side.mp4", "decisions.png", "report.html", "run.json"}
     assert {path.name for path in folder.iterdir()} == names
-    assert read_video(folder / "vanilla.mp4").shape == (37, 16, 32, 3)
-    assert read_video(folder / "side_by_side.mp4").shape == (37, 160, 2 * 320 + 4, 3)
+    assert read_video(folder / "vanilla.mp4").shape == (37, 192, 384, 3)
+    frames, height, width, _ = read_video(folder / "side_by_side.mp4").shape
+    assert (frames, width) == (37, 2 * 384 + 8)
+    assert height > 192 + 30  # the labels
     report = json.loads((folder / "run.json").read_text())
     assert report["config"]["seed"] == 3
     assert report["versions"]["torch"] == torch.__version__
