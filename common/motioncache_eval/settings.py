@@ -1,11 +1,10 @@
 """What the settings of a job have to fulfil, whatever the model, and how its YAML file is read."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
 
 from motioncache.config import plain_values
 from motioncache.errors import ConfigError, MotionCacheError
@@ -49,7 +48,7 @@ def check_device(device: str, cpu_offload: bool) -> None:
         raise MotionCacheError("cpu_offload=true needs a GPU to load parts onto; pass device=cuda or cpu_offload=false")
 
 
-def read_settings(section: DictConfig, *, repository: Path, paths: Iterable[str]) -> dict[str, Any]:
+def read_settings(section: Mapping[str, Any], *, repository: Path, paths: Iterable[str]) -> dict[str, Any]:
     """The settings of a YAML file, or of a section of it, as plain values.
 
     Args:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from motioncache.errors import ConfigError
+from motioncache_eval.vbench.prompts import SUITE_OF_DIMENSION, Video, file_name, list_videos, suites_of
 from motioncache_eval.video import read_video
 from motioncache_skyreels.vbench.__main__ import main, video_seed
-from motioncache_skyreels.vbench.prompts import SUITE_OF_DIMENSION, Video, file_name, list_videos, suites_of
 
 from .conftest import SMALL
 
@@ -63,8 +63,8 @@ def test_long_prompts_are_sampled_under_the_names_of_the_short_ones(tmp_path: Pa
 
 
 def test_seeds_depend_on_the_video_alone() -> None:
-    video = Video(suite="scene", name="alley-0.mp4", prompt="alley", index=0)
-    other = Video(suite="scene", name="alley-1.mp4", prompt="alley", index=1)
+    video = Video(suite="scene", name="alley-0.mp4", short="alley", prompt="alley", index=0)
+    other = Video(suite="scene", name="alley-1.mp4", short="alley", prompt="alley", index=1)
     assert video_seed(0, video) == video_seed(0, video)
     assert len({video_seed(0, video), video_seed(1, video), video_seed(0, other)}) == 3
 
