@@ -69,14 +69,7 @@ class OutputFolder:
     def prepare(self, settings: Record, videos: Sequence[Video]) -> None:
         """Refuse videos of other settings and prompts; make the folders, and clear away what nobody writes any more."""
         with self.errors():
-            if not any(self.videos.glob("*/*")):  # nothing was made with what is recorded
-                self.settings.unlink(missing_ok=True)
-                self.prompts.unlink(missing_ok=True)
-            elif not self.settings.exists():
-                raise MotionCacheError(
-                    f"{self.videos} holds videos, but there is no {self.settings.name}, so nobody knows how they were "
-                    "made; pass another output="
-                )
+            self._check_records()
             keep_settings(self.settings, settings)
             prompts: dict[str, dict[str, str]] = {}
             for video in videos:
@@ -86,6 +79,18 @@ class OutputFolder:
                 (self.videos / suite).mkdir(parents=True, exist_ok=True)
             for path in self.partial.glob("*.mp4"):
                 _remove_unowned(path)
+
+    def _check_records(self) -> None:
+        """Refuse videos without records; remove records without videos, which nothing was made with."""
+        made = any(self.videos.glob("*/*"))
+        for path in (self.settings, self.prompts):
+            if not made:
+                path.unlink(missing_ok=True)
+            elif not path.exists():
+                raise MotionCacheError(
+                    f"{self.videos} holds videos, but there is no {path.name}, so nobody knows how they were made; "
+                    "pass another output="
+                )
 
     def find_missing(self, videos: Sequence[Video], size: VideoSize) -> list[Video]:
         """The videos that have no whole file; files that are no whole videos are set aside."""

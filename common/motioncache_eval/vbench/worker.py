@@ -1,8 +1,8 @@
 """Runs a module in a process that ends with the one that started it.
 
-The command is `python -m motioncache_eval.vbench.worker MODULE [ARGUMENT ...]`. Its standard input is a pipe that nobody
-writes to, and that closes when the process at its other end ends, even by SIGKILL. This module imports nothing that
-takes time, so it watches while the others are imported.
+The command is `python -m motioncache_eval.vbench.worker MODULE [ARGUMENT ...]`. Its standard input is a pipe that
+nobody writes to, and that closes when the process at its other end ends, even by SIGKILL. This module imports nothing
+that takes time, so it watches while the others are imported.
 """
 
 import os
