@@ -8,6 +8,7 @@ import torch
 
 from motioncache.config import plain_values
 from motioncache.errors import ConfigError, MotionCacheError
+from motioncache.field_types import shown
 
 
 def require(name: str, value: object, holds: bool, allowed: str) -> None:
@@ -18,11 +19,18 @@ def require(name: str, value: object, holds: bool, allowed: str) -> None:
         allowed: the allowed values, in words.
     """
     if not holds:
-        raise ConfigError(f"{name}: {value!r} is not allowed; allowed: {allowed}")
+        raise ConfigError(f"{name}: {shown(value)} is not allowed; allowed: {allowed}")
 
 
 def require_prompt(prompt: str) -> None:
     require("prompt", prompt, bool(prompt.strip()), "a sentence that says what the video shows")
+
+
+def require_path(name: str, path: str | None) -> None:
+    """Refuse what no path can be, which the operating system would refuse later."""
+    encoded = (path or "").encode(errors="surrogatepass")
+    possible = b"\0" not in encoded and len(encoded) < 4096 and all(len(part) < 256 for part in encoded.split(b"/"))
+    require(name, path, possible, "a path, in which each name has 255 bytes at most")
 
 
 def require_seed(seed: int) -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from motioncache_eval.settings import require, require_device
+from motioncache_eval.settings import require, require_device, require_path
 
 MOST_SAMPLES = 1000
 """VBench takes 25 of a prompt at most."""
@@ -34,4 +34,7 @@ class VBenchConfig:
         require("samples_per_prompt", samples, 1 <= samples <= MOST_SAMPLES, f"from 1 to {MOST_SAMPLES}")
         for device in self.devices:
             require_device(device)
-        require("output", self.output, bool(self.output), "a folder")
+
+        for name in ("full_info", "short_prompts", "long_prompts", "output"):
+            require(name, getattr(self, name), getattr(self, name) != "", "null, or a path")
+            require_path(name, getattr(self, name))
