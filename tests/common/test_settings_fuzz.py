@@ -1,6 +1,7 @@
 """Nonsense on the command line: all that is accepted is listed here, and was read by a person."""
 
 import random
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -20,29 +21,34 @@ from motioncache_skyreels.vbench.config import load_vbench
 from ..fuzzing import IN_JSON, OVERRIDES, ROUNDS, made_or_none
 from ..skyreels.conftest import make_transformer
 
-ROOT = Path(__file__).parents[2]
-SKYREELS = ROOT / "MotionCache4SkyReels-V2" / "addconfig" / "config.yaml"
+HERE = tempfile.TemporaryDirectory()
+FILE = Path(HERE.name) / "MotionCache" / "addconfig" / "config.yaml"
+"""A file with the fewest settings, which is quick to read."""
+FILE.parent.mkdir(parents=True)
+FILE.write_text("prompt: a red fox\nmodel: model\n")
+VBENCH = FILE.with_name("vbench.yaml")
+VBENCH.write_text("vbench: {}\n")
 
 
 def vbench(overrides: Sequence[str]) -> VBenchConfig:
-    settings, _ = load_vbench(SKYREELS, overrides)
+    settings, _ = load_vbench(VBENCH, overrides)
     suites_of(settings.dimensions)
     return settings
 
 
 def vbench_job(overrides: Sequence[str]) -> JobConfig:
-    return load_vbench(SKYREELS, overrides)[1]
+    return load_vbench(VBENCH, overrides)[1]
 
 
 def job(overrides: Sequence[str]) -> JobConfig:
-    return load_job(ROOT / "addconfig" / "config.yaml", overrides)
+    return load_job(FILE, overrides)
 
 
 def magi_job(overrides: Sequence[str]) -> MagiJobConfig:
-    return load_magi_job(ROOT / "MotionCache4MAGI-1" / "addconfig" / "job.yaml", overrides)
+    return load_magi_job(FILE, overrides)
 
 
-NULL = {value: None for value in ("", " ", "null", "~", "\u2028")}
+NULL = dict.fromkeys(("", " ", "null", "~", "\u2028"))
 WHOLE = {"1": 1, "2": 2, "7": 7, "17": 17, "32": 32, "64": 64, "97": 97, "0x10": 16, "1_000": 1000}
 NUMBERS = {**{key: float(value) for key, value in WHOLE.items()}, "0.5": 0.5, "1e3": 1000.0}
 SIGNED = {**NUMBERS, "0": 0.0, "-1": -1.0, "-0.5": -0.5}
