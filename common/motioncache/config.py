@@ -6,6 +6,7 @@ Values are taken to the letter: nothing is interpolated, so `${...}` in a prompt
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from enum import Enum
+from functools import cache
 from io import StringIO
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
@@ -44,7 +45,7 @@ def structured(schema: type[_Config], values: object, *, where: str) -> _Config:
         if key not in names:
             allowed = ", ".join(sorted(names)) or "none"
             raise ConfigError(f"{where}: unknown key {shown(key)}; known keys: {allowed}")
-    empty, hints = OmegaConf.structured(schema), get_type_hints(schema)
+    empty, hints = _empty(schema), get_type_hints(schema)
     chosen = {key: _enum_name(schema, key, value, where) for key, value in chosen.items()}
     built = {
         key: value if _is_literal(hints[key], value) else _converted(empty, key, value, where)
@@ -119,6 +120,12 @@ def plain_values(values: object, *, where: str) -> dict[str, Any]:
     if not isinstance(values, Mapping):
         raise ConfigError(f"{where}: {shown(values)} has the wrong type; allowed: keys and values")
     return dict(cast("Mapping[str, Any]", values))
+
+
+@cache
+def _empty(schema: type) -> DictConfig:
+    """The defaults of a schema, which values are merged with for their conversion; merging copies them."""
+    return OmegaConf.structured(schema)
 
 
 def _is_literal(hint: Any, value: Any) -> bool:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
 
 from motioncache.config import plain_values
 from motioncache.errors import ConfigError, MotionCacheError
@@ -82,7 +81,7 @@ def check_device(device: str, cpu_offload: bool) -> None:
         raise MotionCacheError("cpu_offload=true needs a GPU to load parts onto; pass device=cuda or cpu_offload=false")
 
 
-def read_settings(section: DictConfig, *, repository: Path, paths: Iterable[str]) -> dict[str, Any]:
+def read_settings(section: Mapping[str, Any], *, repository: Path, paths: Iterable[str]) -> dict[str, Any]:
     """The settings of a YAML file, or of a section of it, as plain values.
 
     Args:

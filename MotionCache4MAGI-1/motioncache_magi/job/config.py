@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from motioncache.config import parse_overrides, read_yaml, structured
-from motioncache_eval.settings import read_settings, require, require_device, require_prompt, require_seed
+from motioncache_eval.settings import read_settings, require, require_device, require_path, require_prompt, require_seed
 
 DTYPES = ("float32", "bfloat16")
 
@@ -63,6 +63,8 @@ class MagiJobConfig:
         require("dtype", self.dtype, self.dtype is None or self.dtype in DTYPES, f"null, {', '.join(DTYPES)}")
         require_seed(self.seed)
         require_device(self.device)
+        for name in ("model", "config", "special_tokens", "image", "video", "output"):
+            require_path(name, getattr(self, name))
 
 
 def load_magi_job(path: Path, overrides: Sequence[str]) -> MagiJobConfig:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from motioncache.config import parse_overrides, read_yaml, structured
-from motioncache_eval.settings import read_settings, require, require_device, require_prompt, require_seed
+from motioncache_eval.settings import read_settings, require, require_device, require_path, require_prompt, require_seed
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -81,6 +81,8 @@ class JobConfig:
         require_seed(self.seed)
         require("dtype", self.dtype, self.dtype in DTYPES, ", ".join(DTYPES))
         require_device(self.device)
+        for name in ("model", "output"):
+            require_path(name, getattr(self, name))
         one_window_or_overlap = not self.long or self.overlap_history is not None
         require(
             "overlap_history",
@@ -108,5 +110,6 @@ def load_job(path: Path | None, overrides: Sequence[str]) -> JobConfig:
 def resolve_model(values: dict[str, Any], repository: Path) -> None:
     """Let `model` start at the repository if it is a folder there; otherwise it is a hub id."""
     model = values.get("model")
-    if isinstance(model, str) and (repository / model).exists():
-        values["model"] = str(repository / model)
+    if isinstance(model, str):
+        require_path("model", model)
+        values["model"] = str(repository / model) if (repository / model).exists() else model
