@@ -14,6 +14,7 @@ import torch
 
 from motioncache import ForecastConfig, MotionCacheConfig
 from motioncache.errors import MotionCacheError
+from motioncache.forecast.calibration import ModelIdentity
 from motioncache_eval.vbench import lock
 from motioncache_eval.vbench.check import VideoSize, video_fault
 from motioncache_eval.vbench.folder import OutputFolder
@@ -274,11 +275,11 @@ def test_the_fingerprint_of_a_model_sees_its_files(tmp_path: Path) -> None:
 def test_a_policy_is_recorded_with_what_it_takes_from_files(tmp_path: Path) -> None:
     presets = tmp_path / "config.yaml"
     presets.write_text("polynomials: [1]")
-    write_calibration(tmp_path, layers=2, width=48)
+    write_calibration(tmp_path, ModelIdentity(2, 48, weights=(0.5,)))
     forecast, motion = (describe_policy(policy, presets) for policy in (ForecastConfig(), MotionCacheConfig()))
     own = describe_policy(MotionCacheConfig(coefficients=(1.0,)), presets)
     presets.write_text("polynomials: [2]")
-    write_calibration(tmp_path, layers=2, width=64)
+    write_calibration(tmp_path, ModelIdentity(2, 64, weights=(0.5,)))
     assert describe_policy(ForecastConfig(), presets) != forecast
     assert describe_policy(MotionCacheConfig(), presets) != motion
     assert describe_policy(MotionCacheConfig(coefficients=(1.0,)), presets) == own
