@@ -56,7 +56,9 @@ TWO_OR_MORE = {key: value for key, value in WHOLE.items() if value >= 2}
 SIXTEENS = {"32": 32, "64": 64, "0x10": 16}
 ANY_TEXT = {value: value for value in OVERRIDES}
 """Texts are taken to the letter, and whether there is such a preset or a model is seen later."""
-A_PATH = {value: value for value in OVERRIDES if "\0" not in value and len(value) < 256}
+A_PATH = {
+    value: value for value in OVERRIDES if value == "" or (value.isprintable() and value.strip() and len(value) <= 240)
+}
 MAYBE_A_PATH = {**A_PATH, "null": None}
 
 SHARED: dict[str, dict[str, Any]] = {
