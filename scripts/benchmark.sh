@@ -4,6 +4,7 @@
 # The results are in benchmarks/results/*/bench; a result that exists is not measured again. RESULTS=FOLDER measures into
 # a folder of your own. JOBS=N processes share the prompts.
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+show_help "$0" "bench" "$@"
 find_python requirements-bench.txt cache_dit flip_evaluator
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 JOBS="${JOBS:-2}"

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from motioncache_magi.job.__main__ import main as magi_main
 from motioncache_skyreels.job.__main__ import main as skyreels_main
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from motioncache_eval.cli import main
 from motioncache_eval.video import read_video, write_mp4
-from motioncache_magi.job.__main__ import main
 
 CONFIG = str(Path(__file__).parents[2] / "MotionCache4MAGI-1" / "addconfig" / "job.yaml")
 

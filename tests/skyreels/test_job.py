@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from motioncache_eval.cli import main
 from motioncache_eval.video import read_video
-from motioncache_skyreels.job.__main__ import main
 from motioncache_skyreels.job.config import load_job
 from motioncache_skyreels.job.load import load_pipeline
 
@@ -19,7 +19,7 @@ CONFIG = str(Path(__file__).parents[2] / "addconfig" / "config.yaml")
 
 
 def run(*overrides: str) -> int:
-    return main([CONFIG, *SMALL, *overrides])
+    return main(["demo", "--config", CONFIG, *SMALL, *overrides])
 
 
 def test_the_demo_writes_everything_it_promises(
@@ -27,7 +27,8 @@ def test_the_demo_writes_everything_it_promises(
 ) -> None:
     assert run(f"model={model_folder}", f"preset={preset_file}", f"output={tmp_path}", "seed=3") == 0
     (folder,) = tmp_path.iterdir()
-    names = {"vanilla.mp4", "motioncache.mp4", "side_by_side.mp4", "decisions.png", "report.html", "run.json"}
+    names = {f"{name}.mp4" for name in ("vanilla", "exact", "mine", "side_by_side")}
+    names |= {"decisions.png", "report.html", "run.json"}
     assert {path.name for path in folder.iterdir()} == names
     assert read_video(folder / "vanilla.mp4").shape == (37, 16, 32, 3)
     assert read_video(folder / "side_by_side.mp4").shape == (37, 160, 2 * 320 + 4, 3)

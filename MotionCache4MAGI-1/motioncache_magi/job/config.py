@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from motioncache.config import parse_overrides, read_yaml, structured
 from motioncache_eval.settings import read_settings, require, require_device, require_prompt, require_seed
@@ -65,13 +66,15 @@ class MagiJobConfig:
         require_device(self.device)
 
 
-def load_magi_job(path: Path, overrides: Sequence[str]) -> MagiJobConfig:
-    """Read the YAML file and apply `key=value` overrides.
+def load_magi_job(path: Path | None, overrides: Sequence[str]) -> MagiJobConfig:
+    """Read the YAML file, if there is one, and apply `key=value` overrides.
 
     Relative paths in the file start at the repository; relative paths on the command line at the working directory.
     """
-    values = read_settings(read_yaml(path), repository=path.resolve().parents[2], paths=("model", "output"))
+    values: dict[str, Any] = {}
+    if path is not None:
+        values = read_settings(read_yaml(path), repository=path.resolve().parents[2], paths=("model", "output"))
     overriding = parse_overrides(overrides, [MagiJobConfig])
     if "model" in overriding:
         values["variant"] = None  # the file names a variant of the file's own model
-    return structured(MagiJobConfig, values | overriding, where=path.name)
+    return structured(MagiJobConfig, values | overriding, where=path.name if path else "overrides")
