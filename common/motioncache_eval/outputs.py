@@ -42,6 +42,14 @@ def write_video(path: Path, frames: NDArray[np.uint8], *, fps: int) -> None:
         write_mp4(temporary, frames, fps=fps)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder for an `output=`, if there is none yet."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MotionCacheError(f"output={folder} cannot be written: {error.strerror}; pass another folder") from None
+
+
 class RunFolder:
     """A new folder for one run. Its name ends with `.partial` until the run is complete.
 
@@ -55,6 +63,7 @@ class RunFolder:
     @classmethod
     def create(cls, output: Path, name: str) -> Self:
         """Make a folder for this moment in `output`; a folder that exists is never touched."""
+        make_folder(output)
         stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
         for attempt in range(100):
             final = output / (stem if not attempt else f"{stem}-{attempt}")
@@ -62,11 +71,9 @@ class RunFolder:
             if final.exists():
                 continue
             try:
-                partial.mkdir(parents=True)
+                partial.mkdir()
             except FileExistsError:
-                if partial.exists():
-                    continue
-                raise MotionCacheError(f"output={output} cannot be written: something is in its place") from None
+                continue
             except OSError as error:
                 raise MotionCacheError(
                     f"output={output} cannot be written: {error.strerror}; pass another folder"

@@ -1,5 +1,6 @@
 """The command `motioncache`; what a subcommand needs is imported when it runs."""
 
+import os
 import sys
 from importlib import import_module
 
@@ -33,6 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt as interrupt:  # imports take seconds, and are interrupted as likely as the work
         print(str(interrupt) or "interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
 
 
 def run(name: str, arguments: list[str]) -> int:

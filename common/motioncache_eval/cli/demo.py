@@ -14,7 +14,7 @@ def main(arguments: list[str]) -> int:
         show_help("demo", str(__doc__), DemoConfig, arguments)
         return 0
     choice = choose(arguments)
-    settings, job = choice.split(DemoConfig)
+    settings, job = choice.settings(DemoConfig), choice.job(DemoConfig)
     policy = resolve_preset(choice.model.adapter(), job.preset, job.target_speedup)
     check_packages()
     check_output_folder(Path(job.output))

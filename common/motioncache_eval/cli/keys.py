@@ -30,15 +30,17 @@ def meanings(schema: type) -> dict[str, str]:
     return found
 
 
-def describe_keys(schema: type, defaults: Mapping[str, Any] | None = None) -> str:
+def describe_keys(schema: Any, defaults: Mapping[str, Any] | None = None, without: Any = None) -> str:
     """The settings of a dataclass, each with its default, its type and its meaning.
 
     Args:
         defaults: values in place of the dataclass's own defaults.
+        without: a dataclass whose settings are left out.
     """
     explained, hints = meanings(schema), get_type_hints(schema)
+    hidden = set() if without is None else {field.name for field in fields(without)}
     lines: list[str] = []
-    for field in fields(schema):  # pyright: ignore[reportArgumentType]
+    for field in (field for field in fields(schema) if field.name not in hidden):
         default = (defaults or {}).get(field.name, _default(field))
         lines.append(f"  {field.name}={shown(default)}  ({_type(hints[field.name])})")
         lines += textwrap.wrap(explained.get(field.name, ""), 96, initial_indent=" " * 6, subsequent_indent=" " * 6)

@@ -30,13 +30,19 @@ class Choice:
     config: Path | None
     overrides: tuple[str, ...]
 
-    def split(self, own: type[Any]) -> tuple[Any, Any]:
-        """The command's own settings, and the job."""
-        names = own.__dataclass_fields__
-        mine = [text for text in self.overrides if text.partition("=")[0] in names]
-        others = [text for text in self.overrides if text not in mine]
-        settings = structured(own, parse_overrides(mine, [own]), where="overrides")
-        return settings, self.model.read(self.config, others)
+    def settings(self, own: type[Any]) -> Any:
+        """The command's own settings, a dataclass of the type `own`."""
+        mine = [text for text in self.overrides if _key(text) in own.__dataclass_fields__]
+        return structured(own, parse_overrides(mine, [own]), where="overrides")
+
+    def job(self, own: type[Any], *more: str) -> Any:
+        """The job, whose settings are all but those of the command itself, and `more` texts `key=value`."""
+        others = [text for text in self.overrides if _key(text) not in own.__dataclass_fields__]
+        return self.model.read(self.config, [*others, *more])
+
+
+def _key(text: str) -> str:
+    return text.partition("=")[0]
 
 
 def choose(arguments: Sequence[str]) -> Choice:
@@ -82,7 +88,7 @@ def show_help(command: str, does: str, own: type[Any], arguments: Sequence[str])
     print(f"model={names}, a folder or a hub id chooses the model; -h model=NAME lists the keys of that one.")
     print(f"Values come from {choice.config or 'the defaults'}; texts are taken to the letter.\n")
     print(f"Keys of {command}:\n{describe_keys(own)}\n")
-    print(f"Keys of the job:\n{describe_keys(choice.model.schema, values)}")
+    print(f"Keys of the job:\n{describe_keys(choice.model.schema, values, without=own)}")
 
 
 def show_parser_help(command: Callable[[list[str]], int]) -> None:
