@@ -22,9 +22,9 @@ from motioncache_eval.demo_results import Result, measure, print_table, run_repo
 from motioncache_eval.figures import draw_decisions
 from motioncache_eval.jobs import LoadedJob
 from motioncache_eval.motion_map import MotionRecorder
-from motioncache_eval.outputs import RunFolder, write_video
+from motioncache_eval.outputs import RunFolder, whole_file, write_video
 from motioncache_eval.report import write_json
-from motioncache_eval.sampling import Sample, take_sample
+from motioncache_eval.sampling import Sample
 from motioncache_eval.table import Table
 from motioncache_eval.video import enlarge, side_by_side, to_uint8
 
@@ -59,6 +59,7 @@ def run_demo(loaded: LoadedJob, policy: PolicyConfig, settings: DemoConfig) -> i
     """Write the results to a new folder and print the table; return the exit status."""
     job = loaded.job
     name = preset_name(loaded.adapter, job, policy)
+    loaded.check(policy)
     with RunFolder.create(Path(job.output), name) as run:
         size = f"{job.num_frames} frames of {job.width}x{job.height}"
         print(f'prompt: "{job.prompt}"\n{size}, writing to {run.path}', flush=True)
@@ -147,14 +148,7 @@ class Demo:
     def _take(self, name: str, *, prepare: Callable[[Any], None] | None = None) -> None:
         """Sample with one of the policies, decode, and write the video."""
         self._progress(name.ljust(8), leave=True, mininterval=0.5)
-        sample = take_sample(
-            self.loaded.pipeline,
-            lambda: self.loaded.call(self.loaded.pipeline, self.job, lambda: None),
-            self.policies[name],
-            device=self.job.device,
-            prepare=prepare,
-        )
-        video = self.loaded.decode(self.job, sample.latents)
+        sample, video = self.loaded.make_video(self.job, self.policies[name], prepare=prepare)
         write_video(self.run.path / f"{name}.mp4", to_uint8(video), fps=self.job.fps)
         self.samples[name], self.videos[name] = sample, video
 
@@ -173,7 +167,8 @@ class Demo:
         assert trace is not None
         motion = self._recorder.motion_map(trace, to_uint8(self.videos[self.name]))
         title = f"{self.name}: what was computed ({branch} branch)"
-        draw_decisions(self.run.path / "decisions.png", trace, motion, title=title, branch=branch)
+        with whole_file(self.run.path / "decisions.png") as path:
+            draw_decisions(path, trace, motion, title=title, branch=branch)
 
     def _write_page(self, results: dict[str, Result]) -> None:
         """Write the page, the chosen preset last, since the motion weights are its own."""
@@ -182,4 +177,5 @@ class Demo:
         table = Table(title="Cost and fidelity of every preset", header=header, rows=rows)
         samples = {name: self.samples[name] for name in dict.fromkeys(names)}
         views = make_views(samples, self.videos, results, self._recorder.weights(), self.job.fps)
-        write_demo_page(self.run.path / "report.html", self.job, table, views)
+        with whole_file(self.run.path / "report.html") as path:
+            write_demo_page(path, self.job, table, views)

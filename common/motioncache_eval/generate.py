@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,14 @@ from motioncache_eval.demo_results import describe_policy, used_calibration
 from motioncache_eval.jobs import LoadedJob
 from motioncache_eval.outputs import make_folder, whole_file
 from motioncache_eval.report import environment, write_json
-from motioncache_eval.sampling import Sample, take_sample
+from motioncache_eval.sampling import Sample
 from motioncache_eval.video import to_uint8, write_mp4
 
 SETTINGS = "settings"
 """Stem of the file that says what all videos of a folder were made with."""
 
 WITHOUT_EFFECT = ("prompt", "output", "device", "cpu_offload", "preset", "target_speedup")
-"""Settings that may differ among the videos of a folder; the policy, which a preset stands for, is compared by itself."""
+"""Settings that may differ among the videos of a folder; the policy that a preset stands for is compared by itself."""
 
 LONGEST_NAME = 80
 """Names that are made of prompts have no more bytes than this, besides what tells them apart."""
@@ -104,7 +104,7 @@ def claim_folder(folder: Path, settings: dict[str, Any]) -> None:
     """Make the folder and write its settings, or refuse a folder whose videos have other ones."""
     make_folder(folder)
     path = folder / f"{SETTINGS}.json"
-    if not path.exists():
+    if not any(folder.glob("*.mp4")):
         with whole_file(path) as temporary:
             temporary.write_text(json.dumps(settings, indent=1) + "\n")
         return
@@ -158,11 +158,10 @@ def make_videos(loaded: LoadedJob, policy: PolicyConfig, videos: Sequence[Video]
 def make_video(loaded: LoadedJob, policy: PolicyConfig, video: Video, folder: Path) -> str:
     """Sample one video and write it; return its figures in words. The JSON file is there before the video is."""
     job = replace(loaded.job, prompt=video.prompt)
-    sample = take_sample(loaded.pipeline, _calling(loaded, job), policy, device=job.device, adapter=loaded.adapter)
-    frames = to_uint8(loaded.decode(job, sample.latents))
+    sample, decoded = loaded.make_video(job, policy)
     path = folder / f"{video.name}.mp4"
     with whole_file(path) as temporary:
-        write_mp4(temporary, frames, fps=job.fps)
+        write_mp4(temporary, to_uint8(decoded), fps=job.fps)
         write_json(path.with_suffix(".json"), video_report(job, policy, sample, loaded.adapter.presets()))
     assert sample.summary is not None
     fewer = sample.summary.vanilla_flops / max(sample.summary.flops, 1)
@@ -191,10 +190,6 @@ def time_left(started: float, done: int, count: int) -> str:
         return ""
     seconds = (time.perf_counter() - started) / done * (count - done)
     return f"; {done} of {count}, about {seconds / 60:.0f} min left" if seconds > 90 else f"; {done} of {count}"
-
-
-def _calling(loaded: LoadedJob, job: Any) -> Callable[[], Any]:
-    return lambda: loaded.call(loaded.pipeline, job, lambda: None)
 
 
 def _complete(done: int, videos: Sequence[Video], folder: Path) -> str:

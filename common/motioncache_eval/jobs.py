@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
+from motioncache.config import PolicyConfig
 from motioncache.errors import MotionCacheError
 from motioncache.registry import Adapter
+from motioncache_eval.sampling import Sample, take_sample
 
 if TYPE_CHECKING:
     from motioncache_eval.bench.model import BenchModel
+    from motioncache_eval.memory import Footprint
 
 GROUP = "motioncache.jobs"
 """Entry points of the models, by name: each is a class of the kind `JobModel`."""
@@ -43,6 +46,30 @@ class LoadedJob:
     warm_up: Callable[[Any], object]
     branch: str
     exact_is_vanilla: bool = False
+
+    def check(self, policy: PolicyConfig) -> None:
+        """Refuse a policy that the pipeline cannot be sampled with, before any work is done."""
+        self.adapter.hook(self.pipeline, policy).undo()
+
+    def make_video(
+        self, job: Any, policy: PolicyConfig | None, *, prepare: Callable[[Any], None] | None = None
+    ) -> tuple[Sample, torch.Tensor]:
+        """Sample a video of a job, and decode it.
+
+        Args:
+            policy: None samples without a cache.
+            prepare: see `take_sample`.
+        """
+        with explain_out_of_memory(job):
+            sample = take_sample(
+                self.pipeline,
+                lambda: self.call(self.pipeline, job, lambda: None),
+                policy,
+                device=job.device,
+                adapter=self.adapter,
+                prepare=prepare,
+            )
+            return sample, self.decode(job, sample.latents)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +116,10 @@ class JobModel(Protocol):
 
     def bench(self, config: Path, overrides: Sequence[str]) -> "BenchModel":
         """Load the model as the benchmark measures it."""
+        ...
+
+    def footprints(self) -> "list[Footprint]":
+        """What the released models take of a GPU's memory."""
         ...
 
     def commands(self) -> Mapping[str, ModelCommand]:

@@ -88,7 +88,7 @@ class RunFolder:
 
     def kept(self) -> str:
         """What is whole, in words."""
-        files = sorted(path.name for path in self.path.iterdir() if not path.name.startswith("."))
+        files = sorted(path.name for path in self.path.iterdir() if path.name[0] != "." and path.suffix != ".tmp")
         return f"{', '.join(files)} in {self.path}" if files else "nothing was complete"
 
     def __enter__(self) -> Self:
@@ -102,5 +102,7 @@ class RunFolder:
             self.path.rmdir()  # only if nothing was written to it
         if isinstance(error, KeyboardInterrupt):
             raise KeyboardInterrupt(f"interrupted; kept: {kept}") from None
-        if isinstance(error, MotionCacheError) and self.path.exists():
-            raise type(error)(f"{error} (kept: {kept})") from None
+        if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+            error = MotionCacheError(f"{error.filename or self.path} cannot be written: {error.strerror or error}")
+        if isinstance(error, MotionCacheError):
+            raise type(error)(f"{error} (kept: {kept})" if self.path.exists() else str(error)) from None

@@ -20,7 +20,8 @@ class MagiJobConfig:
         variant: name of a folder in `ckpt/magi`; null takes the only one there.
         config: JSON file in the official format; null takes the variant's own.
         special_tokens: path of the official `special_tokens.npz`; null looks for it beside `magi`.
-        preset: name of a preset of the model, or path of a YAML file with a policy.
+        preset: name of a preset of the model, or path of a YAML file with a policy; null takes the one that the presets
+            file names.
         target_speedup: FLOPs without a cache over those that the video may take, for presets of the policy `forecast`;
             null takes the preset's.
         prompt: what the video shows.
@@ -28,8 +29,9 @@ class MagiJobConfig:
         video: a video file that the new video continues.
         height, width, num_frames, num_inference_steps: null takes the model's.
         fps: frame rate of the files that are written; null takes the model's.
+        seed: of the noise, which is the same on every device.
         device: `cpu`, `cuda` or `cuda:N`.
-        dtype: null takes the model's.
+        dtype: `float32` or `bfloat16`; null takes the model's.
         cpu_offload: keep text encoder and autoencoder on the CPU while they are not needed.
         output: folder in which each run makes a folder of its own.
     """
@@ -38,7 +40,7 @@ class MagiJobConfig:
     variant: str | None = None
     config: str | None = None
     special_tokens: str | None = None
-    preset: str = "slow"
+    preset: str | None = None
     target_speedup: float | None = None
     prompt: str = ""
     image: str | None = None

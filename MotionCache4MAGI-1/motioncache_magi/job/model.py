@@ -10,6 +10,7 @@ from motioncache_magi.job.config import MagiJobConfig, load_magi_job
 
 if TYPE_CHECKING:
     from motioncache_eval.bench.model import BenchModel
+    from motioncache_eval.memory import Footprint
     from motioncache_magi.cache.adapter import MagiAdapter
 
 
@@ -52,6 +53,11 @@ class MagiJobs:
         from motioncache_magi.bench import load
 
         return load(config, overrides)
+
+    def footprints(self) -> "list[Footprint]":
+        from motioncache_magi.memory import released_footprints
+
+        return released_footprints()
 
     def commands(self) -> Mapping[str, ModelCommand]:
         return {}

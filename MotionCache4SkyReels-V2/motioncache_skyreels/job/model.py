@@ -13,6 +13,7 @@ from motioncache_skyreels.job.config import JobConfig, load_job
 
 if TYPE_CHECKING:
     from motioncache_eval.bench.model import BenchModel
+    from motioncache_eval.memory import Footprint
     from motioncache_skyreels.adapter import SkyReelsAdapter
 
 _PACKAGE = Path(__file__).parents[1]
@@ -65,6 +66,11 @@ class SkyReelsJobs:
         from motioncache_skyreels.bench import load
 
         return load(config, overrides)
+
+    def footprints(self) -> "list[Footprint]":
+        from motioncache_skyreels.memory import released_footprints
+
+        return released_footprints()
 
     def commands(self) -> Mapping[str, ModelCommand]:
         from motioncache_skyreels.vbench.__main__ import main

@@ -236,5 +236,9 @@ def _portable_value(value: Any) -> Any:
 
 
 def job_settings(job: Any) -> dict[str, Any]:
-    """What a result follows from in a demo's settings: all but the target, since a method brings its own policy."""
-    return {key: value for key, value in portable(job).items() if key != "target_speedup"}
+    """What a result follows from in a demo's settings: all but preset and target, as a method brings its own policy.
+
+    The name of a preset is part of the committed results, and stays what it was.
+    """
+    settings = {key: value for key, value in portable(job).items() if key != "target_speedup"}
+    return {**settings, "preset": "slow"}

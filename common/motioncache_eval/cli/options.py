@@ -36,8 +36,14 @@ class Choice:
         return structured(own, parse_overrides(mine, [own]), where="overrides")
 
     def job(self, own: type[Any], *more: str) -> Any:
-        """The job, whose settings are all but those of the command itself, and `more` texts `key=value`."""
+        """The job, whose settings are all but those of the command itself, and `more` texts `key=value`.
+
+        A target without a preset chooses `forecast`, as in `enable_cache`, whatever preset the file names.
+        """
         others = [text for text in self.overrides if _key(text) not in own.__dataclass_fields__]
+        keys = {_key(text) for text in others}
+        if "target_speedup" in keys and "preset" not in keys:
+            others.append("preset=null")
         return self.model.read(self.config, [*others, *more])
 
 
