@@ -142,7 +142,7 @@ class Demo:
             self.policies[FORECAST] = resolve_preset(self.loaded.adapter, FORECAST, ratio)
             self._take(FORECAST)
         except MotionCacheError as error:
-            del self.policies[FORECAST]
+            self.policies.pop(FORECAST, None)
             print(f"forecast is left out: {error}", flush=True)
 
     def _take(self, name: str, *, prepare: Callable[[Any], None] | None = None) -> None:

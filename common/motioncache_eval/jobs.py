@@ -157,12 +157,18 @@ def recognise_model(model: str) -> JobModel:
     for one in models.values():
         if one.recognises(model):
             return one
-    kind = "" if Path(model).exists() else "there is no model folder of this name, and "
-    takes = "; ".join(f"{name} takes {one.takes}" for name, one in models.items()) or "no model is installed"
-    raise MotionCacheError(
-        f"model={model}: {kind}no installed model knows it: {takes}. "
-        f"{' and '.join(models)} themselves are the small models that are shipped"
-    )
+    wrong = f"model={model} is a folder of no installed model"
+    if not model or not Path(model).exists():
+        wrong = f"there is no model folder {model}, nor is that a hub id that is known" if model else "model= is empty"
+    raise MotionCacheError(f"{wrong}; pass {describe_models(models)}")
+
+
+def describe_models(models: Mapping[str, JobModel]) -> str:
+    """What the key `model` may be, in words."""
+    if not models:
+        return "a model: none is installed; run pip install -e . in the repository again, which registers its models"
+    takes = "; or ".join(f"{one.takes} ({name})" for name, one in models.items())
+    return f"one of {', '.join(models)} for the small models that are shipped; or {takes}"
 
 
 @contextmanager

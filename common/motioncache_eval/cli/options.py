@@ -9,7 +9,7 @@ from typing import Any
 from motioncache.config import parse_overrides, plain_values, read_yaml, structured
 from motioncache.errors import ConfigError, MotionCacheError
 from motioncache_eval.cli.keys import describe_keys
-from motioncache_eval.jobs import JobModel, installed_models, recognise_model
+from motioncache_eval.jobs import JobModel, describe_models, installed_models, recognise_model
 
 HELP = ("-h", "--help")
 
@@ -105,8 +105,7 @@ def show_parser_help(command: Callable[[list[str]], int]) -> None:
 
 def _model_of(config: Path | None) -> JobModel:
     if config is None:
-        takes = "; ".join(f"{name} takes {one.takes}" for name, one in installed_models().items())
-        raise MotionCacheError(f"no model is named: pass model= ({takes})")
+        raise MotionCacheError(f"no model is named: pass model= with {describe_models(installed_models())}")
     for model in installed_models().values():
         if model.config.resolve() == config.resolve():
             return model
