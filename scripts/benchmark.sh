@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The benchmark: every method on both shipped models, 8 prompts.
-# Usage: bash scripts/benchmark.sh [key=value ...]     (keys: BenchConfig in common/motioncache_eval/bench/config.py)
+# Usage: bash scripts/benchmark.sh [key=value ...]
+#        bash scripts/benchmark.sh -h                  lists the keys
 # The results are in benchmarks/results/*/bench; a result that exists is not measured again. RESULTS=FOLDER measures into
 # a folder of your own. JOBS=N processes share the prompts.
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
