@@ -288,6 +288,18 @@ def test_a_target_alone_chooses_forecast() -> None:
     assert choose([]).job(DemoConfig).preset == "slow"
 
 
+def test_an_installed_wheel_has_help_without_a_model(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("motioncache_eval.cli.options.DEFAULT_CONFIG", Path("none.yaml"))
+    assert main(["generate", "-h"]) == 0
+    shown = capsys.readouterr().out
+    assert "Keys of a job of magi-1:\n" in shown
+    assert "Keys of a job of skyreels-v2:\n" in shown
+    assert main(["generate"]) == 2
+    assert "no model is named: pass model= with one of" in capsys.readouterr().err
+
+
 def test_presets_are_listed_with_their_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["presets"]) == 0
     shown = capsys.readouterr().out

@@ -86,15 +86,23 @@ def take_config(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
 
 
 def show_help(command: str, does: str, own: type[Any], arguments: Sequence[str]) -> None:
-    """Print what a command takes: its own settings, and those of the model that the arguments choose."""
+    """Print what a command takes: its own settings, and those of the model that the arguments choose.
+
+    An installed wheel has no model of its own to choose, and shows the settings of all.
+    """
+    print(f"usage: motioncache {command} [--config FILE.yaml] [key=value ...]\n\n{does}\n")
+    print(f"model= takes {describe_models(installed_models())}.")
+    print("-h model=NAME lists the keys of that one. Texts are taken to the letter.\n")
+    print(f"Keys of {command}:\n{describe_keys(own)}")
+    chooses = DEFAULT_CONFIG.is_file() or any(text.startswith(("model=", "--config")) for text in arguments)
+    if not chooses:
+        for name, model in installed_models().items():
+            print(f"\nKeys of a job of {name}:\n{describe_keys(model.schema, without=own)}")
+        return
     choice = choose(arguments)
     values = {} if choice.config is None else plain_values(read_yaml(choice.config), where="settings")
-    names = ", ".join(installed_models())
-    print(f"usage: motioncache {command} [--config FILE.yaml] [key=value ...]\n\n{does}\n")
-    print(f"model={names}, a folder or a hub id chooses the model; -h model=NAME lists the keys of that one.")
-    print(f"Values come from {choice.config or 'the defaults'}; texts are taken to the letter.\n")
-    print(f"Keys of {command}:\n{describe_keys(own)}\n")
-    print(f"Keys of the job:\n{describe_keys(choice.model.schema, values, without=own)}")
+    print(f"\nKeys of the job, from {choice.config or 'the defaults'}:")
+    print(describe_keys(choice.model.schema, values, without=own))
 
 
 def show_parser_help(command: Callable[[list[str]], int]) -> None:
