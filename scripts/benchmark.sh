@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # The benchmark: every method on both shipped models, 8 prompts.
-# Usage: bash scripts/benchmark.sh [key=value ...]     (-h lists the keys)
+# Usage: bash scripts/benchmark.sh [key=value ...]
+#        bash scripts/benchmark.sh -h                  lists the keys
 # The results are in benchmarks/results/*/bench; a result that exists is not measured again. RESULTS=FOLDER measures into
 # a folder of your own. JOBS=N processes share the prompts.
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+show_help "$0" "bench" "$@"
 find_python requirements-bench.txt cache_dit flip_evaluator
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 JOBS="${JOBS:-2}"

@@ -18,11 +18,13 @@ def whole_file(path: Path) -> Generator[Path]:
     Raises:
         MotionCacheError: if the file cannot be written, because the disk is full for example.
     """
-    temporary = path.with_name(f".{os.getpid()}.tmp")  # as short as any name, where that of `path` is long
+    # As short as any name, where that of `path` is long; libraries tell the format by the suffix.
+    temporary = path.with_name(f".{os.getpid()}{path.suffix}")
     try:
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        raise MotionCacheError(f"{path} cannot be written: {error.strerror or error}") from None
+        reason = error.strerror or str(error)
+        raise MotionCacheError(f"{path} cannot be written: {reason}; free some space or pass another output") from None
     finally:
         temporary.unlink(missing_ok=True)

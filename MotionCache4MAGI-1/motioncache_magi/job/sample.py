@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from transformers.utils import logging
 
+from motioncache_eval.jobs import explain_out_of_memory
 from motioncache_eval.settings import check_device
 from motioncache_magi.job.config import MagiJobConfig
 from motioncache_magi.pipeline import MagiPipeline
@@ -53,10 +54,11 @@ def run_pipeline(
     """
     generator = torch.Generator().manual_seed(job.seed)
     chunks = []
-    for chunk in pipeline.stream(job.prompt, generator=generator, output_type="latent", **_arguments(job)):
-        chunks.append(chunk)
-        if chunk_done is not None:
-            chunk_done()
+    with explain_out_of_memory(job):
+        for chunk in pipeline.stream(job.prompt, generator=generator, output_type="latent", **_arguments(job)):
+            chunks.append(chunk)
+            if chunk_done is not None:
+                chunk_done()
     return torch.cat(chunks, dim=1)[None]
 
 

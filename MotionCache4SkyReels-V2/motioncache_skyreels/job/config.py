@@ -17,26 +17,35 @@ class JobConfig:
 
     Args:
         model: folder or hub id of a SkyReels-V2 diffusion-forcing pipeline in diffusers' format.
-        preset: name of a preset of the model, or path of a YAML file with a policy.
+        preset: name of a preset of the model, or path of a YAML file with a policy; null takes the one that the presets
+            file names.
         target_speedup: FLOPs without a cache over those that the video may take, for presets of the policy `forecast`;
             null takes the preset's.
+        allow_foreign_calibration: let `forecast` take a calibration that was measured on another model.
         prompt: what the video shows.
+        negative_prompt: what it must not show; counts where guidance_scale exceeds 1.
         height, width: pixels, multiples of 16.
         num_frames: 4 n + 1 frames; n + 1 latent frames have to divide into chunks.
         base_num_frames: frames of a window; a longer video is made of several windows.
         overlap_history: frames that windows share; null for videos of one window.
+        addnoise_condition: how noisy frames of the window before are shown to the model; 20 suits long videos.
+        num_inference_steps: denoise steps of each chunk.
+        guidance_scale: scale of classifier-free guidance; 1 and less turn it off.
         flow_shift: shift of the noise schedule; null keeps the checkpoint's. The official text-to-video models need 8.
         ar_step: denoise steps by which a chunk lags behind the one before it; 0 samples synchronously.
         causal_block_size: latent frames of a chunk.
         fps: frame rate of the video.
+        seed: of the noise, which is the same on every device.
         device: `cpu`, `cuda` or `cuda:N`.
+        dtype: `float32`, `bfloat16` or `float16`, of transformer and text encoder.
         cpu_offload: keep only that part of the model on the GPU that is needed at the time.
         output: folder in which each run makes a folder of its own.
     """
 
     model: str = "MotionCache4SkyReels-V2/motioncache-tiny"
-    preset: str = "slow"
+    preset: str | None = None
     target_speedup: float | None = None
+    allow_foreign_calibration: bool = False
     prompt: str = ""
     negative_prompt: str = ""
     height: int = 64

@@ -15,8 +15,8 @@ import torch
 from motioncache.api import enable_cache
 from motioncache.config import PolicyConfig
 from motioncache.extras import require_extra
-from motioncache.registry import resolve_preset
 from motioncache_eval.command import run_with_config
+from motioncache_eval.jobs import policy_of
 from motioncache_eval.settings import check_device
 from motioncache_eval.vbench.check import VideoSize
 from motioncache_eval.vbench.config import VBenchConfig
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
 def run(config: Path, overrides: list[str]) -> int:
     """Sample all videos that are missing; a worker process samples those that no other one has taken."""
     settings, job = load_vbench(config, overrides)
-    policy = resolve_preset(SkyReelsAdapter(), job.preset, job.target_speedup)
+    policy = policy_of(SkyReelsAdapter(), job)
     require_extra("av", "writing videos")
     videos = all_videos(settings)
     if DEVICE in os.environ:
