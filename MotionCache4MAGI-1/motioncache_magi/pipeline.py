@@ -20,7 +20,7 @@ from motioncache_magi.loading.folders import Folders
 from motioncache_magi.model.config import MagiConfig
 from motioncache_magi.model.dit import VideoDiT
 from motioncache_magi.model.packed import Text
-from motioncache_magi.request import Plan, Request, draw_noise
+from motioncache_magi.request import Plan, Request, check_noise, draw_noise, noise_shape
 from motioncache_magi.sampling.guidance import Guidance, deciding_branch
 from motioncache_magi.sampling.sampler import Sampler, Settings
 from motioncache_magi.sampling.schedule import time_schedule
@@ -181,13 +181,15 @@ class MagiPipeline:
             found = f"{request.height} and {request.width}"
             raise MotionCacheError(f"height and width must be multiples of {2 * patch}, not {found}")
         plan = Plan.of(self.config, request, self._encode_prefix(request))
-        return self._stream(request, plan, draw_noise(self.config, request, plan, patch=patch, device=self.device))
+        if request.latents is not None:
+            check_noise(request.latents, noise_shape(self.config, request, plan.schedule.chunks, patch))
+        return self._stream(request, plan)
 
-    def _stream(self, request: Request, plan: Plan, noise: torch.Tensor) -> Iterator[Any]:
+    def _stream(self, request: Request, plan: Plan) -> Iterator[Any]:
         chunk_frames = self.config.runtime.chunk_width
         missing = request.num_frames
         with tqdm(total=plan.schedule.total, **{"desc": "denoise steps", **self._progress}) as bar:
-            for chunk, latents in self._sampler(request, plan, noise, bar):
+            for chunk, latents in self._sampler(request, plan, bar):
                 check_latents(latents, first_frame=chunk * chunk_frames)
                 hidden = max(plan.hidden_frames - chunk * chunk_frames, 0)
                 if request.output_type == "latent":
@@ -197,9 +199,12 @@ class MagiPipeline:
                     missing -= len(frames)
                     yield _convert(frames, request.output_type)
 
-    def _sampler(self, request: Request, plan: Plan, noise: torch.Tensor, bar: tqdm) -> Sampler:
+    def _sampler(self, request: Request, plan: Plan, bar: tqdm) -> Sampler:
         runtime, schedule = self.config.runtime, plan.schedule
         texts = self._texts(request, plan)
+        noise = request.latents
+        if noise is None:
+            noise = draw_noise(self.config, request, plan, patch=self.vae.config.patch_size, device=self.device)
         return self.create_sampler(
             self.transformer,
             Settings(

@@ -94,29 +94,35 @@ class Plan:
         )
 
 
-def draw_noise(config: MagiConfig, request: Request, plan: Plan, *, patch: int, device: str) -> torch.Tensor:
-    """The noise of all chunks that are sampled, `[1, channels, frames, height, width]`.
+def noise_shape(config: MagiConfig, request: Request, chunks: int, patch: int) -> tuple[int, ...]:
+    """The shape of the noise of so many chunks, (1, channels, frames, rows, columns).
 
     Args:
         patch: pixels per latent row and column.
-        device: where it is drawn without a generator, seeded by the configuration.
-
-    Raises:
-        MotionCacheError: if the request brings latents of another shape, or that are not finite.
     """
-    width = config.runtime.chunk_width
-    frames = plan.schedule.chunks * width
-    place = (request.height // patch, request.width // patch)
-    shape = (1, config.model.latent_channels, frames, *place)
-    if request.latents is not None:
-        found = tuple(request.latents.shape)
-        if found != shape or not request.latents.is_floating_point() or not request.latents.isfinite().all():
-            kind = "are not finite" if found == shape else f"have the shape {found}"
-            raise MotionCacheError(f"latents {kind}, and this call needs floats of the shape {shape}")
-        return request.latents
+    frames = chunks * config.runtime.chunk_width
+    return (1, config.model.latent_channels, frames, request.height // patch, request.width // patch)
+
+
+def check_noise(latents: torch.Tensor, shape: tuple[int, ...]) -> None:
+    """Refuse latents that a request brings if they have another shape, or are not finite."""
+    found = tuple(latents.shape)
+    if found != shape or not latents.is_floating_point() or not latents.isfinite().all():
+        kind = "are not finite" if found == shape else f"have the shape {found}"
+        raise MotionCacheError(f"latents {kind}, and this call needs floats of the shape {shape}")
+
+
+def draw_noise(config: MagiConfig, request: Request, plan: Plan, *, patch: int, device: str) -> torch.Tensor:
+    """The noise of all chunks that are sampled, `[1, channels, frames, rows, columns]`, if the request brings none.
+
+    Args:
+        patch: see `noise_shape`.
+        device: where it is drawn without a generator, seeded by the configuration.
+    """
     generator = request.generator or torch.Generator(device).manual_seed(config.runtime.seed)
-    announced = (1, config.model.latent_channels, plan.announced_chunks * width, *place)
-    return torch.randn(announced, generator=generator, device=generator.device)[:, :, :frames]
+    announced = noise_shape(config, request, plan.announced_chunks, patch)
+    sampled = plan.schedule.chunks * config.runtime.chunk_width
+    return torch.randn(announced, generator=generator, device=generator.device)[:, :, :sampled]
 
 
 def _check_kind(name: str, value: object, kind: Any, allowed: str) -> None:
