@@ -88,8 +88,8 @@ class MagiPipeline:
             folder: holds `magi/VARIANT`, `vae` and `t5`, itself or in `ckpt`.
             variant: which one, where there are several.
             config: a JSON file in the official format; see `Folders.find` for what is used without one.
-            special_tokens: the official `special_tokens.npz`; one beside `magi` is found without being named. Without
-                any, captions are used as they are, which the released models were not trained for.
+            special_tokens: the official `special_tokens.npz`; one beside `magi` is found without being named. The
+                released models need it; of a model of another shape, captions are used as they are without it.
             torch_dtype: in place of the configuration's `params_dtype`.
             device: where the model runs.
             offload: keep text encoder and autoencoder on the CPU while they are not needed.
@@ -107,7 +107,7 @@ class MagiPipeline:
         pipeline = cls(
             load_dit(found.variant, settings, device),
             load_vae(found.vae, settings.model.dtype, "cpu" if offload else device),
-            T5Text(found.t5, text_length=text_length, device=device, offload=offload),
+            T5Text(found.t5, text_length=text_length, device=settings.text_device(device), offload=offload),
             settings,
             special_tokens=SpecialTokens.read(found.special_tokens, channels) if found.special_tokens else None,
             device=device,

@@ -282,3 +282,17 @@ def test_latents_that_are_not_finite_are_refused_at_the_first_chunk(distilled: P
     broken.transformer.final_linear.linear.weight.data[0, 0] = torch.nan
     with pytest.raises(MotionCacheError, match="latent frame 0 was sampled as NaN or infinite"):
         broken("a red circle", generator=generator())
+
+
+@pytest.mark.parametrize("fps", [1, 8, 12, 15, 16, 30])
+def test_a_chunk_has_all_its_frames_at_every_frame_rate(pipe: MagiPipeline, fps: int) -> None:
+    config = pipe.config
+    other = MagiPipeline(
+        pipe.transformer,
+        pipe.vae,
+        pipe.text_encoder,
+        replace(config, runtime=replace(config.runtime, fps=fps)),
+        special_tokens=pipe.special_tokens,
+    )
+    other.set_progress_bar_config(disable=True)
+    assert other("a red circle", num_frames=24, generator=generator()).frames.shape == (1, 24, 32, 48, 3)

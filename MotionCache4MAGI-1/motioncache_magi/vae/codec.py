@@ -22,7 +22,7 @@ class VideoCodec:
         self._runtime = runtime
         self._device = device
         self._offload = offload
-        self._tiling = Tiling.for_frame_rate(runtime.fps)
+        self._tiling = Tiling.for_frame_rate(runtime.fps, patch_length=vae.config.patch_length)
 
     def encode(self, frames: torch.Tensor) -> torch.Tensor:
         """Encode frames in [-1, 1], `[1, 3, frames, height, width]`, to `[channels, latent_frames, rows, columns]`."""
