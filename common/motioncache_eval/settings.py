@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from motioncache.config import plain_values
 from motioncache.errors import ConfigError, MotionCacheError
+from motioncache.field_types import shown
 
 
 def require(name: str, value: object, holds: bool, allowed: str) -> None:
@@ -19,7 +20,7 @@ def require(name: str, value: object, holds: bool, allowed: str) -> None:
         allowed: the allowed values, in words.
     """
     if not holds:
-        raise ConfigError(f"{name}: {value!r} is not allowed; allowed: {allowed}")
+        raise ConfigError(f"{name}: {shown(value)} is not allowed; allowed: {allowed}")
 
 
 def require_prompt(prompt: str) -> None:

@@ -8,6 +8,7 @@ import torch
 from PIL import Image, ImageOps
 
 from motioncache.errors import MotionCacheError
+from motioncache.field_types import LONGEST_SHOWN
 
 Picture = Image.Image | np.ndarray | torch.Tensor
 """A picture of Pillow, an array `[height, width, channels]`, or a tensor `[channels, height, width]`."""
@@ -28,8 +29,8 @@ def open_picture(path: Path) -> Image.Image:
         picture = Image.open(path)
         picture.load()
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise MotionCacheError(f"the image {path} cannot be read: {_one_line(error)}") from None
-    return to_rgb(picture, f"the image {path}")
+        raise MotionCacheError(f"the image {one_line(path)} cannot be read: {one_line(error)}") from None
+    return to_rgb(picture, f"the image {one_line(path)}")
 
 
 def to_rgb(picture: Any, what: str) -> Image.Image:
@@ -69,7 +70,7 @@ def _to_rgb(picture: Image.Image, what: str) -> Image.Image:
     except MotionCacheError:
         raise
     except (OSError, ValueError, SyntaxError) as error:
-        raise MotionCacheError(f"{what} cannot be used: {_one_line(error)}; save it as RGB") from None
+        raise MotionCacheError(f"{what} cannot be used: {one_line(error)}; save it as RGB") from None
 
 
 def _channels_last(picture: torch.Tensor | np.ndarray, what: str) -> np.ndarray:
@@ -114,5 +115,6 @@ def _eight_bits(array: np.ndarray) -> np.ndarray:
     return (array.astype(np.float64) / 257).round().clip(0, 255).astype(np.uint8)
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+def one_line(value: object) -> str:
+    """The text of an error or of a path, as errors show it."""
+    return " ".join(str(value).split())[:LONGEST_SHOWN]

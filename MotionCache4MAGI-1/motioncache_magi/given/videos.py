@@ -12,7 +12,7 @@ from PIL import Image
 
 from motioncache.errors import MotionCacheError
 from motioncache.extras import require_extra
-from motioncache_magi.given.pictures import to_rgb
+from motioncache_magi.given.pictures import one_line, to_rgb
 
 _TEXT = ("tty", "bin", "xbin", "idf", "adf")
 """Formats of texts that ffmpeg draws."""
@@ -45,7 +45,7 @@ def last_frames(path: Path, *, fps: int, most: int) -> list[Image.Image]:
     except (OSError, ValueError, av.FFmpegError) as error:
         if isinstance(error, MotionCacheError):
             raise
-        raise MotionCacheError(f"the video {path} cannot be read: {error}") from None
+        raise MotionCacheError(f"the video {one_line(path)} cannot be read: {one_line(error)}") from None
 
 
 def resample(shown: Sequence[Shown], fps: int, most: int) -> list[Any]:
@@ -89,7 +89,9 @@ def _shown(container: Any, path: Path) -> Iterator[Shown]:
             continue
         for frame in packet.decode():
             if frame.is_corrupt:
-                raise MotionCacheError(f"the video {path} is damaged at {float(end):.2f} s: pass a whole file")
+                raise MotionCacheError(
+                    f"the video {one_line(path)} is damaged at {float(end):.2f} s: pass a whole file"
+                )
             start = end if frame.pts is None else frame.pts * frame.time_base
             begin = start if begin is None else begin
             end = start - begin + (frame.duration * frame.time_base if frame.duration else length)
@@ -103,9 +105,9 @@ def _video_stream(container: Any, path: Path) -> Any:
     cover = Disposition.attached_pic
     streams = [stream for stream in container.streams.video if not stream.disposition & cover]
     if not streams or container.format.name in _TEXT:
-        raise MotionCacheError(f"{path} holds no video: pass a video file")
+        raise MotionCacheError(f"{one_line(path)} holds no video: pass a video file")
     if streams[0].codec_context is None:
-        raise MotionCacheError(f"the codec of {path} is unknown: save it as H.264")
+        raise MotionCacheError(f"the codec of {one_line(path)} is unknown: save it as H.264")
     return streams[0]
 
 
@@ -119,7 +121,7 @@ def _check_end(container: Any, path: Path, end: Fraction) -> None:
     promised = Fraction(container.duration or 0, 1_000_000)
     if "matroska" in container.format.name and end < promised - 1:
         raise MotionCacheError(
-            f"the video {path} ends after {float(end):.1f} of {float(promised):.1f} s: pass a whole file"
+            f"the video {one_line(path)} ends after {float(end):.1f} of {float(promised):.1f} s: pass a whole file"
         )
 
 
@@ -132,7 +134,7 @@ def _upright(frame: Any, path: Path) -> Image.Image:
     matrix = frame.side_data.get(Type.DISPLAYMATRIX)
     if matrix is not None:
         pixels = _turned(pixels, np.frombuffer(bytes(matrix), np.int32)[[0, 1, 3, 4]].tolist(), path)
-    return to_rgb(pixels, f"a frame of {path}")
+    return to_rgb(pixels, f"a frame of {one_line(path)}")
 
 
 def _turned(pixels: np.ndarray, matrix: Sequence[int], path: Path) -> np.ndarray:
@@ -143,5 +145,5 @@ def _turned(pixels: np.ndarray, matrix: Sequence[int], path: Path) -> np.ndarray
     elif b == c == 0 and a and d:
         across, down = a, d
     else:
-        raise MotionCacheError(f"{path} is to be shown at an angle that is not right: turn its frames first")
+        raise MotionCacheError(f"{one_line(path)} is to be shown at an angle that is not right: turn its frames first")
     return pixels[:: 1 if down > 0 else -1, :: 1 if across > 0 else -1]
