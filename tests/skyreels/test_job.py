@@ -263,7 +263,7 @@ def test_the_first_latent_frame_that_is_not_finite_is_named() -> None:
     [
         (
             torch.OutOfMemoryError("CUDA out of memory"),
-            "frames of 32x16: pass cpu_offload=true, dtype=bfloat16, or a sm",
+            "32x16: pass cpu_offload=true, dtype=bfloat16, or a",
         ),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "frames of 32x16: pass a smaller"),
         (MemoryError(), "cpu has too little memory for 37 frames of 32x16: pass a smaller video"),

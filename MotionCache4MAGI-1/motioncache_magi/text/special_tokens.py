@@ -117,7 +117,7 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise ConfigError(f"{path} is missing: it has to hold the special tokens {', '.join(names)}")
     try:
-        with np.load(path) as archive:
+        with np.load(path) as archive, np.errstate(over="ignore"):
             if missing := [name for name in names if name not in archive]:
                 raise ConfigError(f"{path} lacks {', '.join(missing)}")
             arrays = {name: archive[name].astype(np.float16) for name in names}
