@@ -146,21 +146,17 @@ class MagiPipeline:
         """Yield the frames of each chunk as soon as it is clean.
 
         Args:
-            image: a picture that the video starts from, which counts as its first frames: a file, a picture of Pillow,
-                an array `[height, width, channels]` or a tensor `[channels, height, width]`.
+            image: a picture that the video starts from, which counts as its first frames; see `Picture`.
             video: what the video goes on from: a file, which is resampled to the model's frame rate, or frames at that
-                rate, such as the output of this pipeline. The last 32 frames count, and none of them is repeated.
-            num_frames: new frames; the last chunk is cut to it.
-            height, width: multiples of 16.
+                rate; see `Frames`. The last 32 frames count, and none of them is repeated.
+            num_frames, height, width: new frames, to which the last chunk is cut, and pixels, multiples of 16.
             num_inference_steps: denoise steps of every chunk, a multiple of the window.
-            generator: draws the noise; without one, the configuration's `seed` does, so that two calls are equal.
+            generator: draws the noise; without one, the configuration's `seed` does.
             latents: noise of the chunks that are sampled, `[1, channels, latent_frames, height / 8, width / 8]`.
-            output_type: see `MagiOutput`; the batch dimension is left out.
-            switches: which special tokens are put in front of the caption.
+            output_type, switches: see `MagiOutput`, without the batch dimension, and `TextSwitches`.
 
-        Sizes that are not passed come from the model's configuration. Sizes that do not fit or exceed
-        `motioncache.limits`, and given frames that cannot be used, raise `MotionCacheError`; so do, while sampling,
-        latents that are not finite.
+        Sizes that are not passed come from the configuration. What does not fit or exceeds `motioncache.limits` raises
+        `MotionCacheError`; so do, while sampling, latents that are not finite.
         """
         runtime = self.config.runtime
         request = Request(
@@ -176,6 +172,10 @@ class MagiPipeline:
             output_type=output_type,
             switches=TextSwitches() if switches is None else switches,
         )
+        return self._stream(request, self._plan(request))
+
+    def _plan(self, request: Request) -> Plan:
+        """What is sampled for a request, with everything checked that it depends on."""
         patch = self.vae.config.patch_size
         if request.height % (2 * patch) or request.width % (2 * patch):
             found = f"{request.height} and {request.width}"
@@ -183,7 +183,7 @@ class MagiPipeline:
         plan = Plan.of(self.config, request, self._encode_prefix(request))
         if request.latents is not None:
             check_noise(request.latents, noise_shape(self.config, request, plan.schedule.chunks, patch))
-        return self._stream(request, plan)
+        return plan
 
     def _stream(self, request: Request, plan: Plan) -> Iterator[Any]:
         chunk_frames = self.config.runtime.chunk_width
