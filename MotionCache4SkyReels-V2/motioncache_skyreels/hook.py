@@ -11,7 +11,7 @@ from diffusers.utils import apply_lora_scale
 
 from motioncache.config import PolicyConfig
 from motioncache_skyreels.cost import SkyReelsCost
-from motioncache_skyreels.guards import VideoSize, check_chunks, check_end_frame
+from motioncache_skyreels.guards import VideoSize, check_call, check_chunks, check_end_frame
 from motioncache_skyreels.opening import WindowOpener
 from motioncache_skyreels.packed import patch_blocks
 from motioncache_skyreels.patch import Patch
@@ -71,6 +71,8 @@ class SkyReelsHook:
     def _call(self, original: Any, *args: Any, **kwargs: Any) -> Any:
         """One call of the pipeline; what a callback does in between belongs to somebody else."""
         call = signature(original).bind(*args, **kwargs)
+        call.apply_defaults()
+        check_call(self._pipeline, call.arguments)
         callback = call.arguments.get("callback_on_step_end")
         if isinstance(callback, PipelineCallback | MultiPipelineCallbacks):  # diffusers asks these for their inputs
             call.arguments["callback_on_step_end_tensor_inputs"] = callback.tensor_inputs

@@ -148,6 +148,10 @@ def _enum_name(schema: type, key: str, value: Any, where: str) -> Any:
     return members[value]
 
 
+_TRUE_OR_FALSE = ("true", "false", "yes", "no", "on", "off", "y", "n", "0", "1")
+"""Texts that stand for true or false; OmegaConf takes any number for one."""
+
+
 def _converted(empty: DictConfig, key: str, value: Any, where: str) -> Any:
     """A YAML value, converted to the type of its field in `empty`."""
     try:
@@ -156,7 +160,7 @@ def _converted(empty: DictConfig, key: str, value: Any, where: str) -> Any:
         if isinstance(value, bytes):
             raise ConfigError("it is neither a text nor a number")
         converted = getattr(OmegaConf.merge(empty, {key: value}), key)
-        if isinstance(converted, bool) and isinstance(value, int | float) and value not in (0, 1):
+        if isinstance(converted, bool) and value not in (0, 1) and str(value).lower() not in _TRUE_OR_FALSE:
             raise ConfigError("it is neither true nor false")
     except Exception as error:  # OmegaConf raises errors of many kinds for the values that it cannot convert
         reason = _first_line(error).replace("'$VALUE' of type '$VALUE_TYPE'", shown(value))

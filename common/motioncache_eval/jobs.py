@@ -180,13 +180,15 @@ def describe_models(models: Mapping[str, JobModel]) -> str:
 
 @contextmanager
 def explain_out_of_memory(job: Any) -> Generator[None]:
-    """Turn the lack of memory within the block into an error that says what to do."""
+    """Turn an allocation that fails within the block into an error that says what to change."""
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "can't allocate memory" not in str(error):
+    except (RuntimeError, MemoryError) as error:
+        on_gpu = isinstance(error, torch.OutOfMemoryError)
+        if not (on_gpu or isinstance(error, MemoryError) or "can't allocate memory" in str(error)):
             raise
+        options = "cpu_offload=true, dtype=bfloat16, or a smaller video" if on_gpu else "a smaller video"
         raise MotionCacheError(
             f"{job.device} has too little memory for {job.num_frames} frames of {job.width}x{job.height}: pass "
-            "cpu_offload=true, dtype=bfloat16, or a smaller video"
+            f"{options}"
         ) from None

@@ -3,16 +3,19 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from motioncache.errors import MotionCacheError
+from motioncache.latents import check_latents
 from motioncache_eval.cli import main
 from motioncache_eval.video import read_video
-from motioncache_skyreels.job.config import load_job
+from motioncache_skyreels.job.config import JobConfig, load_job
 from motioncache_skyreels.job.load import check_folder, load_pipeline
+from motioncache_skyreels.job.sample import run_pipeline
 
 from .conftest import SMALL
 
@@ -124,7 +127,27 @@ def of_class(model_folder: Path, tmp_path: Path, name: str) -> Path:
         ("base_num_frames=41 num_frames=41", "num_frames=41 does not divide .* pass num_frames=37 or 57"),
         ("device=cuda", "device=cuda, but this machine offers no CUDA device to PyTorch; pass device=cpu"),
         ("causal_block_size=1", "causal_block_size: 1 is not allowed; allowed: 2 or more where ar_step > 0"),
-        ("flow_shift=0", "flow_shift: 0.0 is not allowed; allowed: more than 0, or null"),
+        ("flow_shift=0", "flow_shift: 0.0 is not allowed; allowed: null, or a number from 0.01 to 100"),
+        ("flow_shift=.nan", "flow_shift: nan"),
+        ("guidance_scale=.nan", "guidance_scale: nan"),
+        ("guidance_scale=.inf", "guidance_scale: inf"),
+        ("guidance_scale=-1", "guidance_scale: -1.0 is not allowed; allowed: a number from 0 to 100"),
+        ("addnoise_condition=.nan", "addnoise_condition: nan"),
+        ("addnoise_condition=-0.5", "addnoise_condition: -0.5 is not allowed; allowed: a number from 0 to 1000"),
+        ("fps=1000000000", "fps: 1000000000 is not allowed; allowed: a number from 1 to 240"),
+        ("num_inference_steps=1000000", "num_inference_steps: 1000000 is not allowed; .* from 1 to 1000"),
+        ("height=1000000", "height: 1000000 is not allowed; allowed: a whole number from 1 to 4096"),
+        ("num_frames=4000000000001", "num_frames: 4000000000001 is not allowed; .* from 1 to 86401"),
+        ("causal_block_size=1000000000", "causal_block_size: 1000000000 is not allowed; .* from 1 to 1000"),
+        ("overlap_history=0", "overlap_history: 0 is not allowed; allowed: null, or a whole number from 1 to 86401"),
+        ("overlap_history=-17", "overlap_history: -17 is not allowed"),
+        ("overlap_history=18", r"overlap_history: 18 is not allowed; allowed: 4 n \+ 1"),
+        (
+            "num_frames=77 overlap_history=37",
+            "overlap_history: 37 is not allowed; allowed: less than base_num_frames=37",
+        ),
+        ("num_frames=57 overlap_history=21", "share 6 latent frames, .* chunks of 5: pass overlap_history=17"),
+        ("base_num_frames=98", r"base_num_frames: 98 is not allowed; allowed: 4 n \+ 1"),
         ("device=tpu", "device: 'tpu' is not allowed; allowed: cpu, cuda or cuda:N"),
         ("dtype=float8", "dtype: 'float8' is not allowed; allowed: float32, bfloat16, float16"),
         ("cpu_offload=true", "cpu_offload=true needs a GPU"),
@@ -193,3 +216,75 @@ def test_flow_shift_changes_the_schedule(model_folder: Path) -> None:
         for shift in ("null", "3")
     ]
     assert [config["flow_shift"] for config in shifts] == [8, 3]
+
+
+def test_a_prompt_is_taken_to_the_letter(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SECRET", "word-of-the-environment")
+    prompt = "a ${oc.env:SECRET} ${SECRET} $SECRET ${seed} circle"
+    assert run(f"model={model_folder}", "preset=exact", f"output={tmp_path}", f"prompt={prompt}") == 0
+    (folder,) = tmp_path.iterdir()
+    assert json.loads((folder / "run.json").read_text())["config"]["prompt"] == prompt
+    written = capsys.readouterr().out + (folder / "run.json").read_text() + (folder / "report.html").read_text()
+    assert "word-of-the-environment" not in written
+
+
+@pytest.mark.parametrize("field", ["model", "preset", "seed", "fps", "dtype", "overlap_history"])
+def test_no_other_setting_reads_the_environment(
+    field: str, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NUMBER", "5")
+    given = [f"model={model_folder}", "preset=exact", f"output={tmp_path / 'out'}", f"{field}=${{oc.env:NUMBER}}"]
+    assert run(*given) == 2
+    assert "${oc.env:NUMBER}" in capsys.readouterr().err
+
+
+def job_of(model_folder: Path) -> JobConfig:
+    return load_job(Path(CONFIG), [*SMALL, f"model={model_folder}", "preset=exact"])
+
+
+def test_latents_that_are_not_finite_are_refused(model_folder: Path) -> None:
+    job = job_of(model_folder)
+    pipeline = load_pipeline(job)
+    assert run_pipeline(pipeline, job).isfinite().all()
+    pipeline.transformer.proj_out.bias.data[0] = torch.nan  # after the check of what was loaded
+    with pytest.raises(MotionCacheError, match="latent frame 0 was sampled as NaN or infinite"):
+        run_pipeline(pipeline, job)
+
+
+def test_the_first_latent_frame_that_is_not_finite_is_named() -> None:
+    latents = torch.zeros(1, 4, 6, 2, 3)
+    check_latents(latents)
+    latents[0, 3, 4, 1, 2], latents[0, 0, 5, 0, 0] = -torch.inf, torch.nan
+    with pytest.raises(MotionCacheError, match="latent frame 4 was sampled"):
+        check_latents(latents)
+    with pytest.raises(MotionCacheError, match="latent frame 16 was sampled"):
+        check_latents(latents[0], first_frame=12)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            torch.OutOfMemoryError("CUDA out of memory"),
+            "32x16: pass cpu_offload=true, dtype=bfloat16, or a",
+        ),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "frames of 32x16: pass a smaller"),
+        (MemoryError(), "cpu has too little memory for 37 frames of 32x16: pass a smaller video"),
+    ],
+)
+def test_a_job_that_no_memory_holds_is_refused_in_one_line(error: Exception, message: str, model_folder: Path) -> None:
+    def pipeline(*_: Any, **__: Any) -> None:
+        raise error
+
+    with pytest.raises(MotionCacheError, match=message):
+        run_pipeline(pipeline, job_of(model_folder))  # pyright: ignore[reportArgumentType]
+
+
+def test_other_errors_keep_their_traceback(model_folder: Path) -> None:
+    def pipeline(*_: Any, **__: Any) -> None:
+        raise RuntimeError("a fault of ours")
+
+    with pytest.raises(RuntimeError, match="a fault of ours"):
+        run_pipeline(pipeline, job_of(model_folder))  # pyright: ignore[reportArgumentType]

@@ -1,11 +1,12 @@
 """The configuration of a job on MAGI-1: `addconfig/job.yaml`, and `key=value` overrides from the command line."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from motioncache.config import parse_overrides, read_yaml, structured
+from motioncache.limits import check_limits
 from motioncache_eval.settings import read_settings, require, require_device, require_path, require_prompt, require_seed
 
 DTYPES = ("float32", "bfloat16")
@@ -28,9 +29,10 @@ class MagiJobConfig:
         prompt: what the video shows.
         image: a picture that the video starts from.
         video: a video file that the new video continues.
-        height, width, num_frames, num_inference_steps: null takes the model's.
+        height, width, num_frames, num_inference_steps: null takes the model's. They have the limits of
+            `motioncache.limits`.
         fps: frame rate of the files that are written; null takes the model's.
-        seed: of the noise, which is the same on every device.
+        seed: of the noise, which is the same on every device; null takes the model's.
         device: `cpu`, `cuda` or `cuda:N`.
         dtype: `float32` or `bfloat16`; null takes the model's.
         cpu_offload: keep text encoder and autoencoder on the CPU while they are not needed.
@@ -52,7 +54,7 @@ class MagiJobConfig:
     num_frames: int | None = None
     num_inference_steps: int | None = None
     fps: int | None = None
-    seed: int = 0
+    seed: int | None = 0
     device: str = "cpu"
     dtype: str | None = None
     cpu_offload: bool = False
@@ -62,11 +64,10 @@ class MagiJobConfig:
         folder = "a folder in the layout of the official repository, with magi, vae and t5"
         require("model", self.model, bool(self.model), folder)
         require_prompt(self.prompt)
-        for name in ("height", "width", "num_frames", "num_inference_steps", "fps"):
-            value = getattr(self, name)
-            require(name, value, value is None or value >= 1, "null, or 1 or more")
+        check_limits(asdict(self), optional=("height", "width", "num_frames", "num_inference_steps", "fps"))
         require("dtype", self.dtype, self.dtype is None or self.dtype in DTYPES, f"null, {', '.join(DTYPES)}")
-        require_seed(self.seed)
+        if self.seed is not None:
+            require_seed(self.seed)
         require_device(self.device)
         for name in ("model", "config", "special_tokens", "image", "video", "output"):
             require_path(name, getattr(self, name))

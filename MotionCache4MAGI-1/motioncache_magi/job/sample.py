@@ -26,14 +26,15 @@ def load_pipeline(job: MagiJobConfig) -> tuple[MagiPipeline, MagiJobConfig]:
         offload=job.cpu_offload,
     )
     runtime = pipeline.config.runtime
-    job = replace(
-        job,
-        height=job.height or runtime.video_size_h,
-        width=job.width or runtime.video_size_w,
-        num_frames=job.num_frames or runtime.num_frames,
-        num_inference_steps=job.num_inference_steps or runtime.num_steps,
-        fps=job.fps or runtime.fps,
-    )
+    defaults = {
+        "height": runtime.video_size_h,
+        "width": runtime.video_size_w,
+        "num_frames": runtime.num_frames,
+        "num_inference_steps": runtime.num_steps,
+        "fps": runtime.fps,
+        "seed": runtime.seed,
+    }
+    job = replace(job, **{name: value for name, value in defaults.items() if getattr(job, name) is None})
     pipeline.stream(job.prompt, **_arguments(job))  # checks sizes and files; nothing is sampled yet
     return pipeline, job
 
@@ -51,7 +52,11 @@ def run_pipeline(
 
     Args:
         chunk_done: called whenever a chunk is clean.
+
+    Raises:
+        MotionCacheError: if the memory is too small for the video, or its latents are not finite.
     """
+    assert job.seed is not None  # `load_pipeline` fills it in
     generator = torch.Generator().manual_seed(job.seed)
     chunks = []
     with explain_out_of_memory(job):

@@ -1,11 +1,12 @@
 """The configuration of a job: `addconfig/config.yaml`, and `key=value` overrides from the command line."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from motioncache.config import parse_overrides, read_yaml, structured
+from motioncache.limits import check_limits
 from motioncache_eval.settings import read_settings, require, require_device, require_path, require_prompt, require_seed
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -24,7 +25,7 @@ class JobConfig:
         allow_foreign_calibration: let `forecast` take a calibration that was measured on another model.
         prompt: what the video shows.
         negative_prompt: what it must not show; counts where guidance_scale exceeds 1.
-        height, width: pixels, multiples of 16.
+        height, width: pixels, multiples of 16. These and the other numbers have the limits of `motioncache.limits`.
         num_frames: 4 n + 1 frames; n + 1 latent frames have to divide into chunks.
         base_num_frames: frames of a window; a longer video is made of several windows.
         overlap_history: frames that windows share; null for videos of one window.
@@ -72,33 +73,34 @@ class JobConfig:
         return self.num_frames > self.base_num_frames
 
     def __post_init__(self) -> None:
-        for name in ("height", "width", "num_frames", "base_num_frames", "num_inference_steps", "causal_block_size"):
-            require(name, getattr(self, name), getattr(self, name) >= 1, "1 or more")
+        check_limits(asdict(self), optional=("overlap_history", "flow_shift"))
         require_prompt(self.prompt)
         for name in ("height", "width"):
             require(name, getattr(self, name), getattr(self, name) % 16 == 0, "a multiple of 16")
-        require("num_frames", self.num_frames, self.num_frames % 4 == 1, "4 n + 1, such as 57, 77 or 97")
         require("num_inference_steps", self.num_inference_steps, self.num_inference_steps >= 2, "2 or more")
-        require("ar_step", self.ar_step, self.ar_step >= 0, "0 or more")
         in_chunks = self.causal_block_size > 1 or self.ar_step == 0
         require(
             "causal_block_size", self.causal_block_size, in_chunks, "2 or more where ar_step > 0; the models have 5"
         )
-        positive = self.flow_shift is None or self.flow_shift > 0
-        require("flow_shift", self.flow_shift, positive, "more than 0, or null")
-        require("fps", self.fps, self.fps >= 1, "1 or more")
         require_seed(self.seed)
         require("dtype", self.dtype, self.dtype in DTYPES, ", ".join(DTYPES))
         require_device(self.device)
         for name in ("model", "output"):
             require_path(name, getattr(self, name))
-        one_window_or_overlap = not self.long or self.overlap_history is not None
+        self._check_frames()
+
+    def _check_frames(self) -> None:
+        frames = {name: getattr(self, name) for name in ("num_frames", "base_num_frames", "overlap_history")}
+        for name, value in frames.items():
+            require(name, value, value is None or value % 4 == 1, "4 n + 1, such as 17, 57, 77 or 97")
         require(
             "overlap_history",
             self.overlap_history,
-            one_window_or_overlap,
+            not self.long or self.overlap_history is not None,
             "17 or 37 where num_frames exceeds base_num_frames",
         )
+        moves_on = self.overlap_history is None or self.overlap_history < self.base_num_frames
+        require("overlap_history", self.overlap_history, moves_on, f"less than base_num_frames={self.base_num_frames}")
 
 
 def load_job(path: Path | None, overrides: Sequence[str]) -> JobConfig:

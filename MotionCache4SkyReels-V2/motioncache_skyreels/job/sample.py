@@ -9,6 +9,7 @@ import torch
 from diffusers import SkyReelsV2DiffusionForcingPipeline
 
 from motioncache.config import PolicyConfig
+from motioncache.latents import check_latents
 from motioncache_eval.jobs import explain_out_of_memory
 from motioncache_eval.sampling import Sample, take_sample
 from motioncache_skyreels.job.config import JobConfig
@@ -38,9 +39,14 @@ def run_pipeline(
 
     Args:
         chunk_done: called when the first chunk of a window has taken all its denoise steps.
+
+    Raises:
+        MotionCacheError: if the memory is too small for the video, or its latents are not finite.
     """
     with explain_out_of_memory(job):
-        return _call(pipeline, job, chunk_done)
+        latents = _call(pipeline, job, chunk_done)
+    check_latents(latents)
+    return latents
 
 
 def _call(
