@@ -47,9 +47,9 @@ class SkyReelsHook:
         context = partial(self._cache_context, transformer.cache_context)
         forward = apply_lora_scale("attention_kwargs")(self._calls.forward)
         self._patch.set_call(pipeline, self._call)
-        self._patch.set_attribute(pipeline, "prepare_latents", prepare)
-        self._patch.set_attribute(pipeline, "generate_timestep_matrix", matrix)
-        self._patch.set_attribute(transformer, "cache_context", context)
+        self._patch.set_method(pipeline, "prepare_latents", prepare)
+        self._patch.set_method(pipeline, "generate_timestep_matrix", matrix)
+        self._patch.set_method(transformer, "cache_context", context)
         self._patch.set_forward(transformer, partial(forward, transformer))
         patch_blocks(self._patch, transformer)
 
