@@ -83,6 +83,7 @@ class WindowOpener:
             self.engine,
             schedule.visits,
             shape,
+            guided=lambda: self._pipeline.do_classifier_free_guidance,
             cache=allocate(self._transformer, hidden_states, shape),
             rotary=self._transformer.rope(hidden_states),
             texts=texts,

@@ -94,8 +94,8 @@ def _check_forward(model: nn.Module, module: nn.Module, put: object) -> None:
         own = is_own_forward(module, value)
         if not (_is_wrapper(value) or own or value is put):
             raise MotionCacheError(
-                f"the forward of {_place(model, module)} has been replaced by {_name(value)}: by another cache, a "
-                "compiler, or a patch, which this cache would pass by. Undo that first"
+                f"the forward of {_place(model, module)} has been replaced by {_name(value)}: by the cache of "
+                "another pipeline that shares it, another cache, a compiler or a patch. Undo that first"
             )
         if own and put is not None:
             raise MotionCacheError(
