@@ -36,6 +36,10 @@ class StandIn:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._function(*args, **kwargs)
 
+    def __get__(self, instance: object, owner: object = None) -> "StandIn":
+        """It is bound already, as a method that is read from an instance; cache-dit binds what it puts back."""
+        return self
+
     @property
     def __signature__(self) -> Signature:
         return signature(self._function)
