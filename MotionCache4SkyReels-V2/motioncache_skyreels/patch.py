@@ -60,6 +60,11 @@ def _method(instance: object, name: str) -> object:
     return MethodType(getattr(type(instance), name), instance)
 
 
+def _create(cls: type, *arguments: Any) -> object:
+    """An instance of a class, without its `__init__`; pickle insists that its own function gets the object's class."""
+    return cls.__new__(cls, *arguments)
+
+
 def _same(value: object) -> object:
     return value
 
@@ -116,10 +121,10 @@ class Patch:
             return call(partial(original.__call__, self), *args, **kwargs)
 
         def reduced(self: Any, protocol: Any) -> Any:
-            function, (_, *arguments), *state = original.__reduce_ex__(self, protocol)
+            _, (_, *arguments), *state = original.__reduce_ex__(self, protocol)
             if self is instance:
                 state[0] = without_stand_ins(vars(self))
-            return function, (original, *arguments), *state
+            return _create, (original, *arguments), *state
 
         names = {"__module__": original.__module__, "__qualname__": original.__qualname__, "__doc__": original.__doc__}
         own = type(original.__name__, (original,), {**names, "__call__": called, "__reduce_ex__": reduced})

@@ -34,14 +34,14 @@ def test_a_video_does_not_depend_on_its_neighbours(name: str, config: Make, meas
     policies: dict[str, Any] = {
         "exact": "exact",
         "forecast": ForecastConfig(target_speedup=3.0, calibration=measured),
-        "teacache": TeaCacheConfig(warmup=1, threshold=0.25, coefficients=COEFFICIENTS),
-        "whole chunks": config(chunk_phase_updates=None),
+        "teacache": TeaCacheConfig(warmup=1, threshold=0.05, coefficients=COEFFICIENTS),
+        "whole chunks": config(chunk_phase_updates=None, threshold=0.05),
     }
     texts = embeddings(batch=2)
     pipeline = make_pipeline(fps=False)
     motioncache.enable_cache(pipeline, policies[name])
     together = generate(pipeline, **texts, generator=[seeded(0), seeded(1)])
-    assert (together - alone(policies[name], texts)).abs().max() < 2e-5
+    assert (together - alone(policies[name], texts)).abs().max() < 2e-4
     assert name == "exact" or motioncache.summary(pipeline).hit_ratio > 0.1
 
 

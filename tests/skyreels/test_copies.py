@@ -15,7 +15,7 @@ from motioncache import MotionCacheConfig, MotionCacheError
 from motioncache.api import get_hook
 
 from .conftest import generate, make_pipeline
-from .test_hooks import group_offload, model_offload
+from .test_hooks import model_offload
 
 Make = Callable[..., MotionCacheConfig]
 
@@ -78,11 +78,10 @@ def test_a_shallow_copy_shares_the_transformer_and_passes_through(config: Make) 
     assert torch.equal(generate(pipeline), vanilla)
 
 
-@pytest.mark.parametrize("offload", [group_offload, model_offload])
-def test_a_copy_keeps_its_offloading(offload: Callable[[Any], None], config: Make) -> None:
+def test_a_copy_of_an_offloaded_pipeline_is_clean(config: Make) -> None:
     pipeline = make_pipeline()
     vanilla = generate(pipeline)
-    offload(pipeline)
+    model_offload(pipeline)
     motioncache.enable_cache(pipeline, config())
     cached = generate(pipeline)
     other = copy.deepcopy(pipeline)
