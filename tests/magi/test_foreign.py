@@ -49,7 +49,7 @@ FOREIGN: dict[str, tuple[Callable[[Any], object], str]] = {
     "hook": (lambda t: t.get_submodule(LAYER).register_forward_hook(lambda *_: None), "has the forward hook"),
     "pre-hook": (
         lambda t: t.x_embedder.register_forward_pre_hook(lambda *_: None),
-        "`x_embedder` has the forward hook",
+        "`x_embedder` has the",
     ),
     "forward": (replace_forward, r"mlp` has been replaced by"),
     "diffusers hook": (
