@@ -129,7 +129,8 @@ def _is_wrapper(value: object) -> bool:
 
 def _place(model: nn.Module, module: nn.Module) -> str:
     """Where a module is, for a sentence."""
-    name = next((name for name, other in model.named_modules() if other is module), "")
+    modules: Iterator[tuple[str, nn.Module]] = model.named_modules()  # pyright: ignore[reportUnknownVariableType]
+    name = next((name for name, other in modules if other is module), "")
     return f"{type(module).__name__} `{name}`" if name else f"the {type(module).__name__}"
 
 
