@@ -121,7 +121,8 @@ class Patch:
             return call(partial(original.__call__, self), *args, **kwargs)
 
         def reduced(self: Any, protocol: Any) -> Any:
-            _, (_, *arguments), *state = original.__reduce_ex__(self, protocol)
+            reduce: Any = original.__reduce_ex__
+            _, (_, *arguments), *state = reduce(self, protocol)
             if self is instance:
                 state[0] = without_stand_ins(vars(self))
             return _create, (original, *arguments), *state

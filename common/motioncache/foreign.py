@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import MethodType
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -59,7 +59,9 @@ def check_modules(model: nn.Module, forwards: Forwards) -> None:
 
 
 def _check_torch_hooks(model: nn.Module, module: nn.Module) -> None:
-    for hook in [*module._forward_pre_hooks.values(), *module._forward_hooks.values()]:
+    own = vars(module)
+    hooks: list[object] = [*own["_forward_pre_hooks"].values(), *own["_forward_hooks"].values()]
+    for hook in hooks:
         if not isinstance(hook, PackedHook):
             raise MotionCacheError(
                 f"{_place(model, module)} has the forward hook {_name(hook)}. A cache does not call every module, "
@@ -129,7 +131,7 @@ def _is_wrapper(value: object) -> bool:
 
 def _place(model: nn.Module, module: nn.Module) -> str:
     """Where a module is, for a sentence."""
-    modules: Iterator[tuple[str, nn.Module]] = model.named_modules()  # pyright: ignore[reportUnknownVariableType]
+    modules: list[tuple[str, nn.Module]] = [*cast("Any", model).named_modules()]
     name = next((name for name, other in modules if other is module), "")
     return f"{type(module).__name__} `{name}`" if name else f"the {type(module).__name__}"
 

@@ -17,5 +17,4 @@ def is_plain_linear(layer: object) -> TypeGuard[nn.Linear]:
     """Whether a layer is x W^T + b with plain weights, and nothing is hung on it: no adapter, no other forward."""
     if type(layer) is not nn.Linear or "forward" in vars(layer):
         return False
-    bias: object = layer.bias
-    return is_plain(layer.weight) and (bias is None or is_plain(bias))
+    return all(is_plain(weight) for weight in layer.parameters(recurse=False))
