@@ -48,6 +48,9 @@ class MagiOutput:
 class MagiPipeline:
     """The model, its autoencoder and its text encoder; loaded once, it serves any number of prompts."""
 
+    create_sampler: Callable[..., Sampler] = Sampler
+    """Makes the sampler of each video; `motioncache.enable_cache` puts one on the instance that reuses."""
+
     def __init__(
         self,
         transformer: VideoDiT,
@@ -67,8 +70,6 @@ class MagiPipeline:
         self.device = device
         self._offload = offload
         self._progress: dict[str, Any] = {}
-        self.create_sampler: Callable[..., Sampler] = Sampler
-        """Makes the sampler of each video; `motioncache.enable_cache` puts one here that reuses."""
 
     @classmethod
     def from_pretrained(
@@ -115,6 +116,10 @@ class MagiPipeline:
         )
         found.check_parts(pipeline.vae.config, pipeline.text_encoder.channels)
         return pipeline
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or a pickle takes along: all but a cache, which belongs to this pipeline."""
+        return {name: value for name, value in vars(self).items() if name != "create_sampler"}
 
     def set_progress_bar_config(self, **options: Any) -> None:
         """Options of tqdm, such as `disable=True`."""

@@ -4,9 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from diffusers import SkyReelsV2Transformer3DModel
-from torch import nn
-
+from motioncache.config import PolicyConfig
 from motioncache.errors import MotionCacheError
 from motioncache.limits import check_limits
 from motioncache_skyreels.schedule import Matrices
@@ -138,20 +136,12 @@ def check_chunks(size: VideoSize) -> None:
         )
 
 
-def check_transformer(transformer: object) -> None:
-    """Refuse a transformer of another class, and a compiled one."""
-    compiled = isinstance(transformer, nn.Module) and any(
-        getattr(module, "_compiled_call_impl", None) is not None for module in transformer.modules()
-    )
-    if compiled or type(transformer).__name__ == "OptimizedModule":
+def check_batch(config: PolicyConfig, batch: int) -> None:
+    """Refuse several videos at once where the decisions for one would depend on the others."""
+    if batch > 1 and config.mixes_videos:
         raise MotionCacheError(
-            "the transformer is compiled. The cache passes it a different number of tokens at every step, for each of "
-            "which it would be compiled anew. Enable the cache on a pipeline that is not compiled"
-        )
-    if not isinstance(transformer, SkyReelsV2Transformer3DModel):
-        raise MotionCacheError(
-            f"the pipeline's transformer is a {type(transformer).__name__}; use a pipeline with a "
-            "SkyReelsV2Transformer3DModel"
+            f"this call samples {batch} videos at once, and this policy's motion weights are a mean over all of them: "
+            "each video would depend on the others. Sample them one by one, or use the preset `exact` or `forecast`"
         )
 
 

@@ -28,6 +28,11 @@ class PolicyConfig:
     def __post_init__(self) -> None:
         require_types(self)
 
+    @property
+    def mixes_videos(self) -> bool:
+        """Whether the decisions for one video of a batch depend on the others."""
+        return False
+
 
 _Config = TypeVar("_Config")
 

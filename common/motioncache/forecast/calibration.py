@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import torch
 
 from motioncache.config import read_text
 from motioncache.errors import ConfigError
 from motioncache.field_types import require_range, require_type, require_types
 from motioncache.forecast.prediction import Array, Forecast, end_sigmas
+from motioncache.plain import is_plain
 from motioncache.whole_file import whole_file
 
 _SAME_WEIGHTS = 0.01
@@ -64,12 +64,13 @@ class ModelIdentity:
         return None if same else "on other weights"
 
 
-def sample_weights(projection: torch.Tensor) -> tuple[float, ...]:
+def sample_weights(projection: object) -> tuple[float, ...]:
     """Take the first 16 values of a weight.
 
-    Take none if the weight is not in memory, or has 8 bits: rounding to so few changes it too much to compare.
+    Take none if the weight is not in memory, is packed in a way that only its layer knows, or has 8 bits: rounding to
+    so few changes it too much to compare.
     """
-    if projection.is_meta or projection.element_size() < 2:
+    if not is_plain(projection) or projection.element_size() < 2:
         return ()
     return tuple(float(value) for value in projection.detach().flatten()[:16].cpu())
 
