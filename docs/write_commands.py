@@ -12,8 +12,8 @@ PAGE = ROOT / "docs" / "commands.md"
 
 HEAD = """# Commands
 
-`motioncache` is installed with the package; `python -m motioncache_eval` is the same. This page is what the commands say
-for `-h`, written by `python docs/write_commands.py`; a test fails if it is out of date.
+`motioncache` is installed with the package; `python -m motioncache_eval` is the same. This page is what the commands
+say for `-h`, written by `python docs/write_commands.py`; a test fails if it is out of date.
 """
 
 ALSO = {"demo": ["model=magi-1"]}

@@ -8,17 +8,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
-PAGES = sorted(
-    path
-    for pattern in (
-        "README.md",
-        "CONTRIBUTING.md",
-        "docs/*.md",
-        "*/README.md",
-        "MotionCache4*/motioncache-tiny/README.md",
-    )
-    for path in ROOT.glob(pattern)
-)
+PATTERNS = ("README.md", "CONTRIBUTING.md", "docs/*.md", "*/README.md", "MotionCache4*/motioncache-tiny/README.md")
+
+PAGES = sorted({path for pattern in PATTERNS for path in ROOT.glob(pattern)})
 
 NEEDS = ("official checkpoint", "GPU", "VBench", "minutes", "hours", "days", "a sketch")
 """Why a block may be marked as parsed only: `<!-- parsed only: official checkpoint, GPU -->` on the line above it."""
