@@ -34,7 +34,7 @@ default_role = "code"
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_class_signature = "mixed"
-autodoc_use_type_comments = False
+autodoc_preserve_defaults = True
 napoleon_use_ivar = True
 toc_object_entries = False
 python_use_unqualified_type_names = True
@@ -43,7 +43,10 @@ html_theme = "furo"
 html_title = "MotionCache"
 html_copy_source = False
 html_show_sphinx = False
-html_extra_path = ["site"]
+html_show_search_summary = False  # it is fetched, which a browser refuses on disk
+html_extra_path = ["site/index.html"]
+html_static_path = ["site/site.css"]
+html_css_files = ["site.css"]
 
 CONTENTS = """
 
@@ -51,7 +54,7 @@ CONTENTS = """
 :hidden:
 :caption: Start
 
-/README
+Overview </README>
 /docs/results
 /docs/troubleshooting
 ```
@@ -69,10 +72,10 @@ CONTENTS = """
 :hidden:
 :caption: Models
 
-/MotionCache4SkyReels-V2/README
-/MotionCache4MAGI-1/README
-/MotionCache4SkyReels-V2/motioncache-tiny/README
-/MotionCache4MAGI-1/motioncache-tiny/README
+SkyReels-V2 </MotionCache4SkyReels-V2/README>
+MAGI-1 </MotionCache4MAGI-1/README>
+Small model, SkyReels-V2 </MotionCache4SkyReels-V2/motioncache-tiny/README>
+Small model, MAGI-1 </MotionCache4MAGI-1/motioncache-tiny/README>
 /docs/memory
 ```
 
