@@ -178,7 +178,7 @@ def test_the_context_manager_undoes_the_cache_even_if_the_summary_fails(monkeypa
     pipeline = make_pipeline()
     before = snapshot(pipeline)
 
-    def fail(*_: Any) -> Any:
+    def fail(*_: Any, **__: Any) -> Any:
         raise RuntimeError("no summary")
 
     monkeypatch.setattr("motioncache.api.summarise", fail)
