@@ -55,6 +55,7 @@ CONTENTS = """
 :caption: Start
 
 Overview </README>
+/docs/usage
 /docs/results
 /docs/troubleshooting
 ```

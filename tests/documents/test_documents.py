@@ -84,7 +84,12 @@ def test_commands_within_sentences_name_what_exists(page: Path) -> None:
 
 @pytest.mark.parametrize("page", [page for page in PAGES if "```python" in page.read_text()], ids=where)
 def test_the_python_of_a_page_runs_on_the_small_models(page: Path, reader: Path, small_models: None) -> None:
-    names: dict[str, Any] = {"prompt": "a red circle moving right quickly over a teal background"}
+    from diffusers import SkyReelsV2DiffusionForcingPipeline
+
+    names: dict[str, Any] = {
+        "prompt": "a red circle moving right quickly over a teal background",
+        "pipe": SkyReelsV2DiffusionForcingPipeline.from_pretrained(""),
+    }
     for block in read_blocks(page):
         if block.language == "python":
             tree = ast.parse(block.text, filename=block.where)

@@ -1,5 +1,6 @@
 """The figures of docs/results.md are those of the committed results."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,15 @@ def test_the_papers_columns_stand_beside_what_was_measured() -> None:
         flops = [presets[name]["TFLOPs"] for name in ("vanilla", "slow", "fast")]
         assert table["FLOPs: without, `slow`, `fast`"][column] == f"{', '.join(flops)} T"
         assert table["VBench: without, `slow`, `fast`"][column] == "not measured"
+
+
+def test_the_figures_of_the_overview_are_those_of_the_page() -> None:
+    overview = (ROOT / "README.md").read_text()
+    shown = re.findall(
+        r"^\| (SkyReels-V2|MAGI-1), `(slow|forecast)`(?:, (\S+ times))?.*\| ([^|]+) \|$", overview, re.MULTILINE
+    )
+    assert len(shown) >= 4
+    for model, preset, target, figures in shown:
+        presets = shown_tables("seconds")[model == "MAGI-1"][f"forecast, {target}" if target else preset]
+        speedup, psnr = f"{float(presets['speed-up'][:-1]):.1f}x", presets["PSNR dB"].split()[0]
+        assert figures == f"{speedup}, {psnr} dB", (model, preset)
