@@ -149,7 +149,7 @@ def test_the_page_of_commands_is_what_the_commands_say(monkeypatch: pytest.Monke
         ("motioncache gone", None),
         ("motioncache demo gone=1", "GPU"),
         ("motioncache demo preset=turbo", "GPU"),
-        ("motioncache demo model=nowhere/else", "GPU"),
+        ("motioncache demo model=nowhere", "GPU"),
         ("motioncache bench benchmarks/gone.yaml", "hours"),
         ("motioncache bench benchmarks/skyreels.yaml gone=1", "hours"),
         ("motioncache bench benchmarks/skyreels.yaml", None),
