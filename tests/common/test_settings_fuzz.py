@@ -65,6 +65,7 @@ SHARED: dict[str, dict[str, Any]] = {
     "model": A_PATH,
     "preset": ANY_TEXT,
     "target_speedup": {**SIGNED, **NULL},
+    "allow_foreign_calibration": {"true": True, "1": True, "0": False},
     "prompt": {value: value for value in OVERRIDES if value.strip()},
     "seed": {"0": 0, **WHOLE},
     "device": {value: value for value in ("cpu", "cuda", "cuda:1")},

@@ -99,7 +99,7 @@ def test_sampling_makes_what_is_missing_or_cut_short_and_keeps_the_rest(
     assert square.read_bytes() == content
     assert main(arguments) == 0
     assert "2 videos of 1 suites, 0 to sample" in capsys.readouterr().out
-    assert main([*arguments, "height=32", "samples_per_prompt=2", "preset=paper-slow", "seed=1"]) == 2
+    assert main([*arguments, "height=32", "samples_per_prompt=2", "preset=slow", "seed=1"]) == 2
     assert "made with other settings: height was 16, now 32; seed was 0, now 1; policy.name was" in (
         capsys.readouterr().err
     )
