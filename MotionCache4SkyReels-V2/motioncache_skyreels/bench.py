@@ -13,7 +13,7 @@ from motioncache_skyreels.compat.published import PublishedAdapter
 from motioncache_skyreels.job.config import JobConfig, load_job
 from motioncache_skyreels.job.load import check_size, load_pipeline
 from motioncache_skyreels.job.sample import decode, run_pipeline, warm_up
-from motioncache_skyreels.opening import identity_of
+from motioncache_skyreels.opening import guidance_shares, identity_of
 from motioncache_skyreels.window import BRANCHES
 
 POLICIES: Policies = {**PublishedAdapter.policies, **ABLATION}
@@ -52,5 +52,4 @@ def load(config: Path, overrides: Sequence[str]) -> BenchModel:
 
 def guidance(job: JobConfig) -> dict[str, float]:
     """See `BenchModel.guidance`."""
-    scale = job.guidance_scale
-    return {BRANCHES[0]: scale, BRANCHES[1]: 1 - scale} if scale > 1 else {BRANCHES[0]: 1.0}
+    return guidance_shares(job.guidance_scale)
