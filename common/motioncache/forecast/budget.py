@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 AUTO = "auto"
 """The name of a calibration that a model's own videos give."""
 
+STRONG_GUIDANCE = 5.0
+"""Above this scale the latest change of the velocity is no guide to the next one: sampling may swing from step to step."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForecastConfig(PolicyConfig):
@@ -31,20 +34,27 @@ class ForecastConfig(PolicyConfig):
         target_speedup: FLOPs of the video without a cache over those that it takes.
         calibration: a file that `motioncache calibrate` wrote; `auto` measures the first window that is sampled; null
             takes the file beside the presets where it was measured on this model, and `auto` where it was not.
-        order: a velocity is forecast from so many that were computed; 1 repeats the last one, scaled.
+        order: a velocity is forecast from so many that were computed; 1 repeats the last one, scaled; null takes 1 at
+            strong guidance, and 2 elsewhere.
         allow_foreign_calibration: take a file that was measured on another model, which may forecast poorly.
     """
 
     target_speedup: float = 2.0
     calibration: str | None = None
-    order: int = 2
+    order: int | None = None
     allow_foreign_calibration: bool = False
 
     def __post_init__(self) -> None:
         PolicyConfig.__post_init__(self)
         require_range("target_speedup", self.target_speedup, self.target_speedup >= 1, "1 or more")
         require_range("calibration", self.calibration, self.calibration != "", "null, auto, or a path")
-        require_range("order", self.order, self.order in (1, 2), "1 or 2")
+        require_range("order", self.order, self.order in (None, 1, 2), "null, 1 or 2")
+
+    def order_at(self, guidance: float | None) -> int:
+        """How many velocities a forecast is made from, at a scale of classifier-free guidance."""
+        if self.order is not None:
+            return self.order
+        return 1 if guidance is not None and guidance > STRONG_GUIDANCE else 2
 
     def planner(self, presets: Path) -> "ForecastPlanner":
         """What makes the policy of each window, for a model with this presets file."""
@@ -136,7 +146,7 @@ class ForecastPlanner:
         elif self.calibration is not None:
             self._check(self.calibration, profile, model)
         assert self.calibration is not None
-        forecast = self.calibration.at(profile.sigmas, self._config.order)
+        forecast = self.calibration.at(profile.sigmas, self._config.order_at(model.guidance))
         return self._within(profile, forecast, budget, ErrorWatch(forecast, shares))
 
     def _within(self, profile: WindowProfile, forecast: Forecast, budget: float, watch: ErrorWatch) -> ForecastCache:
