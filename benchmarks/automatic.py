@@ -1,6 +1,7 @@
-"""Writes the automatic calibrations that `transfer.yaml` and `magi_transfer.yaml` measure: `python benchmarks/automatic.py`.
+"""Writes the automatic calibrations that `transfer.yaml` and `magi_transfer.yaml` measure.
 
-Each is what `calibration: auto` keeps of one video, of the first calibration prompt, with the steps of the benchmark.
+`python benchmarks/automatic.py`. Each is what `calibration: auto` keeps of one video, of the first calibration prompt,
+with the steps of the benchmark.
 """
 
 import os
@@ -15,7 +16,10 @@ from motioncache_eval.prompts import read_prompts
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
-SKYREELS = (HERE.parent / "addconfig" / "config.yaml", ["num_frames=57", "base_num_frames=57", "num_inference_steps=30"])
+SKYREELS = (
+    HERE.parent / "addconfig" / "config.yaml",
+    ["num_frames=57", "base_num_frames=57", "num_inference_steps=30"],
+)
 MAGI = (HERE.parent / "MotionCache4MAGI-1" / "addconfig" / "job.yaml", ["num_inference_steps=32"])
 
 FILES = {

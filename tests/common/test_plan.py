@@ -290,3 +290,17 @@ def test_a_speedup_that_chunk_reuse_reaches_computes_everything(tmp_path: Path) 
     calibration().save(tmp_path / "calibration.json")
     planner = ForecastPlanner(ForecastConfig(target_speedup=2), tmp_path / "config.yaml")
     assert all(planner.plan(window(), MODEL, SHARES).planned)
+
+
+@pytest.mark.parametrize(
+    ("order", "guidance", "expected"),
+    [(None, None, 2), (None, 4.0, 2), (None, 5.0, 2), (None, 6.0, 1), (2, 6.0, 2), (1, 4.0, 1)],
+)
+def test_strong_guidance_forecasts_from_one_velocity(
+    tmp_path: Path, order: int | None, guidance: float | None, expected: int
+) -> None:
+    model = replace(MODEL, guidance=guidance)
+    replace(calibration(), model=model).save(tmp_path / "calibration.json")
+    planner = ForecastConfig(target_speedup=4, order=order).planner(tmp_path / "config.yaml")
+    planner.check_model(model)
+    assert planner.plan(window(), model, SHARES).history == expected

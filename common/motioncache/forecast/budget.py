@@ -23,7 +23,7 @@ AUTO = "auto"
 """The name of a calibration that a model's own videos give."""
 
 STRONG_GUIDANCE = 5.0
-"""Above this scale the latest change of the velocity is no guide to the next one: sampling may swing from step to step."""
+"""Above this scale the last change of the velocity is no guide to the next: sampling may swing from step to step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +110,11 @@ class ForecastPlanner:
             "motioncache calibrate for it and pass the file, or pass allow_foreign_calibration=True to forecast with "
             "numbers of another model"
         )
+
+    @property
+    def is_automatic(self) -> bool:
+        """Whether what is forecast with comes from the model's own videos."""
+        return self._automatic is not None
 
     @property
     def used(self) -> str | None:
