@@ -84,7 +84,7 @@ class BenchModel:
         """Everything that a result follows from, besides versions; the same on every machine."""
         settings: dict[str, Any] = {"job": job_settings(job), "policy": method.settings, "weights": self.weights}
         if isinstance(method.policy, ForecastConfig):
-            settings["policy"] = method.settings | {"order": method.policy.order_at(self.identity.guidance)}
+            settings["policy"] = {**(method.settings or {}), "order": method.policy.order_at(self.identity.guidance)}
             calibration = self._calibration(method, method.policy)
             if calibration is not None:
                 settings["calibration"] = calibration_hash(calibration)
