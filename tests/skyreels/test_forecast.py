@@ -151,7 +151,7 @@ def test_the_first_window_of_a_long_video_is_measured_and_the_next_ones_planned(
 def test_a_video_says_how_far_its_forecasts_were_off(measured: str) -> None:
     """The probe makes each forecast that was followed by a computed step itself, from what the engine kept."""
     pipeline = make_pipeline()
-    config = ForecastConfig(target_speedup=4.0, calibration=measured)
+    config = ForecastConfig(target_speedup=4.0, calibration=measured, order=2)
     with motioncache.cached(pipeline, config) as statistics, watched_planner() as seen:
         probe = get_hook(pipeline).engine.probe = Missed()
         generate(pipeline)
