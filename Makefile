@@ -1,8 +1,10 @@
 # make check runs what CI runs.
-.PHONY: check test format
+.PHONY: check test docs format
 check:
 	bash .ci/run
 test:
 	bash scripts/test.sh
+docs:
+	bash scripts/docs.sh
 format:
 	ruff check --fix . && ruff format .

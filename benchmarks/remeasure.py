@@ -18,8 +18,8 @@ from typing import Any
 from motioncache_eval.bench.benchmark import Benchmark, load_sweep
 from motioncache_eval.bench.cell import measure
 from motioncache_eval.bench.config import REFERENCE, Method
-from motioncache_eval.bench.model import BenchModel, find_loader
-from motioncache_eval.bench.run import cell_path, read_cell
+from motioncache_eval.bench.model import BenchModel
+from motioncache_eval.bench.results import cell_path, read_cell
 from motioncache_eval.bench.tune import expand_methods
 
 CLOSE_DB = 1e-3
@@ -53,7 +53,7 @@ def main() -> int:
 
 def remeasure(benchmark: Benchmark, cells: int) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
     """Each method's name, committed cell and new one, of the first prompt; the uncached video comes first."""
-    bench = find_loader(benchmark.config.model)(Path(benchmark.config.job), benchmark.job_overrides)
+    bench = benchmark.load_model()
     reference = None
     with tempfile.TemporaryDirectory() as folder:
         for method in choose(bench, benchmark, cells):

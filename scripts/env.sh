@@ -9,15 +9,33 @@ ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 VENV="$ROOT/.venv"
 RUNTIME_MODULES="motioncache motioncache_eval motioncache_train motioncache_skyreels motioncache_magi torch diffusers transformers accelerate omegaconf av matplotlib ftfy bs4 sentencepiece google.protobuf"
 
-has_modules() { # PYTHON MODULE...
+has_modules() { # PYTHON MODULE...: prints the folder of the first one's package
     local python="$1"
     shift
     # Not from the working directory: a folder there could pass for a package.
     (cd / && "$python" - "$@" <<'PY'
 import importlib.util, sys
-sys.exit(any(importlib.util.find_spec(name) is None for name in sys.argv[1:]))
+specs = [importlib.util.find_spec(name) for name in sys.argv[1:]]
+if None in specs:
+    sys.exit(1)
+print(specs[0].submodule_search_locations[0])
 PY
-    ) >/dev/null 2>&1
+    ) 2>/dev/null
+}
+
+show_help() { # SCRIPT COMMAND ARGUMENT...: with -h among the arguments, prints the usage, and the keys of the command
+    local script="$1" command="$2" argument
+    shift 2
+    for argument in "$@"; do
+        case "$argument" in -h | --help) ;; *) continue ;; esac
+        sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p;}' "$script"
+        # The keys are listed by the package; where there is none yet, they stand in the YAML file.
+        if [ -n "$command" ] && { use_active_python || use_venv; }; then
+            echo
+            exec "$PYTHON" -m motioncache_eval "$command" "$@"
+        fi
+        exit 0
+    done
 }
 
 base_python() {
@@ -54,18 +72,29 @@ make_venv() { # REQUIREMENTS
     PYTHON="$VENV/bin/python"
 }
 
-find_python() { # REQUIREMENTS [MODULE...]
-    local requirements="$1" active
-    shift
+use_active_python() { # [MODULE...]: sets PYTHON to the active Python if that has what the script needs
+    local active package
     active="$(command -v "${PYTHON:-python3}" || true)"
     case "$active" in
     "" | /*) ;;
     *) active="$PWD/$active" ;;
     esac
     # shellcheck disable=SC2086
-    if [ -n "$active" ] && has_modules "$active" $RUNTIME_MODULES "$@"; then
-        PYTHON="$active"
-    else
-        make_venv "$requirements"
+    if [ -z "$active" ] || ! package="$(has_modules "$active" $RUNTIME_MODULES "$@")"; then return 1; fi
+    PYTHON="$active"
+    if [ -n "$package" ] && [[ "$(cd "$package" && pwd -P)" != "$(cd "$ROOT" && pwd -P)"/* ]]; then
+        echo "the active Python has the packages of $package; those of $ROOT are run in their place" >&2
+        export PYTHONPATH="$ROOT/common:$ROOT/MotionCache4SkyReels-V2:$ROOT/MotionCache4MAGI-1${PYTHONPATH:+:$PYTHONPATH}"
     fi
+}
+
+use_venv() { # as it is, for what does not need it up to date
+    PYTHON="$VENV/bin/python"
+    [ -x "$PYTHON" ]
+}
+
+find_python() { # REQUIREMENTS [MODULE...]
+    local requirements="$1"
+    shift
+    use_active_python "$@" || make_venv "$requirements"
 }

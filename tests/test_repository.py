@@ -140,7 +140,7 @@ def test_the_pinned_set_lies_within_the_ranges() -> None:
 def test_nothing_imports_torchvision() -> None:
     code = (
         "import sys; sys.modules['torchvision'] = None\n"
-        "import motioncache, motioncache_eval.figures, motioncache_eval.video, motioncache_skyreels.job.__main__\n"
+        "import motioncache, motioncache_eval.figures, motioncache_eval.video, motioncache_skyreels.job.load\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd="/")
 

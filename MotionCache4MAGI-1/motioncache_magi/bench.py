@@ -1,17 +1,15 @@
 """MAGI-1 for `motioncache_eval.bench`."""
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from motioncache.presets import Policies
 from motioncache_eval.bench.ablation import ABLATION
-from motioncache_eval.bench.model import BenchModel, weights_hash
+from motioncache_eval.bench.model import BenchModel, own_demo, weights_hash
 from motioncache_magi.baselines import BASELINES
 from motioncache_magi.cache.hook import identity_of
 from motioncache_magi.compat.published import PublishedAdapter
-from motioncache_magi.job.config import load_magi_job
-from motioncache_magi.job.sample import decode, load_pipeline, quiet_libraries, run_pipeline, warm_up
+from motioncache_magi.job.model import MagiJobs
 
 POLICIES: Policies = {**PublishedAdapter.policies, **ABLATION}
 
@@ -22,24 +20,25 @@ class BenchAdapter(PublishedAdapter):
     policies: Policies = POLICIES
 
 
-def load(config: Path, overrides: Sequence[str]) -> BenchModel:
-    """See `motioncache_eval.bench.model.Loader`."""
-    quiet_libraries()
-    pipeline, job = load_pipeline(load_magi_job(config, overrides))
+def load(config: Path | None, overrides: Sequence[str]) -> BenchModel:
+    """See `motioncache_eval.jobs.JobModel.bench`."""
+    model = MagiJobs()
+    loaded = model.load(model.read(config or own_demo(model.config), overrides))
+    pipeline = loaded.pipeline
     pipeline.set_progress_bar_config(disable=True)
     frames = pipeline.config.runtime.chunk_width * pipeline.config.runtime.temporal_downsample_factor
     return BenchModel(
         adapter=BenchAdapter(),
-        job=job,
+        job=loaded.job,
         pipeline=pipeline,
-        call=run_pipeline,
-        decode=partial(decode, pipeline),
-        warm_up=partial(warm_up, pipeline),
+        call=loaded.call,
+        decode=loaded.decode,
+        warm_up=loaded.warm_up,
         transformer=pipeline.transformer,
         weights=weights_hash(pipeline.transformer),
         model_methods=("embed_text", "condition", "embed", "run_layers", "head"),
         baselines=BASELINES,
-        branch=pipeline.branch,
+        branch=loaded.branch,
         guidance=lambda _: {pipeline.branch: 1.0},  # the engine sees guided velocities
         identity=identity_of(pipeline.transformer),
         chunks=(frames, frames),

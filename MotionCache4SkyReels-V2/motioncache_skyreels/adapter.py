@@ -12,7 +12,7 @@ from diffusers import (
 from motioncache.config import PolicyConfig
 from motioncache.presets import POLICIES, Policies
 from motioncache.registry import PipelineAdapter
-from motioncache_skyreels.guards import check_transformer
+from motioncache_skyreels.foreign import check_transformer
 from motioncache_skyreels.hook import SkyReelsHook
 from motioncache_skyreels.opening import WindowOpener
 

@@ -88,7 +88,7 @@ def _diffusers_cache(pipeline: Any, config: Any) -> Iterator[None]:
         return begin_window(*args, **kwargs)
 
     transformer.enable_cache(config)
-    patch.set_attribute(pipeline, "generate_timestep_matrix", begin_anew)
+    patch.set_method(pipeline, "generate_timestep_matrix", begin_anew)
     try:
         yield
     finally:

@@ -1,20 +1,16 @@
 """SkyReels-V2 for `motioncache_eval.bench`."""
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from motioncache.presets import Policies
 from motioncache_eval.bench.ablation import ABLATION
-from motioncache_eval.bench.model import BenchModel, weights_hash
+from motioncache_eval.bench.model import BenchModel, own_demo, weights_hash
 from motioncache_skyreels.baselines import create_baselines
-from motioncache_skyreels.cli import quiet_libraries
 from motioncache_skyreels.compat.published import PublishedAdapter
-from motioncache_skyreels.job.config import JobConfig, load_job
-from motioncache_skyreels.job.load import check_size, load_pipeline
-from motioncache_skyreels.job.sample import decode, run_pipeline, warm_up
+from motioncache_skyreels.job.config import JobConfig
+from motioncache_skyreels.job.model import SkyReelsJobs
 from motioncache_skyreels.opening import guidance_shares, identity_of
-from motioncache_skyreels.window import BRANCHES
 
 POLICIES: Policies = {**PublishedAdapter.policies, **ABLATION}
 
@@ -25,24 +21,23 @@ class BenchAdapter(PublishedAdapter):
     policies: Policies = POLICIES
 
 
-def load(config: Path, overrides: Sequence[str]) -> BenchModel:
-    """See `motioncache_eval.bench.model.Loader`."""
-    quiet_libraries()
-    job = load_job(config, overrides)
-    pipeline = load_pipeline(job)
-    check_size(pipeline, job)
+def load(config: Path | None, overrides: Sequence[str]) -> BenchModel:
+    """See `motioncache_eval.jobs.JobModel.bench`."""
+    model = SkyReelsJobs()
+    loaded = model.load(model.read(config or own_demo(model.config), overrides))
+    pipeline, job = loaded.pipeline, loaded.job
     pipeline.set_progress_bar_config(disable=True)
     return BenchModel(
         adapter=BenchAdapter(),
         job=job,
         pipeline=pipeline,
-        call=run_pipeline,
-        decode=lambda _, latents: decode(pipeline, latents),
-        warm_up=partial(warm_up, pipeline),
+        call=loaded.call,
+        decode=loaded.decode,
+        warm_up=loaded.warm_up,
         transformer=pipeline.transformer,
         weights=weights_hash(pipeline.transformer),
         model_methods=("forward",),
-        branch=BRANCHES[0],
+        branch=loaded.branch,
         guidance=guidance,
         identity=identity_of(pipeline.transformer, job.guidance_scale),
         baselines=create_baselines(),

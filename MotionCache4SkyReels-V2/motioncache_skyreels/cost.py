@@ -73,7 +73,7 @@ class SkyReelsCost:
 
     def video(self, trace: Trace) -> int:
         """FLOPs of the transformer for one video of a batch, counted from its trace."""
-        prompts = len(trace.windows[0].branches) if trace.windows else 0
+        prompts = len({record.branch for record in trace.records})
         return prompts * self.text() + self._calls(trace) + sum(self._record(record) for record in trace.records)
 
     def vanilla(self, windows: Iterable[WindowShape], *, dense: bool = True) -> int:
@@ -83,7 +83,7 @@ class SkyReelsCost:
             dense: count all pairs of tokens, which is what runs (the block-causal mask hides pairs, but does not skip
                 them); False counts the visible pairs only, as the papers' tables do.
         """
-        return sum(window.iterations * len(window.branches) * self._vanilla_call(window, dense) for window in windows)
+        return sum(window.model_calls * self._vanilla_call(window, dense) for window in windows)
 
     def _vanilla_call(self, window: WindowShape, dense: bool) -> int:
         """FLOPs of one iteration of one CFG branch without a cache."""

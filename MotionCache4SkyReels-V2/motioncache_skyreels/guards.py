@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from diffusers import SkyReelsV2Transformer3DModel
-from torch import nn
-
+from motioncache.config import PolicyConfig
 from motioncache.errors import MotionCacheError
+from motioncache.limits import check_limits
 from motioncache_skyreels.schedule import Matrices
 
 
@@ -59,33 +58,74 @@ class VideoSize:
         """Whether every window of a video of `frames` latent frames divides into chunks."""
         if self.base is None or self.overlap is None or frames <= self.base:
             return frames % self.chunk == 0
-        sampled = self.base
-        while sampled < frames:
-            window = min(frames - sampled + self.overlap, self.base)
-            sampled += window - self.overlap
-            if window % self.chunk:
-                return False
-        return True
+        rest = (frames - self.base - 1) % (self.base - self.overlap) + 1  # latent frames that the last window adds
+        return self.base % self.chunk == 0 and (rest + self.overlap) % self.chunk == 0
 
     def frames_of(self, latent_frames: int) -> int:
         """The frames of so many latent frames."""
         return self.factor * (latent_frames - 1) + 1
 
 
+def check_call(pipeline: Any, call: Mapping[str, Any]) -> None:
+    """Refuse arguments out of range, and windows that would not move on.
+
+    Args:
+        call: arguments of the pipeline's call, by name, defaults included.
+
+    Raises:
+        MotionCacheError: diffusers would loop for ever, divide by zero, or sample noise.
+    """
+    shift = pipeline.scheduler.config.get("flow_shift")
+    check_limits({**call, "flow_shift": shift}, optional=("overlap_history", "causal_block_size", "flow_shift"))
+    for name in ("height", "width"):
+        if call[name] % 16:
+            raise MotionCacheError(f"{name} must be a multiple of 16, not {call[name]}")
+    frames, base = call["num_frames"], call["base_num_frames"]
+    if frames <= base and "video" not in call:  # a given video is taken for a window, however short the new one is
+        return
+    if call["overlap_history"] is None:
+        raise MotionCacheError(
+            f"num_frames={frames} exceeds base_num_frames={base}, or goes on from a video: pass overlap_history=17"
+        )
+    check_windows(VideoSize.of_call(pipeline, _in_latent_frames(call, pipeline.vae_scale_factor_temporal)))
+
+
+def _in_latent_frames(call: Mapping[str, Any], factor: int) -> dict[str, Any]:
+    """The arguments of a call of a long video, as the pipeline passes them to its `prepare_latents`."""
+    base, overlap = ((call[name] - 1) // factor + 1 for name in ("base_num_frames", "overlap_history"))
+    return {**call, "base_latent_num_frames": base, "overlap_history_latent_frames": overlap}
+
+
+def check_windows(size: VideoSize) -> None:
+    """Refuse windows that do not divide into chunks, that share all their frames, or that share a part of a chunk.
+
+    diffusers gives a window only the whole chunks of what it shares, and drops the rest of what is shared all the same.
+    """
+    if size.base is None or size.overlap is None:
+        return
+    if size.base % size.chunk:
+        raise MotionCacheError(
+            f"base_num_frames gives windows of {size.base} latent frames, which do not divide into chunks of "
+            f"{size.chunk}: pass base_num_frames={_around(size, size.base)}"
+        )
+    if size.overlap >= size.base or size.base == size.chunk:
+        raise MotionCacheError(
+            f"overlap_history of {size.overlap} latent frames leaves windows of {size.base} latent frames nothing to "
+            f"sample: pass overlap_history={size.frames_of(size.chunk)} and a base_num_frames of "
+            f"{size.frames_of(2 * size.chunk)} or more"
+        )
+    if size.overlap % size.chunk:
+        raise MotionCacheError(
+            f"overlap_history gives windows that share {size.overlap} latent frames, which do not divide into chunks "
+            f"of {size.chunk}: pass overlap_history={_around(size, size.overlap, below=size.base)}"
+        )
+
+
 def check_chunks(size: VideoSize) -> None:
-    """Refuse sizes that do not divide into chunks.
+    """Refuse a length that does not divide into chunks.
 
     diffusers rounds the number of chunks down without a warning, and returns the remaining latent frames as noise.
     """
-    if size.chunk <= 1:
-        return
-    if size.base is not None and size.base % size.chunk:
-        below = size.base // size.chunk * size.chunk
-        options = [size.frames_of(n) for n in (below, below + size.chunk) if n]
-        raise MotionCacheError(
-            f"base_num_frames gives windows of {size.base} latent frames, which do not divide into chunks of "
-            f"{size.chunk}: pass base_num_frames={' or '.join(map(str, options))}"
-        )
     frames = size.latent_frames
     if not size.divides(frames):
         nearest = [_nearest(size, step) for step in (-1, 1)]
@@ -96,20 +136,12 @@ def check_chunks(size: VideoSize) -> None:
         )
 
 
-def check_transformer(transformer: object) -> None:
-    """Refuse a transformer of another class, and a compiled one."""
-    compiled = isinstance(transformer, nn.Module) and any(
-        getattr(module, "_compiled_call_impl", None) is not None for module in transformer.modules()
-    )
-    if compiled or type(transformer).__name__ == "OptimizedModule":
+def check_batch(config: PolicyConfig, batch: int) -> None:
+    """Refuse several videos at once where the decisions for one would depend on the others."""
+    if batch > 1 and config.mixes_videos:
         raise MotionCacheError(
-            "the transformer is compiled. The cache passes it a different number of tokens at every step, for each of "
-            "which it would be compiled anew. Enable the cache on a pipeline that is not compiled"
-        )
-    if not isinstance(transformer, SkyReelsV2Transformer3DModel):
-        raise MotionCacheError(
-            f"the pipeline's transformer is a {type(transformer).__name__}; use a pipeline with a "
-            "SkyReelsV2Transformer3DModel"
+            f"this call samples {batch} videos at once, and this policy's motion weights are a mean over all of them: "
+            "each video would depend on the others. Sample them one by one, or use the preset `exact` or `forecast`"
         )
 
 
@@ -155,3 +187,14 @@ def _nearest(size: VideoSize, step: int) -> int | None:
     frames = size.latent_frames
     candidates = range(frames + step, frames + step * (2 * size.chunk + 1), step)
     return next((n for n in candidates if n >= size.chunk and size.divides(n)), None)
+
+
+def _around(size: VideoSize, latent_frames: int, *, below: int | None = None) -> str:
+    """The frames of the nearest whole chunks, as alternatives.
+
+    Args:
+        below: latent frames that they have to be less than.
+    """
+    whole = latent_frames // size.chunk * size.chunk
+    options = [n for n in (whole, whole + size.chunk) if n and (below is None or n < below)]
+    return " or ".join(str(size.frames_of(n)) for n in options)

@@ -91,6 +91,7 @@ class WindowOpener:
             self.engine,
             schedule.visits,
             shape,
+            guided=lambda: self._pipeline.do_classifier_free_guidance,
             cache=allocate(self._transformer, hidden_states, shape),
             rotary=self._transformer.rope(hidden_states),
             texts=texts,
@@ -146,5 +147,5 @@ def allocate(transformer: SkyReelsV2Transformer3DModel, hidden_states: torch.Ten
 
 def identity_of(transformer: SkyReelsV2Transformer3DModel, guidance_scale: float) -> ModelIdentity:
     """What a calibration says that it was measured on."""
-    cost, weights = SkyReelsCost.of(transformer), sample_weights(transformer.proj_out.weight)
+    cost, weights = SkyReelsCost.of(transformer), sample_weights(getattr(transformer.proj_out, "weight", None))
     return ModelIdentity(cost.layers, cost.width, weights, guidance=max(float(guidance_scale), 1.0))

@@ -3,45 +3,109 @@
 Offloading (accelerate and diffusers) wraps `module.forward` and stores the function that was there before. A forward
 that is assigned on top of such a wrapper turns it off. So our forward replaces the innermost function, and offloading
 works whether it is enabled before or after the cache.
+
+A copy or a pickle of a patched instance comes without the patches: they belong to one pipeline.
 """
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Mapping
 from functools import partial, wraps
+from inspect import Signature, signature
 from types import MethodType
 from typing import Any
 
 from torch import nn
 
 from motioncache.errors import MotionCacheError
+from motioncache.foreign import forward_places, is_own_forward, read_place
 
 _MISSING = object()
 
 
+class StandIn:
+    """A function in place of a method of one instance; a copy of the instance gets what was there before."""
+
+    __slots__ = ("_function", "_instance", "_name", "before")
+
+    def __init__(self, instance: object, name: str, before: object, function: Callable[..., Any]) -> None:
+        self._instance = instance
+        self._name = name
+        self.before = before
+        self._function = function
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._function(*args, **kwargs)
+
+    def __get__(self, instance: object, owner: object = None) -> "StandIn":
+        """It is bound already, as a method that is read from an instance; cache-dit binds what it puts back."""
+        return self
+
+    @property
+    def __signature__(self) -> Signature:
+        return signature(self._function)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> object:
+        if self.before is not _MISSING:
+            return copy.deepcopy(self.before, memo)
+        instance = memo.get(id(self._instance))
+        return self if instance is None else _method(instance, self._name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        before = self.before
+        return (_method, (self._instance, self._name)) if before is _MISSING else (_same, (before,))
+
+
+def _method(instance: object, name: str) -> object:
+    """A method as the instance's class has it."""
+    return MethodType(getattr(type(instance), name), instance)
+
+
+def _create(cls: type, *arguments: Any) -> object:
+    """An instance of a class, without its `__init__`; pickle insists that its own function gets the object's class."""
+    return cls.__new__(cls, *arguments)
+
+
+def _same(value: object) -> object:
+    return value
+
+
+def without_stand_ins(attributes: Mapping[str, object]) -> dict[str, object]:
+    """The attributes of an instance as they were before it was patched."""
+    before = {name: v.before if isinstance(v, StandIn) else v for name, v in attributes.items()}
+    return {name: value for name, value in before.items() if value is not _MISSING}
+
+
 class Patch:
-    """Changes to instances, which `undo` reverts exactly."""
+    """Changes to instances, which `undo` reverts exactly.
+
+    Attributes:
+        forwards: what runs in place of the forwards of modules.
+    """
 
     def __init__(self) -> None:
+        self.forwards: dict[nn.Module, StandIn] = {}
         self._attributes: list[tuple[object, str, object]] = []
-        self._forwards: list[tuple[nn.Module, Callable[..., Any]]] = []
         self._classes: list[tuple[object, type, type]] = []
 
-    def set_attribute(self, instance: object, name: str, value: object) -> None:
-        """Set an attribute or a method of one instance, in place of that of its class."""
-        self._attributes.append((instance, name, vars(instance).get(name, _MISSING)))
-        setattr(instance, name, value)
+    def set_method(self, instance: object, name: str, function: Callable[..., Any]) -> None:
+        """Set a method of one instance, in place of that of its class."""
+        before = vars(instance).get(name, _MISSING)
+        self._attributes.append((instance, name, before))
+        setattr(instance, name, StandIn(instance, name, before, function))
 
     def set_forward(self, module: nn.Module, forward: Callable[..., Any]) -> None:
         """Let `module` run `forward` in place of its class's own, inside all of its hooks."""
-        places = [place for place in _places(module) if _is_own_forward(module, _read(place))]
+        places = [place for place in forward_places(module) if is_own_forward(module, read_place(place))]
         if not places:
             raise MotionCacheError(
                 f"the forward of this {type(module).__name__} has been replaced already: by the cache of another "
                 "pipeline that shares it, or by something that is neither an accelerate nor a diffusers hook; undo "
                 "that first"
             )
+        stand_in = StandIn(module, "forward", _MISSING, forward)
         for holder, name in places:
-            setattr(holder, name, forward)
-        self._forwards.append((module, forward))
+            setattr(holder, name, stand_in)
+        self.forwards[module] = stand_in
 
     def set_call(self, instance: Any, call: Callable[..., Any]) -> None:
         """Let a call of `instance` run `call(original, *args, **kwargs)`.
@@ -56,8 +120,15 @@ class Patch:
                 return original.__call__(self, *args, **kwargs)
             return call(partial(original.__call__, self), *args, **kwargs)
 
+        def reduced(self: Any, protocol: Any) -> Any:
+            reduce: Any = original.__reduce_ex__
+            _, (_, *arguments), *state = reduce(self, protocol)
+            if self is instance:
+                state[0] = without_stand_ins(vars(self))
+            return _create, (original, *arguments), *state
+
         names = {"__module__": original.__module__, "__qualname__": original.__qualname__, "__doc__": original.__doc__}
-        own = type(original.__name__, (original,), {**names, "__call__": called})
+        own = type(original.__name__, (original,), {**names, "__call__": called, "__reduce_ex__": reduced})
         instance.__class__ = own
         self._classes.append((instance, own, original))
 
@@ -66,35 +137,18 @@ class Patch:
         for instance, own, original in self._classes:
             if type(instance) is own:
                 instance.__class__ = original  # pyright: ignore[reportAttributeAccessIssue]
-        for module, forward in self._forwards:
-            for place in _places(module):
-                if _read(place) is forward:
+        for module, forward in self.forwards.items():
+            for place in forward_places(module):
+                if read_place(place) is forward:
                     _restore(module, place)
         for instance, name, before in reversed(self._attributes):
             if before is _MISSING:
-                delattr(instance, name)
+                vars(instance).pop(name, None)
             else:
                 setattr(instance, name, before)
-        self._forwards.clear()
+        self.forwards = {}
         self._classes.clear()
         self._attributes.clear()
-
-
-def _places(module: nn.Module) -> list[tuple[object, str]]:
-    """All attributes that may hold a forward of this module: its own, accelerate's, and diffusers' hook registry's."""
-    places: list[tuple[object, str]] = [(module, "forward"), (module, "_old_forward")]
-    registry = getattr(module, "_diffusers_hook", None)
-    for reference in registry._fn_refs if registry is not None else ():
-        places += [(reference, "forward"), (reference, "original_forward")]
-    return places
-
-
-def _read(place: tuple[object, str]) -> object:
-    return getattr(*place, None)
-
-
-def _is_own_forward(module: nn.Module, value: object) -> bool:
-    return isinstance(value, MethodType) and value.__func__ is type(module).forward
 
 
 def _restore(module: nn.Module, place: tuple[object, str]) -> None:

@@ -1,15 +1,15 @@
 """The distance polynomial of each known model, from the table in the presets file."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from diffusers import SkyReelsV2Transformer3DModel
 
-from motioncache.config import read_yaml, structured
-from motioncache.errors import MotionCacheError
-from motioncache.policies.distance import DistanceConfig
+from motioncache.config import plain_values, read_yaml, structured
+from motioncache.errors import ConfigError, MotionCacheError
+from motioncache.field_types import require_range, require_types, shown
+from motioncache.policies.distance import DistanceConfig, require_fit_range
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +29,13 @@ class Polynomial:
     fit_range: tuple[float, ...] = ()
     source: str = ""
 
+    def __post_init__(self) -> None:
+        require_types(self)
+        for name in ("layers", "width"):
+            require_range(name, getattr(self, name), getattr(self, name) >= 1, "1 or more")
+        require_range("coefficients", list(self.coefficients), bool(self.coefficients), "one number or more")
+        require_fit_range(self.fit_range)
+
 
 def model_polynomial(transformer: SkyReelsV2Transformer3DModel, table: Path) -> Polynomial:
     """The polynomial that was fitted on a model of this size.
@@ -38,7 +45,9 @@ def model_polynomial(transformer: SkyReelsV2Transformer3DModel, table: Path) -> 
     """
     layers = len(transformer.blocks)
     width = transformer.config.num_attention_heads * transformer.config.attention_head_dim
-    rows: Sequence[Any] = read_yaml(table).get("polynomials") or []
+    rows = plain_values(read_yaml(table), where=str(table)).get("polynomials") or []
+    if not isinstance(rows, list):
+        raise ConfigError(f"{table}: polynomials has to be a list of rows, not {shown(rows)}")
     for i, row in enumerate(rows):
         polynomial = structured(Polynomial, row, where=f"{table}: polynomials[{i}]")
         if (polynomial.layers, polynomial.width) == (layers, width):

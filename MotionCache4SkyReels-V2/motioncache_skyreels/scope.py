@@ -1,10 +1,23 @@
 """What belongs to a call of the pipeline: its thread, but for what callbacks do, and the CFG branch it is in."""
 
+import inspect
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from motioncache.errors import MotionCacheError
+
+
+def check_not_sampling(pipeline: object) -> None:
+    """Refuse to enable a cache from inside a call of the pipeline, whose rest it could not serve."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        if frame.f_code.co_name == "__call__" and frame.f_locals.get("self") is pipeline:
+            raise MotionCacheError(
+                "enable_cache was called while this pipeline was sampling a video (in a callback_on_step_end?), and a "
+                "cache begins with a video: enable it before the call"
+            )
+        frame = frame.f_back
 
 
 class CallScope:

@@ -11,6 +11,7 @@ from torch.nn.functional import linear, silu
 
 from motioncache.distance import polynomial, relative_l1
 from motioncache.errors import MotionCacheError
+from motioncache.plain import is_plain_linear
 from motioncache.policies.distance import Distance, DistanceConfig
 from motioncache_skyreels.schedule import Timesteps
 
@@ -25,7 +26,7 @@ class StepDistance:
     def __init__(self, transformer: SkyReelsV2Transformer3DModel, config: DistanceConfig, fps: int | None) -> None:
         self._transformer = transformer
         self._config = config
-        self._fps = _fps_term(transformer, fps)
+        self._fps = self._fps_term(fps)
         self._modulations: dict[int, torch.Tensor] = {}
 
     def between(self, previous: Timesteps, current: Timesteps) -> float | torch.Tensor:
@@ -71,24 +72,28 @@ class StepDistance:
         hidden = _linear(embedder.time_embedder.linear_2, hidden)
         return _linear(embedder.time_proj, silu(hidden)).unflatten(-1, (6, -1)) + self._fps
 
-
-def _fps_term(transformer: SkyReelsV2Transformer3DModel, fps: int | None) -> torch.Tensor:
-    if fps is None:
-        return torch.zeros(())
-    embedding = _on_host(transformer.fps_embedding.weight)[fps]
-    gate, out = transformer.fps_projection.net[0], transformer.fps_projection.net[2]
-    return _linear(out, silu(_linear(gate.proj, embedding))).unflatten(-1, (6, -1))
-
-
-def _linear(module: nn.Linear, x: torch.Tensor) -> torch.Tensor:
-    bias = None if module.bias is None else _on_host(module.bias)
-    return linear(x, _on_host(module.weight), bias)
+    def _fps_term(self, fps: int | None) -> torch.Tensor:
+        if fps is None:
+            return torch.zeros(())
+        transformer = self._transformer
+        table = transformer.fps_embedding
+        embedding = table(torch.tensor(fps, device=table.weight.device)).detach().to("cpu", torch.float32)
+        gate, out = transformer.fps_projection.net[0], transformer.fps_projection.net[2]
+        return _linear(out, silu(_linear(gate.proj, embedding))).unflatten(-1, (6, -1))
 
 
-def _on_host(weight: torch.Tensor) -> torch.Tensor:
-    if weight.is_meta:
+def _linear(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """Run a layer in float32 on the host; one with packed weights or an adapter runs as it is."""
+    if is_plain_linear(layer):
+        bias = None if layer.bias is None else layer.bias.detach().to("cpu", torch.float32)
+        return linear(x, layer.weight.detach().to("cpu", torch.float32), bias)
+    weights = [*layer.parameters(), *layer.buffers()]
+    if any(weight.is_meta for weight in weights):
         raise MotionCacheError(
             "the weights of the time embedding are not in memory (sequential CPU offload moves every layer by itself); "
             "use enable_model_cpu_offload or enable_group_offload instead"
         )
-    return weight.detach().to("cpu", torch.float32)
+    floating = [weight.dtype for weight in weights if weight.is_floating_point() and weight.dtype.itemsize > 1]
+    with torch.no_grad():
+        out = layer(x.to(weights[0].device, floating[0] if floating else torch.float32))
+    return out.to("cpu", torch.float32)

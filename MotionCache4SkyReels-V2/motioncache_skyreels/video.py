@@ -8,6 +8,7 @@ import torch
 from diffusers import SkyReelsV2Transformer3DModel
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
 
+from motioncache.errors import MotionCacheError
 from motioncache_skyreels.cost import SkyReelsCost
 from motioncache_skyreels.opening import WindowOpener
 from motioncache_skyreels.packed import TextContext
@@ -45,6 +46,17 @@ class VideoCalls:
         self._engine.end_window()
         self._matrices = matrices
 
+    def latents_changed(self) -> None:
+        """Between two iterations somebody has changed latents."""
+        if self._window is not None:
+            self._window.latents_changed()
+
+    def weights_changed(self) -> None:
+        """Between two iterations somebody has changed weights of the transformer."""
+        self._texts.clear()
+        if self._window is not None:
+            self._window.weights_changed()
+
     def drop(self) -> None:
         """Free all that belongs to the video."""
         self._window = None
@@ -78,6 +90,11 @@ class VideoCalls:
                 fps=fps,
                 return_dict=return_dict,
                 attention_kwargs=attention_kwargs,
+            )
+        if encoder_hidden_states_image is not None:
+            raise MotionCacheError(
+                "encoder_hidden_states_image was passed, which no diffusion-forcing pipeline of SkyReels-V2 does, and "
+                "which the cache does not know: leave it out"
             )
         self.text_length = encoder_hidden_states.shape[1]
         window = self._current_window(hidden_states, fps)

@@ -1,6 +1,6 @@
 """One window of a video: what the transformer does in place of its own forward."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +10,7 @@ from motioncache.decision import Call, Decision
 from motioncache.engine import Engine
 from motioncache.errors import MotionCacheError
 from motioncache.kv_cache import KVCache
-from motioncache.record import WindowShape
+from motioncache.record import Phase, WindowShape
 from motioncache_skyreels.packed import Pack, Segment, TextContext, modulate, version_of
 from motioncache_skyreels.schedule import Visit
 
@@ -30,10 +30,12 @@ class Window:
     """Runs the model calls of one window.
 
     From the second iteration on, both prompts are known: the call for `cond` computes `uncond` as well, and the call
-    for `uncond` picks its result up.
+    for `uncond` picks its result up. What a callback changes in between is noticed: clean chunks whose keys and values
+    no longer hold are computed once more, and where a policy would reuse outputs that no longer hold, it is refused.
 
     Args:
         visits: the chunks to handle at each iteration.
+        guided: whether classifier-free guidance is on; a callback may switch it at any iteration.
         cache: keys and values of all tokens, branch after branch.
         rotary: tables of cosines and sines, `[1, T, 1, d]` each.
         texts: prompts per branch, kept for the windows of one video; the window adds those that are missing.
@@ -48,6 +50,7 @@ class Window:
         visits: Sequence[Sequence[Visit]],
         shape: WindowShape,
         *,
+        guided: Callable[[], bool],
         cache: KVCache,
         rotary: tuple[torch.Tensor, torch.Tensor],
         texts: dict[str, TextContext],
@@ -57,19 +60,39 @@ class Window:
         self._engine = engine
         self._visits = visits
         self.grid = shape.grid
-        self._branches = shape.branches
+        self._guided = guided
         self._causal = shape.causal
         self._cache = cache
         self._rotary = rotary
         self._texts = texts
         self._keeps_velocity = keeps_velocity
-        self._calls = dict.fromkeys(shape.branches, 0)
+        self._iteration = -1
+        self._called: dict[str, int] = {}  # the last iteration at which the pipeline asked for a branch
+        self._kept: dict[str, int] = {}  # the last iteration at which a branch was computed
+        self._stale: set[str] = set()  # branches whose clean chunks have to be computed once more
         self._ahead: dict[str, torch.Tensor] = {}
+        self._input: tuple[torch.Tensor, int] | None = None
 
     @property
     def finished(self) -> bool:
         """Whether every call of the window has been made."""
-        return all(calls >= len(self._visits) for calls in self._calls.values())
+        last = len(self._visits) - 1
+        return all(self._called.get(branch) == last for branch in self._active())
+
+    def latents_changed(self) -> None:
+        """Somebody has changed latents of chunks that may be clean: their keys and values no longer hold."""
+        self._stale.update(BRANCHES)
+
+    def weights_changed(self) -> None:
+        """Somebody has changed weights: of what has been computed, nothing holds."""
+        self._require_exact("the weights or adapters of the transformer changed")
+        self._texts.clear()
+        self._called.clear()
+        self._stale.update(BRANCHES)
+
+    def _active(self) -> tuple[str, ...]:
+        """The branches that the pipeline runs at this iteration."""
+        return BRANCHES if self._guided() else BRANCHES[:1]
 
     def forward(
         self,
@@ -87,29 +110,54 @@ class Window:
             timestep: int64 `[B, F]`.
             encoder_hidden_states: prompt embeddings `[B, text_length, text_dim]`.
         """
-        iteration = self._calls[branch]
-        self._calls[branch] += 1
-        self._embed_text(branch, encoder_hidden_states, first=iteration == 0)
-        if branch in self._ahead:
-            return self._ahead.pop(branch)
-        together = self._branches if iteration > 0 else (branch,)
-        outputs = self._compute(together, iteration, hidden_states, timestep, fps)
-        self._ahead = {other: output for other, output in outputs.items() if other != branch}
-        return outputs[branch]
+        if branch == BRANCHES[0]:
+            self._iteration += 1
+            self._ahead = {}
+        self._embed_text(branch, encoder_hidden_states)
+        together = self._together(branch, hidden_states)
+        if branch not in self._ahead:
+            outputs = self._compute(together, self._iteration, hidden_states, timestep, fps)
+            self._ahead.update(outputs)
+        self._called[branch] = self._iteration
+        return self._ahead.pop(branch)
 
-    def _embed_text(self, branch: str, encoder_hidden_states: torch.Tensor, *, first: bool) -> None:
-        """Embed a branch's prompt once; it has to stay the same for the whole window."""
+    def _embed_text(self, branch: str, encoder_hidden_states: torch.Tensor) -> None:
+        """Embed a branch's prompt where it is not known yet."""
         text, version = self._texts.get(branch), version_of(encoder_hidden_states)
         if text is not None and text.source is encoder_hidden_states and text.version == version:
             return
-        if not first:
-            raise MotionCacheError(
-                f"the prompt embeddings of the {branch} branch changed while a window was being sampled (a "
-                "callback_on_step_end replaced them?); the cached keys and values belong to the old ones. "
-                "Keep the embeddings for the whole call, or disable the cache"
-            )
+        if branch in self._called:
+            self._require_exact(f"the prompt embeddings of the {branch} branch changed")
+            self._ahead.pop(branch, None)
+            self._stale.add(branch)
         embedded = self._transformer.condition_embedder.text_embedder(encoder_hidden_states)
         self._texts[branch] = TextContext(encoder_hidden_states, version, embedded)
+
+    def _together(self, branch: str, hidden_states: torch.Tensor) -> tuple[str, ...]:
+        """The branches to compute in the call for one of them: all whose prompts this window has seen."""
+        if branch == BRANCHES[0]:
+            self._input = (hidden_states, version_of(hidden_states))
+            return tuple(b for b in self._active() if b == branch or b in self._called)
+        if branch in self._ahead and not self._is_input(hidden_states):
+            self._require_exact(f"the latents of the {branch} branch are not those of the {BRANCHES[0]} branch")
+            del self._ahead[branch]
+            self._stale.add(branch)
+        return (branch,)
+
+    def _is_input(self, hidden_states: torch.Tensor) -> bool:
+        """Whether the latents are those of the iteration's first call; only copies are compared value by value."""
+        assert self._input is not None
+        first, version = self._input
+        if version_of(first) != version:
+            return False
+        return hidden_states is first or torch.equal(hidden_states, first)
+
+    def _require_exact(self, change: str) -> None:
+        if self._engine.policy.history:
+            raise MotionCacheError(
+                f"{change} while a window was being sampled (by a callback_on_step_end?), and what the cache reuses "
+                "belongs to the old ones. Leave them as they are for the whole call, or use the preset `exact`"
+            )
 
     def _compute(
         self,
@@ -148,9 +196,24 @@ class Window:
                     kv_only=visit.kv_only,
                 )
                 for branch in branches
-                for visit in self._visits[iteration]
+                for visit in self._visits_of(branch, iteration)
             ]
         )
+
+    def _visits_of(self, branch: str, iteration: int) -> Sequence[Visit]:
+        """The chunks of a branch to handle: with those that are clean, if their keys and values do not hold."""
+        visits = self._visits[iteration]
+        missed = self._kept.get(branch, -1) != iteration - 1
+        if missed:
+            self._require_exact(f"guidance was off, and the {branch} branch not computed,")
+        self._kept[branch] = iteration
+        if not (missed or branch in self._stale):
+            return visits
+        self._stale.discard(branch)
+        handled = {visit.chunk for visit in visits}
+        clean = {visit.chunk for row in self._visits[:iteration] for visit in row} - handled
+        again = [Visit(chunk=chunk, step=-1, timesteps=(), kv_only=Phase.finished) for chunk in clean]
+        return sorted([*visits, *again], key=lambda visit: visit.chunk)
 
     def _attended(self, chunk: int) -> slice:
         """Tokens of the window that a chunk attends to."""
@@ -184,7 +247,7 @@ class Window:
         transformer = self._transformer
         visited = torch.cat([hidden_states[:, :, self.grid.chunk_of_frames(chunk)] for chunk in chunks], dim=2)
         tokens = transformer.patch_embedding(visited).flatten(2).transpose(1, 2)
-        no_text = self._texts[self._branches[0]].source[:, :0]  # gives the dtype; texts are embedded by themselves
+        no_text = self._texts[BRANCHES[0]].source[:, :0]  # gives the dtype; texts are embedded by themselves
         temb, modulation, _, _ = transformer.condition_embedder(timestep[0], no_text, None)
         modulation = modulation.unflatten(-1, (6, -1))  # [F, 6, D]
         if transformer.config.inject_sample_info:
@@ -208,10 +271,12 @@ class Window:
 
     def _pack(self, decisions: Sequence[Decision], frames: Frames, device: torch.device) -> Pack:
         grid = self.grid
+        branches = 1 + max(BRANCHES.index(decision.call.branch) for decision in decisions)
+        self._cache.grow(branches * grid.tokens)
         positions, cache_rows, segments, stop = [], [], [], 0
         for decision in decisions:
             branch, chunk = decision.call.branch, decision.call.chunk
-            offset = self._branches.index(branch) * grid.tokens  # where the branch begins in the KV cache
+            offset = BRANCHES.index(branch) * grid.tokens  # where the branch begins in the KV cache
             position = grid.chunk_of_tokens(chunk).start + decision.indices()
             positions.append(position)
             cache_rows.append(offset + position)

@@ -34,12 +34,12 @@ def enable_cache(
         MotionCacheError: if no adapter serves the pipeline, the cache is already on, the preset is unknown, or it
             names a calibration of another model.
     """
-    if getattr(pipeline, _ATTRIBUTE, None) is not None:
+    if _find_hook(pipeline) is not None:
         raise MotionCacheError("the cache is already on for this pipeline: call disable_cache first")
     adapter = adapter or find_adapter(pipeline)
     config = resolve_preset(adapter, preset, target_speedup, allow_foreign_calibration=allow_foreign_calibration)
     hook = adapter.hook(pipeline, config)
-    setattr(pipeline, _ATTRIBUTE, hook)
+    setattr(pipeline, _ATTRIBUTE, _Attached(pipeline, hook))
 
 
 def disable_cache(pipeline: object) -> None:
@@ -110,7 +110,27 @@ def cached(
 
 def get_hook(pipeline: object) -> Hook:
     """The cache of a pipeline, for tools that look inside."""
-    hook: Hook | None = getattr(pipeline, _ATTRIBUTE, None)
+    hook = _find_hook(pipeline)
     if hook is None:
         raise MotionCacheError("the cache is not on for this pipeline: call enable_cache first")
     return hook
+
+
+class _Attached:
+    """A pipeline's cache, which stays behind when the pipeline is copied or pickled: a copy has none."""
+
+    def __init__(self, pipeline: object, hook: Hook) -> None:
+        self.pipeline = pipeline
+        self.hook = hook
+
+    def __deepcopy__(self, memo: object) -> None:
+        return None
+
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        return type(None), ()
+
+
+def _find_hook(pipeline: object) -> Hook | None:
+    attached = getattr(pipeline, _ATTRIBUTE, None)
+    # A shallow copy shares the attributes of its original.
+    return attached.hook if isinstance(attached, _Attached) and attached.pipeline is pipeline else None

@@ -6,6 +6,7 @@ Values are taken to the letter: nothing is interpolated, so `${...}` in a prompt
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from enum import Enum
+from functools import cache
 from io import StringIO
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
@@ -27,6 +28,11 @@ class PolicyConfig:
     def __post_init__(self) -> None:
         require_types(self)
 
+    @property
+    def mixes_videos(self) -> bool:
+        """Whether the decisions for one video of a batch depend on the others."""
+        return False
+
 
 _Config = TypeVar("_Config")
 
@@ -44,7 +50,7 @@ def structured(schema: type[_Config], values: object, *, where: str) -> _Config:
         if key not in names:
             allowed = ", ".join(sorted(names)) or "none"
             raise ConfigError(f"{where}: unknown key {shown(key)}; known keys: {allowed}")
-    empty, hints = OmegaConf.structured(schema), get_type_hints(schema)
+    empty, hints = _empty(schema), get_type_hints(schema)
     chosen = {key: _enum_name(schema, key, value, where) for key, value in chosen.items()}
     built = {
         key: value if _is_literal(hints[key], value) else _converted(empty, key, value, where)
@@ -121,6 +127,12 @@ def plain_values(values: object, *, where: str) -> dict[str, Any]:
     return dict(cast("Mapping[str, Any]", values))
 
 
+@cache
+def _empty(schema: type) -> DictConfig:
+    """The defaults of a schema, which values are merged with for their conversion; merging copies them."""
+    return OmegaConf.structured(schema)
+
+
 def _is_literal(hint: Any, value: Any) -> bool:
     """Whether a value needs no conversion: a text for a text field, texts for one of texts, a mapping for a mapping."""
     if hint in (str, str | None):
@@ -141,6 +153,10 @@ def _enum_name(schema: type, key: str, value: Any, where: str) -> Any:
     return members[value]
 
 
+_TRUE_OR_FALSE = ("true", "false", "yes", "no", "on", "off", "y", "n", "0", "1")
+"""Texts that stand for true or false; OmegaConf takes any number for one."""
+
+
 def _converted(empty: DictConfig, key: str, value: Any, where: str) -> Any:
     """A YAML value, converted to the type of its field in `empty`."""
     try:
@@ -149,7 +165,7 @@ def _converted(empty: DictConfig, key: str, value: Any, where: str) -> Any:
         if isinstance(value, bytes):
             raise ConfigError("it is neither a text nor a number")
         converted = getattr(OmegaConf.merge(empty, {key: value}), key)
-        if isinstance(converted, bool) and isinstance(value, int | float) and value not in (0, 1):
+        if isinstance(converted, bool) and value not in (0, 1) and str(value).lower() not in _TRUE_OR_FALSE:
             raise ConfigError("it is neither true nor false")
     except Exception as error:  # OmegaConf raises errors of many kinds for the values that it cannot convert
         reason = _first_line(error).replace("'$VALUE' of type '$VALUE_TYPE'", shown(value))

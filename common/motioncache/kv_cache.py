@@ -24,6 +24,13 @@ class KVCache:
         shape = (layers, 2, batch, rows, heads, head_dim)
         self._buffer = torch.empty(shape, dtype=dtype, device=device)
 
+    def grow(self, rows: int) -> None:
+        """Make room for so many rows in all; those that are there stay."""
+        layers, two, batch, before, heads, head_dim = self._buffer.shape
+        if rows > before:
+            more = self._buffer.new_empty(layers, two, batch, rows - before, heads, head_dim)
+            self._buffer = torch.cat([self._buffer, more], dim=3)
+
     def write(self, layer: int, rows: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> None:
         """Store `[batch, n, heads, head_dim]` keys and values at `rows`, int64 `[n]`."""
         self._buffer[layer, 0].index_copy_(1, rows, key.to(self._buffer.dtype))

@@ -80,9 +80,17 @@ class WindowShape:
         iterations: model calls per CFG branch.
         branches: CFG branches.
         causal: whether a chunk attends to its own and earlier chunks only.
+        calls: model calls that were made, all branches together; None where the window has not been sampled. They are
+            fewer where a call was interrupted or guidance switched off.
     """
 
     grid: TokenGrid
     iterations: int
     branches: tuple[str, ...]
     causal: bool
+    calls: int | None = None
+
+    @property
+    def model_calls(self) -> int:
+        """Model calls of all branches."""
+        return self.iterations * len(self.branches) if self.calls is None else self.calls

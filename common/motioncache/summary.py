@@ -75,12 +75,14 @@ class Summary:
     forecast_errors: ForecastErrors | None = None
 
     def __str__(self) -> str:
+        if not self.chunks or not self.flops:
+            return "no video has been sampled with this cache yet"
         lines = ["window  chunk   full  partial  reused  computed"]
         lines += [
             f"{c.window:6d} {c.chunk:6d} {c.full:6d} {c.partial:8d} {c.reused:7d} {c.computed_share:9.1%}"
             for c in self.chunks
         ]
-        ratio = self.vanilla_flops / self.flops if self.flops else float("nan")
+        ratio = self.vanilla_flops / self.flops
         lines.append(f"hit ratio {self.hit_ratio:.1%}, {self.flops:.3e} FLOPs, {ratio:.2f}x fewer than without a cache")
         if self.calibration is not None:
             lines.append(f"forecast with {self.calibration}")
@@ -94,13 +96,14 @@ def summarise(trace: Trace, cost: Cost, *, calibration: str | None = None) -> Su
     by_chunk: dict[tuple[int, int], list[Record]] = {}
     for record in trace.denoise_records():
         by_chunk.setdefault((record.window, record.chunk), []).append(record)
+    windows = trace.sampled_windows()
     return Summary(
         chunks=tuple(_chunk(*key, records) for key, records in sorted(by_chunk.items())),
         hit_ratio=trace.hit_ratio,
         computed_share=trace.computed_share,
         flops=cost.video(trace),
-        vanilla_flops=cost.vanilla(trace.windows),
-        vanilla_visible_flops=cost.vanilla(trace.windows, dense=False),
+        vanilla_flops=cost.vanilla(windows),
+        vanilla_visible_flops=cost.vanilla(windows, dense=False),
         calibration=calibration,
         forecast_errors=_forecast_errors(trace),
     )

@@ -1,7 +1,8 @@
 """A record of what was computed: one entry per iteration, chunk and CFG branch."""
 
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from motioncache.record import ForecastError, Record, WindowShape
 
@@ -21,6 +22,12 @@ class Trace:
     def denoise_records(self) -> Iterator[Record]:
         """The records of decisions about denoise steps."""
         return (record for record in self.records if record.denoises)
+
+    def sampled_windows(self) -> list[WindowShape]:
+        """The windows with the model calls that were made."""
+        made = {(r.window, r.iteration, r.branch) for r in self.denoise_records()}
+        calls = Counter(window for window, _, _ in made)
+        return [replace(window, calls=calls[index]) for index, window in enumerate(self.windows)]
 
     @property
     def computed_share(self) -> float:

@@ -9,7 +9,7 @@ scale of the job.
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -25,7 +25,9 @@ from motioncache.forecast.prediction import Array, Forecast
 from motioncache_eval.bench.config import Method
 from motioncache_eval.bench.model import BenchModel, find_loader
 from motioncache_eval.command import check_output_file, run_command
+from motioncache_eval.progress import progress_bar, say
 from motioncache_eval.prompts import read_prompts
+from motioncache_eval.settings import require_path, require_seed
 from motioncache_eval.velocity_probes import GuidedVelocities, OneForecast
 
 OWN_PROMPT_VIDEOS = 4
@@ -76,6 +78,7 @@ def calibrate(model: BenchModel, prompts: Sequence[str]) -> Calibration:
         raise MotionCacheError(
             f"a calibration needs {FEWEST_STEPS} steps at least, not {steps}: raise num_inference_steps"
         )
+    require_seed(jobs[-1].seed)
     shorter = sample_shorter(model, jobs)
     videos = [sample_exact(model, job) for job in jobs]
     products = np.mean([products for video in videos for products in video.products.values()], axis=0)
@@ -97,11 +100,14 @@ def sample_exact(model: BenchModel, job: Any) -> Exact:
     sigmas = tuple(velocities.sigmas)
     if not all(a > b for a, b in pairwise(sigmas)):
         raise MotionCacheError("two steps have the same noise level: pass a smaller num_inference_steps")
-    print(f"{job.prompt}: {sample.seconds:.1f} s, {len(sigmas)} steps", flush=True)
+    products = velocities.products()
+    if not all(np.isfinite(values).all() for values in (sample.latents.float().cpu().numpy(), *products.values())):
+        raise MotionCacheError(f"the video of {job.prompt!r} has NaN or infinite values: pass another dtype or prompt")
+    say(f"{job.prompt}: {sample.seconds:.1f} s, {len(sigmas)} steps")
     return Exact(
         job=job,
         latents=sample.latents,
-        products=velocities.products(),
+        products=products,
         values_per_chunk=velocities.values_per_chunk,
         sigmas=sigmas,
     )
@@ -113,7 +119,7 @@ def sample_shorter(model: BenchModel, jobs: Sequence[Any]) -> list[Exact]:
     try:
         first = sample_exact(model, shorter[0])
     except ConfigError as error:
-        print(f"{error}: measuring with all {jobs[0].num_inference_steps} steps", flush=True)
+        say(f"{error}: measuring with all {jobs[0].num_inference_steps} steps")
         shorter = list(jobs)
         first = sample_exact(model, shorter[0])
     return [first, *(sample_exact(model, job) for job in shorter[1:])]
@@ -141,7 +147,7 @@ def measure_sensitivity(model: BenchModel, videos: Sequence[Exact], calibration:
 def error_growths(model: BenchModel, exact: Exact, chunk: int, steps: Sequence[int], forecast: Forecast) -> Array:
     """How many times larger the squared error of a forecast is in the end, for each of the steps, `[steps]`."""
     growths = [error_growth(model, exact, chunk, step, forecast) for step in steps]
-    print(f"{exact.job.prompt}, chunk {chunk}: {' '.join(f'{growth:.3g}' for growth in growths)}", flush=True)
+    say(f"{exact.job.prompt}, chunk {chunk}: {' '.join(f'{growth:.3g}' for growth in growths)}")
     return np.array(growths)
 
 
@@ -159,6 +165,11 @@ def error_growth(model: BenchModel, exact: Exact, chunk: int, step: int, forecas
     factors = np.array([1.0, *(-c for c in coefficients)])
     summed = [step, *earlier]
     velocity_error = float(factors @ exact.products[chunk][np.ix_(summed, summed)] @ factors)
+    if velocity_error <= 0:
+        raise MotionCacheError(
+            f"the velocity of chunk {chunk} at step {step} is its forecast, so its error cannot be measured: pass "
+            "other prompts or a smaller num_inference_steps"
+        )
     return final_error / (velocity_error * forecast.lengths[step] ** 2)
 
 
@@ -169,7 +180,7 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model", help="skyreels-v2, magi-1, or another model that is installed")
-    parser.add_argument("job", type=Path, help="YAML file of a job, such as the demo's")
+    parser.add_argument("job", type=Path, help="YAML file of a demo, such as addconfig/config.yaml")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings of the job")
     parser.add_argument(
         "--prompts",
@@ -183,15 +194,45 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Load the model, measure it, and write the calibration."""
+    require_path("--output", str(options.output))
     check_output_file(options.output)
     prompts = [] if options.prompts is None else read_prompts(options.prompts)
     overrides = list(options.overrides)
+    if prompts and any(text.startswith("prompt=") for text in overrides):
+        raise ConfigError("prompt=... and --prompts both say what to sample: leave one out")
     if prompts:
         overrides.append(f"prompt={prompts[0]}")
     model = find_loader(options.model)(options.job, overrides)
-    calibrate(model, prompts or [model.job.prompt] * OWN_PROMPT_VIDEOS).save(options.output)
-    print(options.output)
+    prompts = prompts or [model.job.prompt] * OWN_PROMPT_VIDEOS
+    with progress_bar(all_steps(model.job, len(prompts)), unit="steps") as bar:
+        calibrate(with_progress(model, bar, len(prompts)), prompts).save(options.output)
+    say(str(options.output))
     return 0
+
+
+def with_progress(model: BenchModel, bar: Any, videos: int) -> BenchModel:
+    """The model, which moves the bar by the denoise steps of each video; see `all_steps` for how many there are."""
+
+    def call(pipeline: Any, job: Any, first_chunk_done: Callable[[], None]) -> torch.Tensor:
+        try:
+            latents = model.call(pipeline, job, first_chunk_done)
+        except ConfigError:  # half of the steps cannot be sampled
+            bar.total = all_steps(model.job, videos, halved=False)
+            raise
+        bar.update(job.num_inference_steps)
+        return latents
+
+    return replace(model, call=call)
+
+
+def all_steps(job: Any, videos: int, *, halved: bool = True) -> int:
+    """Denoise steps of all videos that a calibration samples.
+
+    Each of the videos is sampled once whole, once shorter, and the shorter one again for each forecast.
+    """
+    steps = job.num_inference_steps
+    shorter = steps // 2 if halved else steps
+    return videos * (steps + (1 + min(MEASURED_STEPS, shorter - 1)) * shorter)
 
 
 if __name__ == "__main__":

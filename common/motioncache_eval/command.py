@@ -10,14 +10,17 @@ from motioncache.errors import MotionCacheError
 
 
 def run_command(command: Callable[[], int]) -> int:
-    """Run a command and return its exit status: 2 with one line for a user's mistake, 130 for an interrupt."""
+    """Run a command and return its exit status: 2 with one line for a user's mistake, 130 for an interrupt.
+
+    A command that knows what an interrupt leaves behind raises `KeyboardInterrupt` with that text.
+    """
     try:
         return command()
     except MotionCacheError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("interrupted; what was complete is kept", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(str(interrupt) or "interrupted", file=sys.stderr)
         return 130
 
 
@@ -49,7 +52,14 @@ def check_output_file(path: Path) -> None:
 
 def check_output_folder(output: Path) -> None:
     """Refuse an `output=` that cannot be written, before the model is loaded."""
-    existing = next(path for path in (output.absolute(), *output.absolute().parents) if path.exists())
+    try:
+        existing = next(path for path in (output.absolute(), *output.absolute().parents) if path.exists())
+        link = next((path for path in (output, *output.parents) if path.is_symlink() and not path.exists()), None)
+    except OSError as error:  # a name that is too long
+        raise MotionCacheError(f"output={output} cannot be written: {error.strerror}; pass another folder") from None
+    if link is not None:
+        target = f"{link} is a link to {link.readlink()}, which does not exist"
+        raise MotionCacheError(f"output={output} cannot be written: {target}; make that folder, or pass another")
     if not existing.is_dir():
         raise MotionCacheError(f"output={output} cannot be written: {existing} is a file; pass a folder")
     if not os.access(existing, os.W_OK | os.X_OK):

@@ -1,72 +1,50 @@
-"""The demo: one prompt is sampled without a cache, with the preset `exact` and with the chosen preset, and compared.
+"""The demo: one prompt with the chosen preset, without a cache, with `exact`, and with `forecast` at equal FLOPs.
 
 A model's package loads the pipeline and says how it is called; everything else is here.
 """
 
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from motioncache.config import PolicyConfig
+from motioncache.config import PolicyConfig, read_yaml
 from motioncache.errors import MotionCacheError
 from motioncache.extras import require_extra
+from motioncache.forecast.budget import ForecastConfig
 from motioncache.policies.none import NoCacheConfig
-from motioncache.registry import Adapter, resolve_preset
-from motioncache_eval.command import check_output_folder
-from motioncache_eval.demo_page import make_views, write_demo_page
+from motioncache.registry import FORECAST, Adapter, resolve_preset
+from motioncache.whole_file import whole_file
+from motioncache_eval.demo_page import DemoPage, describe, make_views, write_demo_page
+from motioncache_eval.demo_results import Result, measure, print_table, run_report, table_rows
 from motioncache_eval.figures import draw_decisions
-from motioncache_eval.metrics import fidelity
+from motioncache_eval.jobs import LoadedJob
 from motioncache_eval.motion_map import MotionRecorder
-from motioncache_eval.report import environment, write_json
-from motioncache_eval.sampling import Sample, take_sample
+from motioncache_eval.outputs import RunFolder, write_video
+from motioncache_eval.report import write_json
+from motioncache_eval.sampling import Sample
 from motioncache_eval.table import Table
-from motioncache_eval.video import enlarge, side_by_side, to_uint8, write_mp4
+from motioncache_eval.video import side_by_side, to_uint8, watchable
 
-WATCHABLE_WIDTH = 320
-"""Videos that are narrower than this many pixels are enlarged for the side-by-side file."""
+VANILLA, EXACT = "vanilla", "exact"
 
-FIGURES = ("seconds", "speed-up", "TFLOPs", "computed", "PSNR dB", "SSIM")
-
-Result = dict[str, float]
-"""The figures of one preset, see `measure`."""
+TAKEN_NAMES = (VANILLA, EXACT, FORECAST, "side_by_side")
+"""Names of files that a preset of one's own cannot have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Demo:
-    """A loaded pipeline and how to call it.
+class DemoConfig:
+    """Settings of the demo besides those of its job.
 
-    Attributes:
-        settings: the job's configuration, a dataclass with at least `preset`, `prompt`, `output`, `fps`, `device`,
-            `num_frames`, `num_inference_steps`, `height` and `width`.
-        policy: the policy that the chosen preset stands for.
-        call: samples the prompt with the pipeline as it stands, cached or not, and returns latents.
-        warm_up: samples a few steps, so that first-time allocations slow down none of the presets.
-        decode: turns latents into float frames `[frames, 3, height, width]` in [0, 1] on the host.
-        progress: sets options of the pipeline's progress bar.
-        branch: the CFG branch whose decisions are drawn.
+    Args:
+        compare: sample the prompt without a cache, with `exact` and with `forecast` as well; false makes the video of
+            the chosen preset alone.
     """
 
-    settings: Any
-    policy: PolicyConfig
-    pipeline: object
-    call: Callable[[], torch.Tensor]
-    warm_up: Callable[[], object]
-    decode: Callable[[torch.Tensor], torch.Tensor]
-    progress: Callable[..., object]
-    branch: str
-
-
-def check_demo(settings: Any, adapter: Adapter) -> PolicyConfig:
-    """Refuse what would fail later, before the model is loaded; return the policy of the chosen preset."""
-    policy = resolve_preset(adapter, settings.preset, settings.target_speedup)
-    check_packages()
-    check_output_folder(Path(settings.output))
-    return policy
+    compare: bool = True
 
 
 def check_packages() -> None:
@@ -75,160 +53,155 @@ def check_packages() -> None:
     require_extra("matplotlib", "drawing figures")
 
 
-def run_demo(demo: Demo) -> int:
-    """Write the results to a new folder and print the table; return the exit status."""
-    settings = demo.settings
-    folder = create_folder(Path(settings.output), settings.preset)
-    size = f"{settings.num_frames} frames of {settings.width}x{settings.height}"
-    print(f'prompt: "{settings.prompt}"\n{size}, writing to {folder}')
-    try:
-        results = produce(folder, demo)
-    except BaseException:
-        with suppress(OSError):
-            folder.rmdir()  # only if nothing was written to it
-        raise
-    print_table(results)
+def run_demo(loaded: LoadedJob, policy: PolicyConfig, settings: DemoConfig, *, command: str) -> int:
+    """Write the results to a new folder and print the table; return the exit status.
+
+    Args:
+        command: runs the same demo again in a shell.
+    """
+    job = loaded.job
+    name = preset_name(loaded.adapter, job, policy)
+    loaded.check(policy)
+    with RunFolder.create(Path(job.output), name) as run:
+        size = f"{job.num_frames} frames of {job.width}x{job.height}"
+        print(f'prompt: "{job.prompt}"\n{size}, writing to {run.path}', flush=True)
+        Demo(loaded, run, name, policy, command).produce(compare=settings.compare)
+        folder = run.complete()
     print(f"results are in {folder}")
     return 0
 
 
-def create_folder(output: Path, preset: str) -> Path:
-    """Make a new folder for this run; a folder that exists is never touched."""
-    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{Path(preset).stem}"
-    for attempt in range(100):
-        folder = output / (stem if not attempt else f"{stem}-{attempt}")
+def preset_name(adapter: Adapter, job: Any, policy: PolicyConfig) -> str:
+    """What the chosen preset is called in files and tables."""
+    if isinstance(policy, NoCacheConfig):
+        return EXACT
+    if job.preset is None:
+        default = str(read_yaml(adapter.presets()).get("preset"))
+        return default if job.target_speedup is None else FORECAST
+    own_file = job.preset.endswith((".yaml", ".yml"))
+    name = Path(job.preset).stem if own_file else job.preset
+    return "preset" if own_file and name in TAKEN_NAMES else name
+
+
+class Demo:
+    """The videos of one run, each written as soon as it is sampled.
+
+    Args:
+        name: see `preset_name`.
+        policy: what the chosen preset stands for.
+        command: see `run_demo`.
+    """
+
+    def __init__(self, loaded: LoadedJob, run: RunFolder, name: str, policy: PolicyConfig, command: str) -> None:
+        self.loaded = loaded
+        self.job = loaded.job
+        self.run = run
+        self.name = name
+        self.command = command
+        self.policies: dict[str, PolicyConfig | None] = {name: policy}
+        self.samples: dict[str, Sample] = {}
+        self.videos: dict[str, torch.Tensor] = {}
+        self._recorder = MotionRecorder(loaded.branch)
+
+    def produce(self, *, compare: bool) -> None:
+        """Sample the chosen preset, then what it is compared with, and write what there is to say about them.
+
+        The chosen preset comes first: if it cannot sample this video, nobody has waited for the others.
+        """
+        started = time.perf_counter()
+        self._progress("warming up", leave=False)
+        self.loaded.warm_up(self.job)
+        self._take(self.name, prepare=self._recorder.attach)
+        if compare and not (self.name == EXACT and self.loaded.exact_is_vanilla):
+            self._compare()
+        results = measure(self.samples, self.videos, VANILLA)
+        self._draw_decisions()
+        report = run_report(self.job, self.policies, self.samples, results, self.loaded.adapter.presets())
+        if VANILLA in self.samples:
+            self._write_page(results, report)
+        print_table(results)
+        report |= {"preset": self.name, "seconds_of_whole_run": time.perf_counter() - started}
+        write_json(self.run.path / "run.json", report)
+
+    def _compare(self) -> None:
+        """Sample the others, and put vanilla beside the chosen preset."""
+        self.policies[VANILLA] = None
+        self._take(VANILLA)
+        self._write_side_by_side()
+        if self.loaded.exact_is_vanilla:
+            print("exact computes what vanilla computes on this model, and is left out")
+        elif self.name != EXACT:
+            self.policies[EXACT] = NoCacheConfig()
+            self._take(EXACT)
+        if not isinstance(self.policies[self.name], NoCacheConfig | ForecastConfig):
+            self._take_forecast()
+
+    def _take_forecast(self) -> None:
+        """Sample `forecast` at the FLOPs of the chosen preset, or say why that cannot be done."""
+        chosen = self.samples[self.name].summary
+        assert chosen is not None
         try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            message = f"output={output} cannot be written: {error.strerror}; pass another folder"
-            raise MotionCacheError(message) from None
-        return folder
-    raise MotionCacheError(f"{output} holds a hundred runs of this second; wait a moment")
+            ratio = chosen.vanilla_flops / chosen.flops
+            self.policies[FORECAST] = resolve_preset(
+                self.loaded.adapter, FORECAST, ratio, allow_foreign_calibration=self.job.allow_foreign_calibration
+            )
+            self._take(FORECAST)
+        except MotionCacheError as error:
+            self.policies.pop(FORECAST, None)
+            print(f"forecast is left out: {error}", flush=True)
 
+    def _take(self, name: str, *, prepare: Callable[[Any], None] | None = None) -> None:
+        """Sample with one of the policies, decode, and write the video."""
+        self._progress(name.ljust(8), leave=True, mininterval=0.5)
+        sample, video = self.loaded.make_video(self.job, self.policies[name], prepare=prepare)
+        write_video(self.run.path / f"{name}.mp4", watchable(to_uint8(video)), fps=self.job.fps)
+        self.samples[name], self.videos[name] = sample, video
 
-def produce(folder: Path, demo: Demo) -> dict[str, Result]:
-    """Sample all presets, and write the videos, the picture of the decisions, `run.json` and the page."""
-    started = time.perf_counter()
-    demo.progress(desc="warming up", leave=False)
-    demo.warm_up()
-    recorder = MotionRecorder(demo.branch)
-    samples = sample_presets(demo, recorder)
-    videos = {preset: demo.decode(sample.latents) for preset, sample in samples.items()}
-    results = measure(samples, videos)
-    write_videos(folder, videos, demo.settings.fps)
-    draw_last_preset(folder / "decisions.png", demo, samples, videos, recorder)
-    seconds = time.perf_counter() - started
-    write_json(folder / "run.json", {**run_report(demo, samples, results), "seconds_of_whole_run": seconds})
-    rows = [[preset, *format_figures(result)] for preset, result in results.items()]
-    table = Table(title="Cost and fidelity of every preset", header=["", *FIGURES], rows=rows)
-    views = make_views(samples, videos, results, recorder.weights(), demo.settings.fps)
-    write_demo_page(folder / "report.html", demo.settings, table, views)
-    return results
+    def _progress(self, name: str, **options: Any) -> None:
+        self.loaded.pipeline.set_progress_bar_config(desc=name, **options)
 
+    def _write_side_by_side(self) -> None:
+        names = (VANILLA, self.name)
+        results = measure({name: self.samples[name] for name in names}, self.videos, VANILLA)
+        both = [watchable(to_uint8(self.videos[name])) for name in names]
+        frames = side_by_side(both, [describe(name, results[name]) for name in names])
+        write_video(self.run.path / "side_by_side.mp4", frames, fps=self.job.fps)
 
-def sample_presets(demo: Demo, recorder: MotionRecorder) -> dict[str, Sample]:
-    """Sample without a cache (`vanilla`), with `exact`, and with the chosen preset under its own name.
+    def _draw_decisions(self) -> None:
+        """Draw what the chosen preset computed, and one decision over its frame."""
+        trace, branch = self.samples[self.name].trace, self.loaded.branch
+        assert trace is not None
+        motion = self._recorder.motion_map(trace, to_uint8(self.videos[self.name]))
+        title = f"{self.name}: what was computed ({branch} branch)"
+        with whole_file(self.run.path / "decisions.png") as path:
+            draw_decisions(path, trace, motion, title=title, branch=branch)
 
-    The chosen preset is called `preset` if its own name is taken. It is sampled first: if a video of this size cannot
-    be sampled with it, nobody has waited for the others.
-    """
-    policies: dict[str, PolicyConfig | None] = {"vanilla": None, "exact": NoCacheConfig()}
-    if not isinstance(demo.policy, NoCacheConfig):
-        name = Path(demo.settings.preset).stem
-        policies["preset" if name in policies else name] = demo.policy
-    *others, chosen = policies
-    samples: dict[str, Sample] = {}
-    for preset in (chosen, *others):
-        demo.progress(desc=preset.ljust(8), leave=True, mininterval=0.5)
-        samples[preset] = take_sample(
-            demo.pipeline,
-            demo.call,
-            policies[preset],
-            device=demo.settings.device,
-            prepare=recorder.attach if preset == chosen else None,
+    def _write_page(self, results: dict[str, Result], report: dict[str, Any]) -> None:
+        """Write the page.
+
+        Args:
+            report: see `run_report`.
+        """
+        header, *rows = table_rows(results)
+        views = make_views(self.samples, self.videos, results, self._recorder.weights(), self.job.fps, self.name)
+        page = DemoPage(
+            prompt=self.job.prompt,
+            lead=self._lead(),
+            chosen=self.name,
+            results=results,
+            views=views,
+            table=Table(title="Cost and fidelity of every preset", header=header, rows=rows),
+            policy=report["policies"][self.name],
+            machine=report["machine"],
+            versions=report["versions"],
+            command=self.command,
         )
-    return {preset: samples[preset] for preset in policies}
+        write_demo_page(self.run.path / "report.html", page)
 
-
-def measure(samples: Mapping[str, Sample], videos: Mapping[str, torch.Tensor]) -> dict[str, Result]:
-    """Compare every preset with vanilla.
-
-    The FLOPs of vanilla are those that run, including the pairs of tokens that the attention mask hides.
-    """
-    vanilla, counted = samples["vanilla"], samples["exact"].summary
-    assert counted is not None
-    results: dict[str, Result] = {}
-    for preset, sample in samples.items():
-        quality = fidelity(videos[preset], videos["vanilla"])
-        difference = (sample.latents.float() - vanilla.latents.float()).abs().max()
-        results[preset] = {
-            "seconds": sample.seconds,
-            "speedup": vanilla.seconds / sample.seconds,
-            "flops": counted.vanilla_flops if sample.summary is None else sample.summary.flops,
-            "psnr_db": quality.psnr_db,
-            "ssim": quality.ssim,
-            "max_abs_latent_difference": float(difference),
-            "computed_share": 1.0 if sample.summary is None else sample.summary.computed_share,
-        }
-    return results
-
-
-def write_videos(folder: Path, videos: Mapping[str, torch.Tensor], fps: int) -> None:
-    """Write the uncached video, that of the last preset, and both side by side, enlarged if they are tiny."""
-    vanilla, cached = to_uint8(videos["vanilla"]), to_uint8(videos[list(videos)[-1]])
-    factor = max(1, -(-WATCHABLE_WIDTH // cached.shape[2]))
-    write_mp4(folder / "vanilla.mp4", vanilla, fps=fps)
-    write_mp4(folder / "motioncache.mp4", cached, fps=fps)
-    both = side_by_side([enlarge(vanilla, factor), enlarge(cached, factor)])
-    write_mp4(folder / "side_by_side.mp4", both, fps=fps)
-
-
-def draw_last_preset(
-    path: Path,
-    demo: Demo,
-    samples: Mapping[str, Sample],
-    videos: Mapping[str, torch.Tensor],
-    recorder: MotionRecorder,
-) -> None:
-    """Draw what the last preset computed, and one decision over its frame."""
-    preset = list(samples)[-1]
-    trace = samples[preset].trace
-    assert trace is not None
-    motion = recorder.motion_map(trace, to_uint8(videos[preset]))
-    title = f"{preset}: what was computed ({demo.branch} branch)"
-    draw_decisions(path, trace, motion, title=title, branch=demo.branch)
-
-
-def run_report(demo: Demo, samples: Mapping[str, Sample], results: Mapping[str, Result]) -> dict[str, Any]:
-    """The content of `run.json`: configuration, versions, and the figures of every preset, whole and by chunk."""
-    chunks = {preset: sample.summary.chunks for preset, sample in samples.items() if sample.summary is not None}
-    policy: Any = demo.policy
-    return {
-        "config": asdict(demo.settings),
-        "policy": {"name": type(policy).__name__, **asdict(policy)},
-        **environment(demo.settings.device),
-        "results": results,
-        "chunks": {preset: [asdict(chunk) for chunk in rows] for preset, rows in chunks.items()},
-    }
-
-
-def format_figures(result: Result) -> list[str]:
-    """The texts of one preset's `FIGURES`."""
-    return [
-        f"{result['seconds']:.2f}",
-        f"{result['speedup']:.2f}x",
-        f"{result['flops'] / 1e12:.3f}",
-        f"{result['computed_share']:.1%}",
-        f"{result['psnr_db']:.2f}",
-        f"{result['ssim']:.4f}",
-    ]
-
-
-def print_table(results: Mapping[str, Result]) -> None:
-    """Print the `FIGURES` of every preset."""
-    print("\n" + " " * 12 + "".join(f"{name:>10s}" for name in FIGURES))
-    for preset, result in results.items():
-        print(f"{preset:12s}" + "".join(f"{figure:>10s}" for figure in format_figures(result)))
-    print("PSNR and SSIM against vanilla, on decoded frames; 120 dB stands for identical\n")
+    def _lead(self) -> str:
+        """What was compared, in a sentence for the page."""
+        job = self.job
+        return (
+            f"The preset {self.name} against no cache: {job.num_frames} frames of {job.width}x{job.height}, "
+            f"{job.num_inference_steps} denoise steps. dB is PSNR over decoded frames; 120 dB stands for identical."
+        )

@@ -1,6 +1,6 @@
 """Figures that show what a cache did."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,7 +62,55 @@ def draw_decisions(path: Path, trace: Trace, motion: MotionMap | None, *, title:
     figure.savefig(path, dpi=110)
 
 
+def draw_comparison(path: Path, traces: Mapping[str, Trace], *, branch: str = "cond") -> None:
+    """Draw what several caches computed of videos of one size, below each other on the same axes.
+
+    Args:
+        traces: by the title of their maps.
+    """
+    figure = new_figure(figsize=(11, 2.3 * len(traces) + 0.8))
+    panels = figure.subplots(len(traces), 1, sharex=True, squeeze=False)[:, 0]
+    legend: dict[str, Artist] = {}
+    for axes, (title, trace) in zip(panels, traces.items(), strict=True):
+        entries = _draw_shares(axes, trace, branch)
+        legend |= {str(entry.get_label()): entry for entry in entries}
+        axes.set_title(title, loc="left", fontsize=11)
+    panels[-1].set_xlabel("denoise step of the chunk")
+    figure.legend(handles=list(legend.values()), ncols=len(legend), loc="outside lower center", frameon=False)
+    figure.savefig(path, dpi=110)
+
+
+def draw_strip(path: Path, videos: Mapping[str, NDArray[np.uint8]], wanted: int = 6) -> None:
+    """Draw frames at a few times, a row for each video.
+
+    Args:
+        videos: uint8 `[frames, height, width, 3]` of one size, by their names.
+        wanted: frames of a row, the first and the last among them.
+    """
+    count, height, width, _ = next(iter(videos.values())).shape
+    times = np.linspace(0, count - 1, wanted).round().astype(int)
+    panel = 1.75  # inches
+    figure = new_figure(figsize=(panel * wanted + 1.6, (panel * height / width + 0.12) * len(videos) + 0.25))
+    panels = figure.subplots(len(videos), wanted, squeeze=False)
+    for row, (name, frames) in zip(panels, videos.items(), strict=True):
+        row[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=10)
+        for axes, time in zip(row, times, strict=True):
+            axes.imshow(frames[time], interpolation="bicubic")
+            axes.set(xticks=[], yticks=[])
+    for axes, time in zip(panels[0], times, strict=True):
+        axes.set_title(f"frame {time}", fontsize=9)
+    figure.savefig(path, dpi=110)
+
+
 def _draw_map(axes: "Axes", trace: Trace, branch: str, title: str) -> None:
+    legend = _draw_shares(axes, trace, branch)
+    axes.set(xlabel="denoise step of the chunk", title=title)
+    below: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16), "frameon": False}
+    axes.legend(handles=legend, ncols=len(legend), fontsize=8, **below)
+
+
+def _draw_shares(axes: "Axes", trace: Trace, branch: str) -> "list[Artist]":
+    """Draw the map itself, and return what its legend says."""
     from matplotlib.colors import ListedColormap
     from matplotlib.patches import Patch
 
@@ -73,21 +121,22 @@ def _draw_map(axes: "Axes", trace: Trace, branch: str, title: str) -> None:
     axes.imshow(kinds, cmap=ListedColormap([COMPUTED, PARTIAL, REUSED]), vmin=0, vmax=2, aspect="auto")
     for row, step in zip(*np.nonzero(kinds == 1), strict=True):
         axes.text(step, row, f"{share[row, step]:.0%}"[:-1], ha="center", va="center", fontsize=6)
-    legend: list[Artist] = [Patch(color=COMPUTED, label="computed"), Patch(color=REUSED, label="reused")]
+    legend: list[Artist] = [Patch(color=COMPUTED, label="computed"), Patch(color=REUSED, label="reused or forecast")]
     if (kinds == 1).any():
         legend.insert(1, Patch(color=PARTIAL, label="partly computed (%)"))
     legend += _mark_token_phase(axes, records, rows)
     several = len(trace.windows) > 1
-    labels = [f"window {w}, chunk {c}" if several else f"chunk {c}" for w, c in rows]
-    axes.set(yticks=range(len(rows)), yticklabels=labels, xlabel="denoise step of the chunk", title=title)
-    steps = share.shape[1]
+    axes.set_yticks(range(len(rows)), [f"window {w}, chunk {c}" if several else f"chunk {c}" for w, c in rows])
+    _draw_cells(axes, *share.shape)
+    return legend
+
+
+def _draw_cells(axes: "Axes", rows: int, steps: int) -> None:
     axes.set_xticks(np.arange(0, steps, 5))
     axes.set_xticks(np.arange(-0.5, steps), minor=True)
-    axes.set_yticks(np.arange(-0.5, len(rows)), minor=True)
+    axes.set_yticks(np.arange(-0.5, rows), minor=True)
     axes.grid(which="minor", color="white", linewidth=0.8)
     axes.tick_params(which="minor", length=0)
-    below: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16), "frameon": False}
-    axes.legend(handles=legend, ncols=len(legend), fontsize=8, **below)
 
 
 def _computed_shares(records: Sequence[Record], rows: Sequence[tuple[int, int]]) -> NDArray[np.float64]:

@@ -5,11 +5,19 @@ from dataclasses import dataclass
 import torch
 from torch.nn.functional import avg_pool2d, conv2d, interpolate, pad
 
+from motioncache.errors import MotionCacheError
+
 MOVING = 0.03
 """A patch moves if its mean change from one frame to the next, in values from 0 to 1, is larger than this."""
 
 _SMALLEST_MSE = 1e-12
-"""Smaller mean squared errors count as this one, which is 120 dB."""
+"""Smaller mean squared errors count as this one."""
+
+IDENTICAL = 120.0
+"""PSNR (dB) of that error, which identical videos have."""
+
+_ONE_GREY_LEVEL = 1 / 255
+"""A video whose values differ by less than this shows one colour."""
 
 _WINDOW, _SIGMA = 11, 1.5
 """Width and standard deviation of the Gaussian window of SSIM, in pixels."""
@@ -28,6 +36,32 @@ class Fidelity:
     ssim: float
 
 
+def require_picture(video: torch.Tensor) -> None:
+    """Refuse a video, float `[frames, 3, height, width]`, that shows nothing.
+
+    Raises:
+        MotionCacheError: for values that are NaN or infinite, and for one colour in all frames; no figure of such a
+            video would mean anything, and two of them would count as identical.
+    """
+    _require_finite(video)
+    least, most = (limit(video.flatten(2).transpose(1, 2).flatten(0, 1), dim=0) for limit in (torch.amin, torch.amax))
+    if bool((most - least < _ONE_GREY_LEVEL).all()):
+        colour = ", ".join(f"{value:.2f}" for value in most.tolist())
+        name = "black" if bool((most < _ONE_GREY_LEVEL).all()) else f"of one colour ({colour})"
+        raise MotionCacheError(f"the video is {name} in all of its {len(video)} frames: nothing can be measured on it")
+
+
+def _require_finite(*videos: torch.Tensor) -> None:
+    """Refuse videos with values that are NaN or infinite."""
+    for video in videos:
+        broken = (~video.isfinite()).flatten(1).any(dim=1).nonzero().flatten().tolist()
+        if broken:
+            raise MotionCacheError(
+                f"{len(broken)} of the video's {len(video)} frames hold values that are NaN or infinite, the first of "
+                f"them frame {broken[0]}: it cannot be compared"
+            )
+
+
 def fidelity(video: torch.Tensor, reference: torch.Tensor) -> Fidelity:
     """Compare two videos, float `[frames, 3, height, width]` in [0, 1]."""
     if video.shape != reference.shape:
@@ -37,11 +71,13 @@ def fidelity(video: torch.Tensor, reference: torch.Tensor) -> Fidelity:
 
 def psnr(video: torch.Tensor, reference: torch.Tensor) -> float:
     """-10 log10 of the mean squared error over the whole video; at most 120 dB, which identical videos have."""
+    _require_finite(video, reference)
     return float(_decibels((video.double() - reference.double()).square().mean()))
 
 
 def psnr_of_frames(video: torch.Tensor, reference: torch.Tensor) -> list[float]:
     """PSNR of every frame by itself."""
+    _require_finite(video, reference)
     return _decibels((video.double() - reference.double()).square().mean(dim=(1, 2, 3))).tolist()
 
 
@@ -62,6 +98,7 @@ def moving_pixels(video: torch.Tensor, patch: int = 8) -> torch.Tensor:
 
 def psnr_where(video: torch.Tensor, reference: torch.Tensor, where: torch.Tensor) -> float | None:
     """PSNR over the pixels of the mask `where`, bool `[frames, height, width]`; None if it is empty."""
+    _require_finite(video, reference)
     if not bool(where.any()):
         return None
     return float(_decibels((video.double() - reference.double()).square().mean(dim=1)[where].mean()))
@@ -74,6 +111,7 @@ def _decibels(error: torch.Tensor) -> torch.Tensor:
 
 def ssim(video: torch.Tensor, reference: torch.Tensor) -> float:
     """Mean structural similarity per channel: Gaussian window of 11x11, sigma 1.5, data range 1, mirrored borders."""
+    _require_finite(video, reference)
     scores = [_ssim_map(a[None], b[None]).mean() for a, b in zip(video.double(), reference.double(), strict=True)]
     return float(torch.stack(scores).mean())
 

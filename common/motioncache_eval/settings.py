@@ -1,14 +1,17 @@
 """What the settings of a job have to fulfil, whatever the model, and how its YAML file is read."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
 
 from motioncache.config import plain_values
 from motioncache.errors import ConfigError, MotionCacheError
+from motioncache.field_types import require_finite, shown
+
+LONGEST_PATH, LONGEST_PART = 4000, 240
+"""Bytes of a path, and of the name of a file or folder: Linux takes 4096 and 255, and temporary files need some."""
 
 
 def require(name: str, value: object, holds: bool, allowed: str) -> None:
@@ -19,7 +22,36 @@ def require(name: str, value: object, holds: bool, allowed: str) -> None:
         allowed: the allowed values, in words.
     """
     if not holds:
-        raise ConfigError(f"{name}: {value!r} is not allowed; allowed: {allowed}")
+        raise ConfigError(f"{name}: {shown(value)} is not allowed; allowed: {allowed}")
+
+
+def require_path(name: str, path: str | None) -> None:
+    """Refuse a text that no file system takes as a path; none, and an empty one, pass."""
+    allowed = f"a path of at most {LONGEST_PATH} bytes, and at most {LONGEST_PART} between two slashes"
+    if path:
+        require(name, path, path.isprintable() and bool(path.strip()), allowed)
+        longest = max(len(part.encode()) for part in path.split("/"))
+        require(name, path, len(path.encode()) <= LONGEST_PATH and longest <= LONGEST_PART, allowed)
+
+
+def require_plain(name: str, value: object) -> None:
+    """Refuse what a JSON file cannot hold: keys that are no texts, numbers that are not finite, and other kinds."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            require(name, key, isinstance(key, str) and bool(key.strip()), "keys that are texts")
+            require_plain(f"{name}.{key}", inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            require_plain(name, inner)
+    else:
+        require_finite(name, value)
+        allowed = value is None or isinstance(value, int | float) or is_text(value)
+        require(name, value, allowed, "texts, numbers, true, false, null")
+
+
+def is_text(value: object) -> bool:
+    """Whether a value is a text that a file can hold, which half a surrogate pair is not."""
+    return isinstance(value, str) and value.encode(errors="replace").decode() == value
 
 
 def require_prompt(prompt: str) -> None:
@@ -49,7 +81,7 @@ def check_device(device: str, cpu_offload: bool) -> None:
         raise MotionCacheError("cpu_offload=true needs a GPU to load parts onto; pass device=cuda or cpu_offload=false")
 
 
-def read_settings(section: DictConfig, *, repository: Path, paths: Iterable[str]) -> dict[str, Any]:
+def read_settings(section: Mapping[str, Any], *, repository: Path, paths: Iterable[str]) -> dict[str, Any]:
     """The settings of a YAML file, or of a section of it, as plain values.
 
     Args:

@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
+from motioncache.errors import MotionCacheError
+from motioncache.whole_file import whole_file
 from motioncache_eval.scenes import draw_split, render
 from motioncache_train.clips import to_model
 
@@ -64,16 +67,30 @@ class ClipEncoder:
     def load(self, path: Path, *, clips: int, chunks: int, held_out: bool, kind: str | None = None) -> LatentSet:
         """Read clips from `path`, or encode them and write them there if the file does not exist.
 
+        An interrupt while they are encoded leaves no file.
+
         Args:
             clips: number of clips.
             chunks: number of chunks of each clip.
             held_out: whether the clips belong to the validation split.
             kind: kind of the scenes, see `motioncache_eval.scenes.KINDS`; None draws all kinds.
+
+        Raises:
+            MotionCacheError: for a file that is damaged, or that holds other clips.
         """
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            torch.save(self._encode_all(path.name, clips, chunks, held_out, kind), path)
-        return LatentSet(**torch.load(path, weights_only=True))
+            encoded = self._encode_all(path.name, clips, chunks, held_out, kind)
+            with whole_file(path) as temporary:
+                torch.save(encoded, temporary)
+        found = _read_latents(path)
+        wanted, frames = self.chunk * chunks, found.latents.shape[2]
+        if (len(found), frames) != (clips, wanted):
+            raise MotionCacheError(
+                f"{path} holds {len(found)} clips of {frames} latent frames, and not {clips} of {wanted}: delete it to "
+                "encode others"
+            )
+        return found
 
     def _encode_all(self, name: str, clips: int, chunks: int, held_out: bool, kind: str | None) -> dict[str, object]:
         latents: list[torch.Tensor] = []
@@ -102,6 +119,31 @@ class ClipEncoder:
         alone = 1 if self.first_alone else 0
         later = cells[alone:].unflatten(0, (-1, PATCH)).amax(1)
         return (torch.cat([cells[:alone], later]) > 0.05).to(torch.uint8)
+
+
+def _read_latents(path: Path) -> LatentSet:
+    """Read a file that `ClipEncoder.load` has written."""
+    try:
+        content = torch.load(path, weights_only=True, map_location="cpu")
+    except Exception as error:  # torch raises errors of many kinds for files that it cannot read
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise MotionCacheError(f"{path} cannot be read: {reason}; delete it to encode the clips again") from None
+    if not _are_latents(content):
+        raise MotionCacheError(f"{path} holds no encoded clips, or damaged ones: delete it to encode them again")
+    return LatentSet(**content)
+
+
+def _are_latents(content: Any) -> bool:
+    """Whether a file's content is a `LatentSet`: finite latents, and movers and captions for each."""
+    if not isinstance(content, dict) or set(content) != {"latents", "movers", "captions"}:
+        return False
+    latents, movers, captions = (content[name] for name in ("latents", "movers", "captions"))
+    if not isinstance(latents, torch.Tensor) or not isinstance(movers, torch.Tensor) or latents.ndim != 5:
+        return False
+    clips, _, *grid = latents.shape
+    texts = isinstance(captions, list) and all(isinstance(caption, str) for caption in captions)
+    fits = latents.dtype == torch.float16 and movers.dtype == torch.uint8 and movers.shape == (clips, *grid)
+    return texts and len(captions) == clips and fits and bool(latents.isfinite().all()) and bool((movers <= 1).all())
 
 
 def weighted_error(

@@ -13,6 +13,8 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
+from motioncache.errors import MotionCacheError
+
 logger = logging.getLogger(__name__)
 
 Losses = dict[str, torch.Tensor]
@@ -235,9 +237,13 @@ def _save(
 def _resume(path: Path, model: nn.Module, average: AveragedModel, optimizer: MatrixOptimizer) -> tuple[int, float]:
     if not path.exists():
         return 0, 0.0
-    state = torch.load(path, weights_only=True)
-    model.load_state_dict(state["model"])
-    average.load_state_dict(state["average"])
-    optimizer.load_state_dict(state["optimizer"])
+    try:
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        average.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+    except Exception as error:  # torch raises errors of many kinds for files that it cannot read, and for other models
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise MotionCacheError(f"{path} cannot be resumed: {reason}; delete it to start anew") from None
     logger.info("resuming %s at step %d", path, state["step"])
     return state["step"], state["minutes"]

@@ -20,43 +20,8 @@ from motioncache.forecast.calibration import Calibration
 from motioncache.presets import POLICIES, parse_policy
 from motioncache_magi.cache.adapter import POLICIES as MAGI_POLICIES
 
-HUGE = 10**400
-NONSENSE: list[Any] = [
-    *(None, True, False, -1, 0, 1, 2, 7, 0.5, -0.5, 1e308, 1e999, -1e999, math.nan, HUGE, -HUGE, 10**5000),
-    *(
-        "",
-        "abc",
-        "1e999",
-        "nan",
-        "0.5",
-        "-1",
-        "true",
-        "null",
-        "token",
-        "${a}",
-        "${oc.env:HOME}",
-        "???",
-        "\0",
-        "a" * 5000,
-    ),
-    *(
-        [],
-        {},
-        (),
-        [[1]],
-        [1, "a"],
-        (1, "a"),
-        (1,),
-        (2, 1),
-        (0.5, 1),
-        (math.nan, 1),
-        (True, 1),
-        [None],
-        {"a": 1},
-        {1: 2},
-    ),
-    *(b"1", {1, 2}, object(), object, Path("a"), 1j, np.float32(0.5), np.zeros(2), MAGI_POLICIES, math.inf),
-]
+from ..fuzzing import HUGE, IN_JSON, NONSENSE, ROUNDS, made_or_none
+
 BOTH = [*POLICIES.values(), *(config for config in MAGI_POLICIES.values() if config not in POLICIES.values())]
 FIELDS = [(config, field.name) for config in BOTH for field in fields(config)]  # pyright: ignore
 
@@ -105,17 +70,6 @@ def makes_sense(config: PolicyConfig, name: str) -> bool:
     return typed and (name not in RANGES or RANGES[name](value))
 
 
-def made_or_none(make: Callable[..., Any], *given: Any, **options: Any) -> Any:
-    """What is made, or None for what is refused with a ConfigError of one line."""
-    try:
-        return make(*given, **options)
-    except ConfigError as error:
-        message = str(error)
-    assert len(message.splitlines()) == 1
-    assert len(message) < 1000
-    return None
-
-
 def test_a_constructor_accepts_nothing_that_its_hints_and_ranges_forbid() -> None:
     accepted = 0
     for config, name in FIELDS:
@@ -128,7 +82,7 @@ def test_a_constructor_accepts_nothing_that_its_hints_and_ranges_forbid() -> Non
 
 def test_a_mapping_accepts_nothing_that_hints_and_ranges_forbid() -> None:
     draw, accepted = random.Random(0), 0
-    for _ in range(600):
+    for _ in range(600 * ROUNDS):
         policies = draw.choice([POLICIES, MAGI_POLICIES])
         policy = draw.choice([policy for policy in sorted(policies) if policy != "none"])
         name = draw.choice([field.name for field in fields(policies[policy])])  # pyright: ignore
@@ -136,7 +90,7 @@ def test_a_mapping_accepts_nothing_that_hints_and_ranges_forbid() -> None:
         made = made_or_none(parse_policy, {"policy": policy, name: value}, where="here", policies=policies)
         accepted += made is not None
         assert made is None or makes_sense(made, name), (policy, name, type(value))
-    assert 0 < accepted < 300
+    assert 0 < accepted < 300 * ROUNDS
 
 
 @pytest.mark.parametrize("value", NONSENSE, ids=lambda value: type(value).__name__)
@@ -155,7 +109,6 @@ RIGHT = {
     "products": [[1.0, 0.5, 0.2], [0.5, 1.0, 0.5], [0.2, 0.5, 1.0]],
     "sensitivity": [2.0, 1.0, 3.0],
 }
-IN_JSON = [None, True, -1, 0, 1, 1.5, 1e-320, 1e300, math.inf, math.nan, HUGE, "", "1.0", [], {}, [1], [[1]], [1.0] * 3]
 
 
 def mutated(draw: random.Random) -> str:
@@ -187,12 +140,12 @@ def is_calibration(read: Calibration) -> bool:
 
 def test_a_calibration_is_one_or_is_refused(tmp_path: Path) -> None:
     draw, accepted, path = random.Random(1), 0, tmp_path / "calibration.json"
-    for _ in range(600):
+    for _ in range(600 * ROUNDS):
         path.write_text(text := mutated(draw))
         read = made_or_none(Calibration.load, path)
         accepted += read is not None
         assert read is None or is_calibration(read), text
-    assert 0 < accepted < 300
+    assert 0 < accepted < 300 * ROUNDS
 
 
 FRAGMENTS = [
@@ -222,11 +175,11 @@ SENSIBLE = [NoCacheConfig(), MotionCacheConfig(warmup=3)]
 
 def test_a_presets_file_holds_a_policy_or_is_refused(tmp_path: Path) -> None:
     draw, accepted, path = random.Random(2), 0, tmp_path / "presets.yaml"
-    for _ in range(400):
+    for _ in range(400 * ROUNDS):
         one, other = draw.choices(FRAGMENTS, k=2)
         text = draw.choice([f"presets: {one}\npreset: {other}\n", f"presets: {one}\n", f"policy: {one}\n", one])
         path.write_bytes(text.encode() if draw.random() < 0.95 else text.encode("utf-16"))
         made = made_or_none(load_config, path, draw.choice([None, "slow", "", 5, [1], {}]))
         accepted += made is not None
         assert made in (None, *SENSIBLE), text
-    assert 0 < accepted < 200
+    assert 0 < accepted < 200 * ROUNDS

@@ -7,7 +7,7 @@ import pytest
 
 from motioncache import MotionCacheError
 from motioncache.extras import PACKAGES, require_extra
-from motioncache_magi.sampling.prefix import video_frames
+from motioncache_magi.given.frames import video_frames
 from motioncache_magi.text.prompt import T5Text
 
 
@@ -57,4 +57,4 @@ def test_the_official_tokenizer_names_the_extra(monkeypatch: pytest.MonkeyPatch,
 def test_a_video_to_go_on_from_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     hide(monkeypatch, "av")
     with pytest.raises(MotionCacheError, match=r"reading videos needs PyAV: pip install 'motioncache\[video\]'"):
-        video_frames(tmp_path / "video.mp4", 16, 16, 4)
+        video_frames(tmp_path / "video.mp4", 16, 16, 4, 24)

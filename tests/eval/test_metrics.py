@@ -3,7 +3,8 @@ import math
 import pytest
 import torch
 
-from motioncache_eval.metrics import fidelity, moving_pixels, psnr, psnr_of_frames, psnr_where, ssim
+from motioncache.errors import MotionCacheError
+from motioncache_eval.metrics import fidelity, moving_pixels, psnr, psnr_of_frames, psnr_where, require_picture, ssim
 
 
 def test_psnr_is_the_log_of_one_mean_squared_error() -> None:
@@ -71,3 +72,31 @@ def test_where_nothing_moves_there_is_no_figure() -> None:
     video = torch.zeros(2, 3, 16, 16)
     assert psnr_where(video, video, moving_pixels(video)) is None
     assert not moving_pixels(video[:1]).any()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_video_with_values_that_are_no_numbers_has_no_figure(value: float) -> None:
+    """Not even beside itself, where a difference of NaN could count as none."""
+    whole = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    broken = whole.clone()
+    broken[1, 0, 2, 3] = value
+    everywhere = torch.ones(3, 16, 16, dtype=torch.bool)
+    says = "1 of the video's 3 frames hold values that are NaN or infinite, the first of them frame 1"
+    for pair in ((broken, whole), (whole, broken), (broken, broken)):
+        for figure in (psnr, psnr_of_frames, ssim, fidelity, lambda a, b: psnr_where(a, b, everywhere)):
+            with pytest.raises(MotionCacheError, match=says):
+                figure(*pair)
+    with pytest.raises(MotionCacheError, match=says):
+        require_picture(broken)
+
+
+def test_a_video_of_one_colour_shows_nothing() -> None:
+    black = torch.full((2, 3, 16, 16), 0.001)
+    with pytest.raises(MotionCacheError, match="the video is black in all of its 2 frames"):
+        require_picture(black)
+    blue = black.clone()
+    blue[:, 2] = 0.5
+    with pytest.raises(MotionCacheError, match=r"of one colour \(0.00, 0.00, 0.50\)"):
+        require_picture(blue)
+    blue[1, 2, 3, 3] = 0.51  # one pixel that anybody could see
+    require_picture(blue)

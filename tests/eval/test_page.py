@@ -1,10 +1,9 @@
-"""The page, in a headless Chromium where there is one."""
+"""The page of a benchmark, in a headless Chromium where there is one, and the parts that all pages share."""
 
-import base64
+import io
 import json
-import os
 import re
-import shutil
+from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,45 +11,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from motioncache.grid import TokenGrid
-from motioncache.record import Phase, Record, WindowShape
-from motioncache.trace import Trace
 from motioncache_eval.page.build import Page, write_page
-from motioncache_eval.page.view import decisions, make_overlay, make_view
+from motioncache_eval.page.view import LARGEST_SHEET, decisions, difference, make_overlay, make_view
 from motioncache_eval.table import Table
 
-GRID = TokenGrid(frames=4, height=2, width=3, chunk_frames=2)
-FRAMES, HEIGHT, WIDTH = 13, 16, 24
-
-
-def trace() -> Trace:
-    """Two chunks of 12 tokens, three denoise steps: computed, reused, and token 5 alone."""
-    made = Trace(windows=[WindowShape(grid=GRID, iterations=3, branches=("cond",), causal=True)])
-    for chunk in (0, 1):
-        for step, (computed, due) in enumerate([(12, None), (0, None), (1, torch.tensor([5]))]):
-            made.records.append(
-                Record(
-                    window=0, iteration=step, chunk=chunk, branch="cond", step=step, phase=Phase.token, tokens=12,
-                    candidates=computed, computed=computed, attended=12, due=due,
-                )
-            )  # fmt: skip
-    return made
-
-
-def video(shift: int) -> np.ndarray:
-    """A bright square that is `shift` pixels ahead of its frame number."""
-    frames = np.zeros((FRAMES, HEIGHT, WIDTH, 3), np.uint8)
-    for i in range(FRAMES):
-        frames[i, 4:12, (i + shift) % 16 : (i + shift) % 16 + 6] = 255
-    return frames
+from .pages import check_headings, check_nothing_is_cut_off, check_scheme, pixels, shown, trace, video
 
 
 @pytest.fixture
 def page(tmp_path: Path) -> Path:
     overlay = make_overlay(trace(), {1: torch.linspace(0, 1, 12)})
     videos: dict[str, dict[str, Any]] = {
-        "a square </script> & more": {
+        "a square </script> & [[MAIN]]": {
             "vanilla": make_view(video(0), fps=8, trace=None, overlay=None),
             "slow": {**make_view(video(1), fps=8, trace=trace(), overlay=overlay), "caption": "30.0 dB"},
             "broken": {"error": "out of luck <b>"},
@@ -62,15 +36,22 @@ def page(tmp_path: Path) -> Path:
         for i in range(3)
     ]
     path = tmp_path / "report.html"
-    rows = [["vanilla", "1.00x"], ["slow <i>", "2.00x"]]
+    wide = [["vanilla", *["1.00x"] * 8], ["slow <i>", *["2.00x"] * 8]]
+    tables = [
+        Table(title="Speed", header=["", *["speed of it"] * 8], rows=wide),
+        Table(title="Small", header=["", "speed"], rows=[["vanilla", "1.00x"]]),
+    ]
     write_page(
         path,
         Page(
             heading="A & B",
             lead="Lead.",
-            tables=[Table(title="Speed", header=["", "speed"], rows=rows)],
+            tables=tables,
             points=points,
             videos=videos,
+            accent=["slow <i>"],
+            findings=["slow is ahead"],
+            failures=["broken: out of luck <b>"],
         ),
     )
     return path
@@ -90,8 +71,31 @@ def test_a_trace_becomes_maps_and_shares() -> None:
 
 
 def test_wide_frames_are_shrunk() -> None:
-    view = make_view(np.zeros((2, 90, 640, 3), np.uint8), fps=24, trace=None, overlay=None)
-    assert (view["width"], view["height"]) == (320, 45)
+    view = make_view(np.zeros((2, 90, 1280, 3), np.uint8), fps=24, trace=None, overlay=None)
+    assert (view["width"], view["height"]) == (640, 45)
+
+
+@pytest.mark.parametrize(("count", "height", "width"), [(3000, 64, 96), (700, 200, 320), (40, 2000, 64), (1, 8, 8)])
+def test_the_sheet_of_a_video_of_any_length_can_be_written_and_read(count: int, height: int, width: int) -> None:
+    frames = np.zeros((count, height, width, 3), np.uint8)
+    frames[-1] = 200
+    view = make_view(frames, fps=24, trace=None, overlay=None)
+    sheet = Image.open(io.BytesIO(b64decode(view["sprite"].partition(",")[2])))
+    last = count - 1
+    left, top = last % view["columns"] * view["width"], last // view["columns"] * view["height"]
+    assert sheet.width == view["columns"] * view["width"]
+    assert 0 <= sheet.height - top - view["height"] < 1
+    assert view["width"] * view["height"] * count <= LARGEST_SHEET
+    pixel = sheet.getpixel((left + view["width"] // 2, top + view["height"] // 2))
+    assert isinstance(pixel, tuple)
+    assert abs(pixel[0] - 200) < 20
+
+
+def test_a_difference_is_shown_ten_times_and_never_wraps_around() -> None:
+    a, b = np.array([[[[0, 3, 200]]]], np.uint8), np.array([[[[0, 5, 100]]]], np.uint8)
+    assert difference(a, b).tolist() == difference(b, a).tolist() == [[[[0, 20, 255]]]]
+    view = make_view(video(1), fps=8, trace=None, overlay=None, reference=video(0))
+    assert view["difference"] != view["sprite"]
 
 
 def test_the_file_needs_nothing_else(page: Path) -> None:
@@ -102,20 +106,18 @@ def test_the_file_needs_nothing_else(page: Path) -> None:
     assert "slow &lt;i&gt;" in text
     data = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, flags=re.DOTALL)
     assert data is not None
-    assert "a square </script> & more" in json.loads(data.group(1))["videos"]
+    assert "a square </script> & [[MAIN]]" in json.loads(data.group(1))["videos"]
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright")
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("the page is tested where chromium is installed (or CHROMIUM names it)")
-    quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu", *quiet])
-        yield started
-        started.close()
+def test_a_method_may_be_named_like_a_part_of_the_page(tmp_path: Path) -> None:
+    names = [f"[[{part}]]" for part in ("SCRIPT", "DATA", "STYLE", "TABLES", "HEADING", "LEAD")]
+    table = Table(title="Speed", header=["", "speed"], rows=[[name, "1.00x"] for name in names])
+    write_page(tmp_path / "a.html", Page(heading="[[SCRIPT]]", lead="[[TABLES]]", tables=[table], points=[], videos={}))
+    text = (tmp_path / "a.html").read_text()
+    for name in names:
+        assert f'<th scope="row">{name}</th>' in text
+    assert "<title>[[SCRIPT]]</title>" in text
+    assert "<p>[[TABLES]]</p>" in text
 
 
 @pytest.fixture
@@ -132,18 +134,12 @@ def opened(browser: Any, page: Path) -> Iterator[Any]:
     tab.close()
 
 
-def shown(tab: Any) -> list[str]:
-    return tab.eval_on_selector_all("figure canvas:not(.map)", "all => all.map(canvas => canvas.dataset.frame)")
-
-
-def pixels(tab: Any, method: str) -> np.ndarray:
-    """uint8 `[height, width, 4]` of a player's canvas."""
-    script = f"""() => {{
-        const canvas = document.querySelector('figure[data-method="{method}"] canvas');
-        const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
-        return btoa(String.fromCharCode(...data));
-    }}"""
-    return np.frombuffer(base64.b64decode(tab.evaluate(script)), np.uint8).reshape(HEIGHT, WIDTH, 4)
+def test_the_curve_comes_first_then_the_videos_and_the_tables(opened: Any) -> None:
+    assert opened.locator("h2").all_inner_texts() == ["Quality over cost", "Videos", "Figures", "What raised"]
+    assert opened.inner_text("#curve + ul") == "slow is ahead"
+    assert opened.locator("section").last.inner_text().endswith("broken: out of luck <b>")
+    assert opened.inner_text("tr.accent th") == "slow <i>"
+    check_headings(opened)
 
 
 def test_players_move_together(opened: Any) -> None:
@@ -167,18 +163,31 @@ def test_players_move_together(opened: Any) -> None:
     assert shown(opened) == frames  # it stands still
 
 
-def test_the_overlay_switches(opened: Any) -> None:
+def test_small_videos_are_enlarged_by_whole_factors(opened: Any) -> None:
+    for width in (900, 390, 1280):
+        opened.set_viewport_size({"width": width, "height": 700})
+        opened.wait_for_timeout(100)
+        sizes = opened.eval_on_selector_all("figure canvas", "all => all.map(one => one.getBoundingClientRect().width)")
+        room = opened.locator("figure").first.evaluate("one => one.clientWidth")
+        assert set(sizes) == {room // 24 * 24}
+        assert room // 24 >= 8
+
+
+def test_the_overlay_switches_and_its_legend_tells_its_range(opened: Any) -> None:
     opened.fill("#frame", "12")
     opened.evaluate("document.activeElement.blur()")
     plain, vanilla = pixels(opened, "slow"), pixels(opened, "vanilla")
+    assert opened.is_hidden("#overlay-legend")
     opened.keyboard.press("2")
     weighed = pixels(opened, "slow")
     assert opened.is_checked("input[name=overlay][value=weight]")
     assert (weighed[-2, -2] != plain[-2, -2]).any()  # the last token has weight 1
+    assert re.fullmatch(r"Last motion weight of a token: 0.09\s*1.00; .*", opened.inner_text("#overlay-legend"))
     opened.check("input[name=overlay][value=reused]")
     reused = pixels(opened, "slow")
     assert (reused != weighed).any()
     assert (pixels(opened, "vanilla") == vanilla).all()  # nothing was reused there
+    assert re.search(r"33 %\s*67 %", opened.inner_text("#overlay-legend"))  # in one or two of three steps
     opened.keyboard.press("1")
     assert (pixels(opened, "slow") == plain).all()
 
@@ -187,12 +196,46 @@ def test_another_prompt_and_what_is_missing(opened: Any) -> None:
     assert opened.inner_text(".error") == "out of luck <b>"
     assert "30.0 dB" in opened.inner_text('figure[data-method="slow"] figcaption')
     assert "computed" in opened.get_attribute('figure[data-method="slow"] canvas.map', "aria-label")
-    assert opened.locator("#curve circle").count() == 3
+    assert opened.is_hidden("#difference-choice")  # these views hold none
     opened.fill("#frame", "12")
+    opened.check("input[value=weight]")
     opened.select_option("#prompt", "another")
     opened.wait_for_function("document.querySelectorAll('figure').length === 1")
     opened.wait_for_function("document.querySelector('figure canvas').dataset.frame === '4'")
     assert opened.inner_text("#frame-number") == "5 of 5"
+    assert opened.is_hidden("#overlay")  # nothing is known of this video
+    assert opened.is_hidden("#overlay-legend")
+    opened.evaluate("document.activeElement.blur()")
+    opened.keyboard.press("3")
+    assert opened.evaluate("document.querySelector('figure canvas').dataset.overlay") == "none"
+
+
+def test_an_overlay_that_says_nothing_is_not_offered(browser: Any, tmp_path: Path) -> None:
+    computed = trace()
+    computed.records[:] = [record for record in computed.records if record.step == 0]  # nothing was reused
+    views = {"exact": make_view(video(0), fps=8, trace=computed, overlay=make_overlay(computed, {}))}
+    path = tmp_path / "nothing.html"
+    write_page(path, Page(heading="", lead="", tables=[], points=[], videos={"one": views}))
+    tab = browser.new_page()
+    tab.goto(path.as_uri())
+    assert tab.is_hidden("#overlay")
+    assert tab.is_hidden("#prompt")  # there is one
+    assert tab.locator("#curve").count() == 0
+    tab.close()
+
+
+def test_a_page_without_videos_has_no_players(browser: Any, tmp_path: Path) -> None:
+    table = Table(title="Speed", header=["", *["speed"] * 20], rows=[["vanilla", *["1.00x"] * 20]])
+    write_page(tmp_path / "tables.html", Page(heading="A", lead="", tables=[table], points=[], videos={}))
+    tab = browser.new_page(viewport={"width": 390, "height": 700})
+    errors: list[str] = []
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    tab.goto((tmp_path / "tables.html").as_uri())
+    tab.wait_for_function("document.querySelector('.scroll.wide')")
+    tab.keyboard.press("ArrowRight")
+    assert tab.locator("h2").all_inner_texts() == ["Figures"]
+    assert errors == []
+    tab.close()
 
 
 def test_methods_are_chosen(browser: Any, page: Path, tmp_path: Path) -> None:
@@ -214,14 +257,16 @@ def test_methods_are_chosen(browser: Any, page: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_fits_a_narrow_window_in_both_schemes(browser: Any, page: Path, scheme: str) -> None:
-    tab = browser.new_page(viewport={"width": 340, "height": 700}, color_scheme=scheme)
+@pytest.mark.parametrize("width", [340, 390])
+def test_it_fits_a_narrow_window_in_both_schemes(browser: Any, page: Path, scheme: str, width: int) -> None:
+    tab = browser.new_page(viewport={"width": width, "height": 700}, color_scheme=scheme)
     tab.goto(page.as_uri())
-    assert tab.evaluate("document.documentElement.scrollWidth") <= 340
-    ink, paper = (
-        tab.evaluate(f"getComputedStyle(document.body).{name}.match(/\\d+/g).map(Number)")
-        for name in ("color", "backgroundColor")
-    )
-    assert abs(sum(ink[:3]) - sum(paper[:3])) > 500  # readable
-    assert (sum(paper[:3]) > 382) == (scheme == "light")
+    tab.wait_for_function("document.querySelector('.scroll.wide')")
+    check_nothing_is_cut_off(tab)
+    check_scheme(tab, scheme)
+    check_headings(tab)
+    hints = [hint.is_visible() for hint in tab.locator(".scroll + .hint").all()]
+    assert hints == [True, False]  # only the wide table goes on
+    tab.set_viewport_size({"width": 2000, "height": 700})
+    tab.wait_for_function("!document.querySelector('.scroll.wide')")
     tab.close()

@@ -245,7 +245,7 @@ def test_a_sweep_measures_every_value_in_a_folder_of_its_own(config: Path, capsy
         ({"model": "sora"}, "there is no model 'sora' to measure; installed: magi-1, skyreels-v2"),
         ({"prompts": "none.txt"}, "none.txt cannot be read"),
         ({"job": "none.yaml"}, "there is no config file"),
-        ({"repeats": 0}, "repeats: 0 is not allowed; allowed: 1 or more"),
+        ({"repeats": 0}, "repeats: 0 is not allowed; allowed: 1 to 100"),
         ({"methods": {"slow": {"preset": "slow"}}}, "has to hold 'vanilla'"),
         ({"methods": {"vanilla": {"preset": "slow"}}}, "takes no settings"),
         ({"methods": {"vanilla": {}, "x": {"preset": "nope"}}}, "unknown preset 'nope'"),

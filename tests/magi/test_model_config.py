@@ -1,14 +1,17 @@
 """The official JSON configuration: every field has its type and its range, and an error names both."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from motioncache.errors import ConfigError
+from motioncache.errors import ConfigError, MotionCacheError
+from motioncache_magi.loading.folders import Folders
 from motioncache_magi.loading.variants import VARIANTS, released
-from motioncache_magi.model.config import MagiConfig
+from motioncache_magi.model.config import SHORTCUT_MODES, MagiConfig
+from motioncache_magi.sampling.schedule import time_schedule
 
 from .conftest import official_json, small_config
 
@@ -60,6 +63,14 @@ FIELDS: list[tuple[str, str, Any, str]] = [
     ("engine", "distill", "yes", "true or false"),
     ("engine", "distill_nearly_clean_chunk_threshold", "0.3", "a finite number"),
     ("engine", "shortcut_mode", 8, "a text"),
+    ("engine", "shortcut_mode", "8,8,16", "'8,16,16' or '16,16,8'"),
+    ("engine", "cp_strategy", "ring", "'none' or 'cp_ulysses' or 'cp_shuffle_overlap'"),
+    ("engine", "distributed_backend", "mpi", "'nccl' or 'gloo'"),
+    ("engine", "enable_cuda_graph", True, "False"),
+    ("engine", "kv_offload", 1, "true or false"),
+    ("engine", "cp_size", 0, "a whole number of at least 1"),
+    ("runtime", "t5_device", "gpu", "cpu, cuda or cuda:N"),
+    ("runtime", "t5_device", None, "a text"),
 ]
 
 
@@ -115,3 +126,84 @@ def test_a_distilled_model_has_no_guidance_of_three() -> None:
     values["runtime_config"]["cfg_number"] = 3
     with pytest.raises(ConfigError, match="cfg_number must be 1"):
         MagiConfig.from_dict(values, where="it")
+
+
+def test_the_modes_of_twelve_steps_are_those_that_the_schedule_has() -> None:
+    for mode in SHORTCUT_MODES:
+        assert len(time_schedule(12, shortcut_mode=mode)) == 13
+    with pytest.raises(ConfigError, match=r"shortcut_mode must be one of \['16,16,8', '8,16,16'\]"):
+        time_schedule(12, shortcut_mode="4,4,4")
+
+
+def test_the_official_settings_of_several_gpus_and_of_offloading_are_accepted() -> None:
+    values = official_json(small_config())
+    values["engine_config"] |= {"cp_size": 8, "pp_size": 2, "cp_strategy": "cp_ulysses", "kv_offload": True}
+    assert MagiConfig.from_dict(values, where="it").engine.cp_size == 8
+
+
+@pytest.mark.parametrize(("t5_device", "expected"), [("cpu", "cpu"), ("cuda", "cuda:1"), ("cuda:0", "cuda:1")])
+def test_the_text_encoder_is_on_the_cpu_only_where_the_configuration_says_so(t5_device: str, expected: str) -> None:
+    config = small_config()
+    config = replace(config, runtime=replace(config.runtime, t5_device=t5_device))
+    assert config.text_device("cuda:1") == expected
+
+
+OFFICIAL = {
+    # As in example/*/*_config.json of the official repository; `load` and the like are paths.
+    "4.5B_base": (64, 720, 720, "cpu", 3),
+    "4.5B_distill": (64, 720, 720, "cpu", 1),
+    "24B_base": (32, 720, 1280, "cuda", 3),
+    "24B_distill": (16, 720, 1280, "cuda", 1),
+}
+
+
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_the_released_configurations_are_the_official_ones(name: str) -> None:
+    runtime = released(name).runtime
+    found = (runtime.num_steps, runtime.video_size_h, runtime.video_size_w, runtime.t5_device, runtime.cfg_number)
+    assert found == OFFICIAL[name]
+
+
+def folder_of(root: Path, variant: str, config: MagiConfig | None = None) -> Path:
+    """Empty folders in the official layout."""
+    for name in (f"magi/{variant}", "vae", "t5"):
+        (root / name).mkdir(parents=True)
+    if config is not None:
+        (root / "magi" / variant / "config.json").write_text(json.dumps(official_json(config)))
+    return root
+
+
+def find(root: Path, **options: Any) -> Folders:
+    return Folders.find(root, **{"variant": None, "config": None, "special_tokens": None, **options})
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_released_model_without_its_special_tokens_is_refused_with_where_they_are(name: str, tmp_path: Path) -> None:
+    root = folder_of(tmp_path / "plain", name)
+    with pytest.raises(MotionCacheError, match=r"special_tokens.npz of github.com/SandAI-org/MAGI-1 to .*plain, or pa"):
+        find(root)
+    in_float32 = replace(released(name), model=replace(released(name).model, params_dtype="torch.float32"))
+    renamed = folder_of(tmp_path / "renamed", "mine", in_float32)
+    with pytest.raises(MotionCacheError, match="was trained with special tokens"):
+        find(renamed)
+    (root / "special_tokens.npz").touch()
+    assert find(root).special_tokens == root / "special_tokens.npz"
+    elsewhere = tmp_path / "tokens.npz"
+    assert find(renamed, special_tokens=elsewhere).special_tokens == elsewhere
+
+
+def test_a_model_of_another_shape_needs_no_special_tokens(tmp_path: Path) -> None:
+    assert find(folder_of(tmp_path, "4.5B_distill", small_config())).special_tokens is None
+
+
+@pytest.mark.parametrize("name", ["4.5B_distill_quant", "24B_distill_quant"])
+def test_the_advice_for_a_quantised_variant_can_be_followed(name: str, tmp_path: Path) -> None:
+    plain = name.removesuffix("_quant")
+    message = f"{name} is an fp8 checkpoint .* take ckpt/magi/{plain} of .*, with variant={plain} and without config="
+    official = replace(released(plain), engine=replace(released(plain).engine, fp8_quant=True))
+    for root in (folder_of(tmp_path / "bare", name), folder_of(tmp_path / "official", name, official)):
+        with pytest.raises(MotionCacheError, match=message):
+            find(root)
+        (root / "magi" / plain).mkdir()
+        (root / "special_tokens.npz").touch()
+        assert find(root, variant=plain).config == released(plain)

@@ -1,6 +1,7 @@
 """The pipeline as a user calls it, on random weights in the official layout."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,11 @@ from PIL import Image
 
 from motioncache.errors import MotionCacheError
 from motioncache_eval.video import write_mp4
+from motioncache_magi.given.frames import image_frames
 from motioncache_magi.pipeline import MagiPipeline
+from motioncache_magi.request import Plan
+from motioncache_magi.sampling.sampler import Sampler
+from motioncache_magi.sampling.step import Step
 
 
 def load(root: Path, **options: Any) -> MagiPipeline:
@@ -75,10 +80,9 @@ def test_noise_can_be_passed(pipe: MagiPipeline) -> None:
 def test_an_image_becomes_the_first_frame(pipe: MagiPipeline) -> None:
     image = Image.fromarray(np.full((20, 20, 3), 200, np.uint8))
     latents = pipe("a red circle", image=image, num_frames=24, generator=generator(), output_type="latent").frames
-    without = pipe("a red circle", num_frames=48, generator=generator(), output_type="latent").frames
-    assert latents.shape == (1, 16, 12, 4, 6)  # the image has a latent frame of its own: 1 + 6 need two chunks
-    given = pipe._encode_prefix(image, None, 32, 48)
-    assert given is not None
+    without = pipe("a red circle", num_frames=24, generator=generator(), output_type="latent").frames
+    assert latents.shape == (1, 16, 6, 4, 6)  # the image's latent frame is one of the video's
+    given = pipe._codec.encode(image_frames(image, 32, 48))
     assert (latents[0, :, 0] - given[:, 0]).abs().mean() < (without[0, :, 0] - given[:, 0]).abs().mean()
 
 
@@ -129,7 +133,7 @@ def test_offloading_changes_nothing(pipe: MagiPipeline, distilled: Path) -> None
     [
         ({"num_inference_steps": 10}, "num_inference_steps=10 must be a multiple of the window of 4 chunks"),
         ({"height": 40}, "multiples of 16"),
-        ({"num_frames": -1}, "num_frames must be 1 or more"),
+        ({"num_frames": -1}, "num_frames: -1 is not allowed; allowed: a whole number from 1 to 86401"),
         ({"output_type": "gif"}, "output_type must be one of"),
         ({"image": "no.png"}, "the image no.png cannot be read"),
         ({"video": "no.mp4"}, "the video no.mp4 cannot be read"),
@@ -151,3 +155,144 @@ def test_bad_folders_say_what_to_do(distilled: Path, tmp_path: Path) -> None:
     ):
         with pytest.raises(MotionCacheError, match=message):
             MagiPipeline.from_pretrained(**arguments)  # pyright: ignore[reportArgumentType]
+
+
+def count_chunks(pipe: MagiPipeline, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The chunks of all denoise steps from now on."""
+    chunks: list[int] = []
+    step = Sampler.step
+
+    def counting(self: Sampler, one: Step) -> None:
+        chunks.extend(one.window)
+        step(self, one)
+
+    monkeypatch.setattr(Sampler, "step", counting)
+    return chunks
+
+
+@pytest.mark.parametrize("model", ["pipe", "base_pipe"])
+def test_no_chunk_is_sampled_that_only_the_frame_of_an_image_would_need(
+    model: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe = request.getfixturevalue(model)
+    asked: dict[str, Any] = {"image": Image.new("RGB", (20, 20), "teal"), "output_type": "latent"}
+    steps = count_chunks(pipe, monkeypatch)
+    video = pipe("a red circle", num_frames=48, generator=generator(), **asked).frames
+    assert len(steps) == 2 * 8  # 48 frames are two chunks, of 8 denoise steps each
+    assert video.shape == (1, 16, 12, 4, 6)
+    # 48 frames and one for the image are three chunks in the official code, whose first frames are these.
+    plan_of = Plan.of
+    monkeypatch.setattr(Plan, "of", lambda *given: official(plan_of(*given)))
+    steps.clear()
+    whole = pipe("a red circle", num_frames=48, generator=generator(), **asked).frames
+    assert len(steps) == 3 * 8
+    assert whole.shape == (1, 16, 18, 4, 6)
+    assert (whole[:, :, :12] - video).abs().max() < 1e-4  # not to the bit: the model calls are of other sizes
+
+
+def official(plan: Plan) -> Plan:
+    return replace(plan, schedule=replace(plan.schedule, chunks=plan.announced_chunks))
+
+
+@pytest.mark.parametrize("frames", [4, 7, 8, 23, 24, 31, 32])
+def test_the_frames_of_a_given_video_are_not_repeated(pipe: MagiPipeline, frames: int) -> None:
+    video = np.random.default_rng(0).integers(0, 255, (frames, 32, 48, 3), np.uint8)
+    latents = list(pipe.stream("a", video=video, num_frames=30, generator=generator(), output_type="latent"))
+    given = frames // 4
+    chunks = -(-(given + 8) // 6)  # 30 frames are 8 latent frames
+    assert sum(chunk.shape[1] for chunk in latents) == 6 * chunks - given
+    assert latents[0].shape[1] == 6 - given % 6
+    new = pipe("a", video=video, num_frames=30, generator=generator()).frames
+    assert new.shape == (1, 30, 32, 48, 3)
+    decoded = pipe.decode(torch.cat(latents, dim=1)[None]).permute(0, 2, 3, 1)[:30].numpy()
+    if given != 5:  # the stream decodes a single latent frame behind the given ones, `decode` in front of the next
+        assert np.array_equal(new[0], decoded)
+    assert np.array_equal(new[0, 4:], decoded[4:])
+
+
+def test_the_own_output_of_every_type_can_be_gone_on_from(pipe: MagiPipeline) -> None:
+    new = []
+    for output_type in ("np", "pt", "pil"):
+        given = pipe("a red circle", num_frames=24, generator=generator(), output_type=output_type).frames
+        video = pipe("a red circle", video=given, num_frames=24, generator=generator(), output_type="latent").frames
+        image = pipe(
+            "a red circle", image=given[0][0], num_frames=4, generator=generator(), output_type="latent"
+        ).frames
+        new.append((video, image))
+    for video, image in new[1:]:
+        assert torch.equal(video, new[0][0])
+        assert torch.equal(image, new[0][1])
+
+
+def test_a_file_of_another_frame_rate_is_resampled(pipe: MagiPipeline, tmp_path: Path) -> None:
+    frames = np.random.default_rng(0).integers(0, 255, (32, 1, 1, 3), np.uint8).repeat(32, axis=1).repeat(48, axis=2)
+    call = {"num_frames": 24, "output_type": "latent"}
+    write_mp4(tmp_path / "slow.mp4", frames, fps=12)
+    write_mp4(tmp_path / "twice.mp4", frames[16:].repeat(2, axis=0), fps=24)
+    slow, twice = (
+        pipe("a red circle", video=tmp_path / name, generator=generator(), **call).frames
+        for name in ("slow.mp4", "twice.mp4")
+    )
+    assert torch.nn.functional.mse_loss(slow, twice) < 0.01 * twice.var()
+    at_their_rate = pipe("a red circle", video=frames, generator=generator(), **call).frames
+    assert torch.nn.functional.mse_loss(at_their_rate, twice) > 0.05 * twice.var()
+
+
+def test_without_a_generator_the_seed_is_that_of_the_configuration(pipe: MagiPipeline) -> None:
+    seeded = torch.Generator().manual_seed(pipe.config.runtime.seed)
+    expected = pipe("a red circle", num_frames=24, generator=seeded, output_type="latent").frames
+    for _ in range(2):
+        assert torch.equal(pipe("a red circle", num_frames=24, output_type="latent").frames, expected)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ({"num_frames": 0}, "num_frames: 0 is not allowed; allowed: a whole number from 1 to 86401"),
+        ({"height": 0}, "height: 0 is not allowed"),
+        ({"width": 0}, "width: 0 is not allowed; allowed: a whole number from 1 to 4096"),
+        ({"num_inference_steps": 0}, "num_inference_steps: 0 is not allowed"),
+        ({"num_frames": 24.0}, "num_frames: 24.0 is not allowed"),
+        ({"num_frames": True}, "num_frames: True is not allowed"),
+        ({"height": 1e6}, "height: 1000000.0 is not allowed"),
+        ({"prompt": None}, "prompt must be one text: a call samples one video, not None"),
+        ({"prompt": ["a red circle"]}, "prompt must be one text"),
+        ({"generator": [torch.Generator()]}, "generator must be one torch.Generator, not"),
+        ({"generator": 3}, "generator must be one torch.Generator, not 3"),
+        ({"latents": np.zeros((1, 16, 12, 4, 6))}, "latents must be a tensor"),
+        ({"latents": torch.full((1, 16, 12, 4, 6), torch.nan)}, "latents are not finite"),
+        ({"latents": torch.zeros(1, 16, 12, 4, 6, dtype=torch.int64)}, "needs floats of the shape"),
+        ({"switches": {"hq": False}}, "switches must be TextSwitches"),
+        ({"output_type": ["np"]}, "output_type must be one of np, pt, pil, latent, not"),
+        ({"image": 5}, "the image is of type int"),
+        ({"video": 5}, "the video is of type int"),
+        ({"image": np.zeros((2, 2)), "video": np.zeros((4, 2, 2, 3))}, "not both"),
+    ],
+)
+def test_arguments_of_another_kind_are_refused_before_anything_is_sampled(
+    pipe: MagiPipeline, call: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(MotionCacheError, match=message) as caught:
+        pipe.stream(**{"prompt": "a red circle", **call})  # nothing is asked of the stream
+    assert "\n" not in str(caught.value)
+
+
+def test_latents_that_are_not_finite_are_refused_at_the_first_chunk(distilled: Path) -> None:
+    broken = load(distilled)
+    broken.transformer.final_linear.linear.weight.data[0, 0] = torch.nan
+    with pytest.raises(MotionCacheError, match="latent frame 0 was sampled as NaN or infinite"):
+        broken("a red circle", generator=generator())
+
+
+@pytest.mark.parametrize("fps", [1, 8, 12, 15, 16, 30])
+def test_a_chunk_has_all_its_frames_at_every_frame_rate(pipe: MagiPipeline, fps: int) -> None:
+    config = pipe.config
+    other = MagiPipeline(
+        pipe.transformer,
+        pipe.vae,
+        pipe.text_encoder,
+        replace(config, runtime=replace(config.runtime, fps=fps)),
+        special_tokens=pipe.special_tokens,
+    )
+    other.set_progress_bar_config(disable=True)
+    assert other("a red circle", num_frames=24, generator=generator()).frames.shape == (1, 24, 32, 48, 3)

@@ -138,6 +138,16 @@ def read(folder: Path, arrays: dict[str, np.ndarray], channels: int = CHANNELS) 
     return SpecialTokens.read(folder / "special_tokens.npz", channels)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e6])
+def test_special_tokens_that_are_not_finite_in_float16_are_refused(
+    tmp_path: Path, arrays: dict[str, np.ndarray], value: float
+) -> None:
+    arrays["logo_token"] = arrays["logo_token"].copy()
+    arrays["logo_token"][0, 3] = value
+    with pytest.raises(ConfigError, match="logo_token has values that are NaN or infinite in float16"):
+        read(tmp_path, arrays)
+
+
 def test_special_tokens_are_read_in_float16(tmp_path: Path, arrays: dict[str, np.ndarray]) -> None:
     tokens = read(tmp_path, arrays)
     expected = torch.from_numpy(arrays["other_tokens"][[1, 14, 16]]).half()

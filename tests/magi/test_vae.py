@@ -233,6 +233,8 @@ def test_pixels_are_rounded_down_and_clamped() -> None:
 
 def test_a_tile_is_half_a_second() -> None:
     assert Tiling.for_frame_rate(24) == Tiling(frames=12, height=256, width=256)
+    assert [Tiling.for_frame_rate(fps).frames for fps in (1, 8, 12, 15, 16, 30)] == [8, 8, 8, 8, 8, 15]
+    assert Tiling.for_frame_rate(24, patch_length=8).frames == 16
 
 
 def test_one_tile_that_covers_all_is_the_same_as_none(vae: ViTVAE) -> None:

@@ -13,6 +13,7 @@ from motioncache import ForecastConfig, MotionCacheConfig, MotionCacheError, Tea
 from motioncache.api import get_hook
 from motioncache.config import PolicyConfig
 from motioncache.decision import ChunkState, Decision
+from motioncache.foreign import PackedHook
 from motioncache.motion import Normalisation
 from motioncache.policies.distance import Distance
 from motioncache.probe import Probe
@@ -139,7 +140,7 @@ def test_everything_reused_calls_no_block(config: Make) -> None:
     pipeline = make_pipeline()
     calls: list[int] = []
     for block in pipeline.transformer.blocks:
-        block.register_forward_hook(lambda *_: calls.append(1))
+        block.register_forward_hook(PackedHook(lambda *_: calls.append(1)))
     with motioncache.cached(pipeline, config(threshold=1e9)):
         generate(pipeline, num_frames=17, base_num_frames=17)  # one chunk: warm-up steps 0 and 1, then reuse alone
     # 2 blocks x (step 0: a call for each branch, step 1: one call for both)
@@ -279,7 +280,7 @@ def test_policies_of_the_published_code_are_not_served_by_the_product(config: Ma
 def test_a_prompt_is_projected_once_per_video(config: Make) -> None:
     pipeline = make_pipeline()
     calls: list[int] = []
-    pipeline.transformer.blocks[0].attn2.to_k.register_forward_hook(lambda *_: calls.append(1))
+    pipeline.transformer.blocks[0].attn2.to_k.register_forward_hook(PackedHook(lambda *_: calls.append(1)))
     with motioncache.cached(pipeline, config()):
         generate(pipeline, num_frames=137, overlap_history=17)
     assert len(calls) == 2  # two branches; the second window takes what the first one made

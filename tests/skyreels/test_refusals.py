@@ -1,22 +1,26 @@
 """Calls for which diffusers' own sampling is unsound are refused before any work, with advice that then works."""
 
+import math
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from diffusers import SkyReelsV2DiffusionForcingImageToVideoPipeline
+from diffusers import SkyReelsV2DiffusionForcingImageToVideoPipeline, UniPCMultistepScheduler
 from PIL import Image
 
 import motioncache
 from motioncache import MotionCacheConfig, MotionCacheError
+from motioncache.foreign import PackedHook
+from motioncache_skyreels.guards import VideoSize
 
 from .conftest import COEFFICIENTS, generate, make_pipeline
 
 
 def refusal(pipeline: Any, **call: Any) -> str:
     blocks: list[int] = []
-    handle = pipeline.transformer.blocks[0].register_forward_pre_hook(lambda *_: blocks.append(1))
+    handle = pipeline.transformer.blocks[0].register_forward_pre_hook(PackedHook(lambda *_: blocks.append(1)))
     with pytest.raises(MotionCacheError) as caught:
         generate(pipeline, **call)
     handle.remove()
@@ -48,6 +52,92 @@ def test_a_base_that_does_not_divide_is_refused() -> None:
     motioncache.enable_cache(pipeline, "exact")
     message = refusal(pipeline, num_frames=137, base_num_frames=81, overlap_history=17)
     assert "pass base_num_frames=77 or 97" in message
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ({"num_frames": 137}, "num_frames=137 exceeds base_num_frames=77, .*: pass overlap_history=17"),
+        ({"num_frames": 137, "overlap_history": 0}, "overlap_history: 0 is not allowed; .* from 1"),
+        ({"num_frames": 137, "overlap_history": -17}, "overlap_history: -17 is not allowed"),
+        ({"num_frames": 0}, "num_frames: 0 is not allowed; allowed: a whole number from 1 to 86401"),
+        ({"num_frames": 77.0}, "num_frames: 77.0 is not allowed"),
+        ({"num_frames": 4_000_000_000_001}, "num_frames: 4000000000001 is not allowed"),
+        ({"base_num_frames": None}, "base_num_frames: None is not allowed"),
+        ({"causal_block_size": 10**9}, "causal_block_size: 1000000000 is not allowed; .* from 1 to 1000"),
+        ({"guidance_scale": math.nan}, "guidance_scale: nan is not allowed; allowed: a number from 0 to 100"),
+        ({"guidance_scale": math.inf}, "guidance_scale: inf"),
+        ({"guidance_scale": -6}, "guidance_scale: -6"),
+        ({"addnoise_condition": math.nan}, "addnoise_condition: nan"),
+        ({"num_inference_steps": 1_000_000}, "num_inference_steps: 1000000 is not allowed"),
+        ({"ar_step": -1}, "ar_step: -1 is not allowed; allowed: a whole number from 0 to 1000"),
+        ({"fps": 1e9}, "fps: 1000000000.0 is not allowed"),
+        ({"height": 1e6}, "height: 1000000.0 is not allowed; allowed: a whole number from 1 to 4096"),
+        ({"width": 24}, "width must be a multiple of 16, not 24"),
+    ],
+)
+def test_a_number_out_of_range_is_refused(call: dict[str, Any], message: str) -> None:
+    pipeline = make_pipeline()
+    motioncache.enable_cache(pipeline, "exact")
+    assert re.search(message, refusal(pipeline, **call))
+
+
+@pytest.mark.parametrize("shift", [math.nan, 0.0, -8, 1e9])
+def test_a_scheduler_without_a_shift_in_range_is_refused(shift: float) -> None:
+    pipeline = make_pipeline()
+    pipeline.scheduler = UniPCMultistepScheduler.from_config(pipeline.scheduler.config, flow_shift=shift)
+    motioncache.enable_cache(pipeline, "exact")
+    assert f"flow_shift: {shift} is not allowed; allowed: null, or a number from 0.01 to 100" in refusal(pipeline)
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    pipeline = make_pipeline()
+    motioncache.enable_cache(pipeline, "exact")
+    latents = generate(pipeline, num_frames=np.int64(17), base_num_frames=np.int32(17), guidance_scale=np.float32(6))
+    assert torch.equal(latents, generate(pipeline, num_frames=17, base_num_frames=17))
+
+
+@pytest.mark.parametrize("overlap", [77, 97, 57])
+def test_windows_that_share_all_their_frames_are_refused_and_the_advice_works(overlap: int) -> None:
+    pipeline = make_pipeline()
+    motioncache.enable_cache(pipeline, "exact")
+    message = refusal(pipeline, num_frames=97, base_num_frames=57, overlap_history=overlap)
+    assert "leaves windows of 15 latent frames nothing to sample" in message
+    assert "pass overlap_history=17 and a base_num_frames of 37 or more" in message
+    assert generate(pipeline, num_frames=57, base_num_frames=37, overlap_history=17).shape[2] == 15
+
+
+def test_windows_that_share_a_part_of_a_chunk_are_refused_and_the_advice_works() -> None:
+    pipeline = make_pipeline()
+    motioncache.enable_cache(pipeline, "exact")
+    message = refusal(pipeline, num_frames=137, overlap_history=21)
+    assert "share 6 latent frames, which do not divide into chunks of 5: pass overlap_history=17 or 37" in message
+    for overlap in (17, 37):
+        assert generate(pipeline, num_frames=137, overlap_history=overlap).shape[2] == 35
+
+
+def windows(size: VideoSize) -> list[int]:
+    """Latent frames of the windows, one after the other."""
+    assert size.base is not None
+    assert size.overlap is not None
+    lengths, sampled = [], 0
+    while sampled < size.latent_frames:
+        lengths.append(min(size.latent_frames - sampled + (size.overlap if lengths else 0), size.base))
+        sampled += lengths[-1] - (size.overlap if len(lengths) > 1 else 0)
+    return lengths
+
+
+def test_a_video_divides_if_all_its_windows_do() -> None:
+    sizes = [
+        VideoSize(num_frames=4 * frames - 3, chunk=chunk, factor=4, base=base, overlap=overlap)
+        for chunk in (1, 2, 3, 5)
+        for base in (5, 6, 10)
+        for overlap in (1, 2, 4)
+        for frames in range(base + 1, 40)
+    ]
+    for size in sizes:
+        assert size.windows == len(windows(size))
+        assert size.divides(size.latent_frames) == all(length % size.chunk == 0 for length in windows(size))
 
 
 def test_asynchronous_sampling_without_chunks_is_refused() -> None:
@@ -115,7 +205,7 @@ def test_an_unknown_preset_is_refused() -> None:
 def test_a_forward_that_somebody_replaced_is_refused() -> None:
     pipeline = make_pipeline()
     pipeline.transformer.forward = lambda *a, **k: torch.zeros(1)
-    with pytest.raises(MotionCacheError, match="neither an accelerate nor a diffusers hook"):
+    with pytest.raises(MotionCacheError, match=r"replaced by .*lambda"):
         motioncache.enable_cache(pipeline, "exact")
     assert "cache_context" not in vars(pipeline.transformer)
 
@@ -137,7 +227,7 @@ def test_a_transformer_that_is_cached_through_another_pipeline_is_refused_and_st
 def test_a_compiled_transformer_is_refused() -> None:
     pipeline = make_pipeline()
     pipeline.transformer.blocks[0].compile()
-    with pytest.raises(MotionCacheError, match="the transformer is compiled"):
+    with pytest.raises(MotionCacheError, match=r"`blocks\.0` is compiled"):
         motioncache.enable_cache(pipeline, "exact")
 
 

@@ -55,16 +55,25 @@ class MagiCost:
 
     def vanilla(self, windows: Iterable[WindowShape], *, dense: bool = True) -> int:
         """FLOPs without a cache. No mask hides a pair of tokens, so `dense` makes no difference."""
-        return sum(self.schedule_flops(window.grid.tokens_per_chunk) for window in windows)
+        return sum(self.schedule_flops(window.grid.tokens_per_chunk, window.calls) for window in windows)
 
-    def schedule_flops(self, tokens_per_chunk: int) -> int:
-        """FLOPs of a whole video without a cache, from its schedule alone."""
-        return self.profile(tokens_per_chunk).full_flops
+    def schedule_flops(self, tokens_per_chunk: int, steps: int | None = None) -> int:
+        """FLOPs of a video without a cache, from its schedule alone.
+
+        Args:
+            steps: denoise steps of the window that are made; None for the whole video.
+        """
+        times = self._times()
+        made = [*self.schedule.prefix_steps(), *list(self.schedule)[:steps]]
+        return sum(self._step(step, times, tokens_per_chunk, refresh=r) for step in made for r in (True, False))
+
+    def _times(self) -> list[float]:
+        return time_schedule(self.schedule.steps, shortcut_mode=self.schedule.shortcut_mode).tolist()
 
     def profile(self, tokens_per_chunk: int) -> WindowProfile:
         """What the planner of `forecast` has to know of the video, which is one window, before it is sampled."""
         schedule = self.schedule
-        times = time_schedule(schedule.steps, shortcut_mode=schedule.shortcut_mode).tolist()
+        times = self._times()
         steps = list(schedule)
         fixed_flops = sum(
             self._step(step, times, tokens_per_chunk, refresh=True) for step in [*schedule.prefix_steps(), *steps]

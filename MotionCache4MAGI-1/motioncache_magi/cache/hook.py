@@ -12,6 +12,7 @@ from motioncache.engine import Engine
 from motioncache.errors import MotionCacheError
 from motioncache.forecast.budget import ForecastConfig
 from motioncache.forecast.calibration import ModelIdentity, sample_weights
+from motioncache.foreign import check_modules
 from motioncache.policies.none import NoCache
 from motioncache.policies.policy import Policy
 from motioncache_magi.cache.config import MagiReuseConfig, Output
@@ -27,7 +28,20 @@ from motioncache_magi.sampling.schedule import WindowSchedule
 def identity_of(transformer: VideoDiT) -> ModelIdentity:
     """What a calibration says that it was measured on."""
     config = transformer.config
-    return ModelIdentity(config.num_layers, config.hidden_size, sample_weights(transformer.final_linear.linear.weight))
+    weights = sample_weights(getattr(transformer.final_linear.linear, "weight", None))
+    return ModelIdentity(config.num_layers, config.hidden_size, weights)
+
+
+def check_transformer(transformer: object) -> None:
+    """Refuse a transformer that is none of ours or compiled, and one with hooks of others in its modules."""
+    if not isinstance(transformer, VideoDiT):
+        raise MotionCacheError(
+            f"the pipeline's transformer is a {type(transformer).__name__}; use a pipeline with a VideoDiT, and not a "
+            "compiled one: the cache passes it a different number of tokens at every step"
+        )
+    if getattr(transformer, "_is_cached", False):
+        raise MotionCacheError("another cache is on for this transformer: cache-dit. Disable it first")
+    check_modules(transformer, {})
 
 
 class MagiHook:
@@ -38,7 +52,9 @@ class MagiHook:
     """
 
     def __init__(self, pipeline: Any, config: PolicyConfig, *, presets: Path) -> None:
+        check_transformer(pipeline.transformer)
         self._pipeline = pipeline
+        self._transformer = pipeline.transformer
         self.config = config
         self.engine = Engine(NoCache())
         self._cost: MagiCost | None = None
@@ -60,6 +76,12 @@ class MagiHook:
         Raises:
             MotionCacheError: if another video is being sampled.
         """
+        if model is not self._transformer:
+            raise MotionCacheError(
+                "the pipeline has another transformer than when the cache was enabled: a "
+                f"{type(model).__name__}. Call disable_cache and enable_cache again"
+            )
+        check_transformer(model)
         if not self.engine.is_idle:
             raise MotionCacheError(
                 "this pipeline is sampling a video already (another stream or thread), and its cache serves one at a "
@@ -88,7 +110,7 @@ class MagiHook:
             return self.config.create_policy(settings.schedule)
         if self._planner is not None:
             shares = {deciding_branch(settings.guidance): 1.0}  # the engine sees guided velocities
-            return self._planner.plan(cost.profile(tokens_per_chunk), identity_of(self._pipeline.transformer), shares)
+            return self._planner.plan(cost.profile(tokens_per_chunk), identity_of(self._transformer), shares)
         return NoCache()
 
     @property
@@ -105,5 +127,5 @@ class MagiHook:
 
     def undo(self) -> None:
         """Give the pipeline back without a cache, and free all state."""
-        self._pipeline.create_sampler = Sampler
+        vars(self._pipeline).pop("create_sampler", None)
         self.engine.drop()

@@ -8,6 +8,7 @@ import torch
 from motioncache.decision import Call, Decision
 from motioncache.distance import relative_l1
 from motioncache.engine import Engine
+from motioncache.errors import MotionCacheError
 from motioncache.grid import TokenGrid
 from motioncache.record import Phase, WindowShape
 from motioncache_magi.cache.config import MagiReuseConfig, Output
@@ -44,6 +45,11 @@ class EngineReuse(Reuse):
         ]
 
     def decide(self, step: Step, passes: Sequence[Pass], embedded: dict[int, torch.Tensor]) -> dict[int, Due]:
+        if self.engine.is_idle:
+            raise MotionCacheError(
+                "the cache was disabled while this video was being sampled, and what it kept is gone: finish or close "
+                "a stream before disable_cache"
+            )
         calls = [self._call(one, step, embedded) for one in passes if one.branch == self.deciding]
         if self._config.measures:
             self._features = {chunk: embedded[chunk] for chunk in step.window}

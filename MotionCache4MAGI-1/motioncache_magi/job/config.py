@@ -1,11 +1,13 @@
 """The configuration of a job on MAGI-1: `addconfig/job.yaml`, and `key=value` overrides from the command line."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from motioncache.config import parse_overrides, read_yaml, structured
-from motioncache_eval.settings import read_settings, require, require_device, require_prompt, require_seed
+from motioncache.limits import check_limits
+from motioncache_eval.settings import read_settings, require, require_device, require_path, require_prompt, require_seed
 
 DTYPES = ("float32", "bfloat16")
 
@@ -19,16 +21,20 @@ class MagiJobConfig:
         variant: name of a folder in `ckpt/magi`; null takes the only one there.
         config: JSON file in the official format; null takes the variant's own.
         special_tokens: path of the official `special_tokens.npz`; null looks for it beside `magi`.
-        preset: name of a preset of the model, or path of a YAML file with a policy.
+        preset: name of a preset of the model, or path of a YAML file with a policy; null takes the one that the presets
+            file names.
         target_speedup: FLOPs without a cache over those that the video may take, for presets of the policy `forecast`;
             null takes the preset's.
+        allow_foreign_calibration: let `forecast` take a calibration that was measured on another model.
         prompt: what the video shows.
         image: a picture that the video starts from.
         video: a video file that the new video continues.
-        height, width, num_frames, num_inference_steps: null takes the model's.
+        height, width, num_frames, num_inference_steps: null takes the model's. They have the limits of
+            `motioncache.limits`.
         fps: frame rate of the files that are written; null takes the model's.
+        seed: of the noise, which is the same on every device; null takes the model's.
         device: `cpu`, `cuda` or `cuda:N`.
-        dtype: null takes the model's.
+        dtype: `float32` or `bfloat16`; null takes the model's.
         cpu_offload: keep text encoder and autoencoder on the CPU while they are not needed.
         output: folder in which each run makes a folder of its own.
     """
@@ -37,8 +43,9 @@ class MagiJobConfig:
     variant: str | None = None
     config: str | None = None
     special_tokens: str | None = None
-    preset: str = "slow"
+    preset: str | None = None
     target_speedup: float | None = None
+    allow_foreign_calibration: bool = False
     prompt: str = ""
     image: str | None = None
     video: str | None = None
@@ -47,7 +54,7 @@ class MagiJobConfig:
     num_frames: int | None = None
     num_inference_steps: int | None = None
     fps: int | None = None
-    seed: int = 0
+    seed: int | None = 0
     device: str = "cpu"
     dtype: str | None = None
     cpu_offload: bool = False
@@ -57,21 +64,24 @@ class MagiJobConfig:
         folder = "a folder in the layout of the official repository, with magi, vae and t5"
         require("model", self.model, bool(self.model), folder)
         require_prompt(self.prompt)
-        for name in ("height", "width", "num_frames", "num_inference_steps", "fps"):
-            value = getattr(self, name)
-            require(name, value, value is None or value >= 1, "null, or 1 or more")
+        check_limits(asdict(self), optional=("height", "width", "num_frames", "num_inference_steps", "fps"))
         require("dtype", self.dtype, self.dtype is None or self.dtype in DTYPES, f"null, {', '.join(DTYPES)}")
-        require_seed(self.seed)
+        if self.seed is not None:
+            require_seed(self.seed)
         require_device(self.device)
+        for name in ("model", "config", "special_tokens", "image", "video", "output"):
+            require_path(name, getattr(self, name))
 
 
-def load_magi_job(path: Path, overrides: Sequence[str]) -> MagiJobConfig:
-    """Read the YAML file and apply `key=value` overrides.
+def load_magi_job(path: Path | None, overrides: Sequence[str]) -> MagiJobConfig:
+    """Read the YAML file, if there is one, and apply `key=value` overrides.
 
     Relative paths in the file start at the repository; relative paths on the command line at the working directory.
     """
-    values = read_settings(read_yaml(path), repository=path.resolve().parents[2], paths=("model", "output"))
+    values: dict[str, Any] = {}
+    if path is not None:
+        values = read_settings(read_yaml(path), repository=path.resolve().parents[2], paths=("model", "output"))
     overriding = parse_overrides(overrides, [MagiJobConfig])
     if "model" in overriding:
         values["variant"] = None  # the file names a variant of the file's own model
-    return structured(MagiJobConfig, values | overriding, where=path.name)
+    return structured(MagiJobConfig, values | overriding, where=path.name if path else "overrides")

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from transformers.utils import logging
 
+from motioncache_eval.jobs import explain_out_of_memory
 from motioncache_eval.settings import check_device
 from motioncache_magi.job.config import MagiJobConfig
 from motioncache_magi.pipeline import MagiPipeline
@@ -25,14 +26,15 @@ def load_pipeline(job: MagiJobConfig) -> tuple[MagiPipeline, MagiJobConfig]:
         offload=job.cpu_offload,
     )
     runtime = pipeline.config.runtime
-    job = replace(
-        job,
-        height=job.height or runtime.video_size_h,
-        width=job.width or runtime.video_size_w,
-        num_frames=job.num_frames or runtime.num_frames,
-        num_inference_steps=job.num_inference_steps or runtime.num_steps,
-        fps=job.fps or runtime.fps,
-    )
+    defaults = {
+        "height": runtime.video_size_h,
+        "width": runtime.video_size_w,
+        "num_frames": runtime.num_frames,
+        "num_inference_steps": runtime.num_steps,
+        "fps": runtime.fps,
+        "seed": runtime.seed,
+    }
+    job = replace(job, **{name: value for name, value in defaults.items() if getattr(job, name) is None})
     pipeline.stream(job.prompt, **_arguments(job))  # checks sizes and files; nothing is sampled yet
     return pipeline, job
 
@@ -50,13 +52,18 @@ def run_pipeline(
 
     Args:
         chunk_done: called whenever a chunk is clean.
+
+    Raises:
+        MotionCacheError: if the memory is too small for the video, or its latents are not finite.
     """
+    assert job.seed is not None  # `load_pipeline` fills it in
     generator = torch.Generator().manual_seed(job.seed)
     chunks = []
-    for chunk in pipeline.stream(job.prompt, generator=generator, output_type="latent", **_arguments(job)):
-        chunks.append(chunk)
-        if chunk_done is not None:
-            chunk_done()
+    with explain_out_of_memory(job):
+        for chunk in pipeline.stream(job.prompt, generator=generator, output_type="latent", **_arguments(job)):
+            chunks.append(chunk)
+            if chunk_done is not None:
+                chunk_done()
     return torch.cat(chunks, dim=1)[None]
 
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from motioncache.checkpoints import check_dtype, check_finite, read_index, read_mapping
 from motioncache.errors import MotionCacheError
+from motioncache_magi.loading.variants import quantised
 from motioncache_magi.model.config import MagiConfig
 from motioncache_magi.model.dit import VideoDiT, parameter_dtype
 from motioncache_magi.vae.config import VaeConfig
@@ -36,10 +37,7 @@ def load_dit(variant: Path, config: MagiConfig, device: str = "cpu") -> VideoDiT
             missing, unexpected, of another shape or kind, or holds a NaN or an infinity; the message names it.
     """
     if config.engine.fp8_quant:
-        raise MotionCacheError(
-            f"{variant} is configured as an fp8 checkpoint (fp8_quant), which is not supported: take the variant "
-            "without _quant"
-        )
+        raise MotionCacheError(quantised(variant.name))
     folder = weight_folder(variant, config)
     if not folder.is_dir():
         raise MotionCacheError(f"there is no folder {folder}; it should hold {_SINGLE} or {_INDEX}")

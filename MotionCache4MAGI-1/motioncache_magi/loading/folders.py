@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from motioncache.errors import MotionCacheError
-from motioncache_magi.loading.variants import released
+from motioncache_magi.loading.variants import is_released, quantised, released
 from motioncache_magi.model.config import MagiConfig
 from motioncache_magi.vae.config import VaeConfig
 
@@ -40,7 +40,8 @@ class Folders:
             special_tokens: the file of special tokens; None looks for `special_tokens.npz`.
 
         Raises:
-            MotionCacheError: if a folder is missing, or the choice of a variant is unclear.
+            MotionCacheError: if a folder is missing, the choice of a variant is unclear, or a model of the shape of a
+                released one lacks the special tokens that those were trained with.
         """
         if not root.is_dir():
             raise MotionCacheError(f"there is no model folder {root}")
@@ -48,12 +49,20 @@ class Folders:
         chosen = _variant(base / "magi", variant)
         config_path = config or _existing(chosen / CONFIG)
         tokens_path = special_tokens or _existing(root / SPECIAL_TOKENS) or _existing(base / SPECIAL_TOKENS)
+        settings = MagiConfig.from_file(config_path) if config_path else released(chosen.name)
+        if settings.engine.fp8_quant:
+            raise MotionCacheError(quantised(chosen.name))
+        if tokens_path is None and is_released(settings.model):
+            raise MotionCacheError(
+                f"{chosen} was trained with special tokens in front of captions: download example/assets/"
+                f"{SPECIAL_TOKENS} of github.com/SandAI-org/MAGI-1 to {root}, or pass its path as special_tokens="
+            )
         return cls(
             variant=chosen,
             vae=_folder(base / "vae"),
             t5=_folder(base / "t5"),
             special_tokens=tokens_path,
-            config=MagiConfig.from_file(config_path) if config_path else released(chosen.name),
+            config=settings,
         )
 
     def check_parts(self, vae: VaeConfig, caption_channels: int) -> None:

@@ -80,27 +80,51 @@ _ENGINE = EngineConfig(
 )
 
 
-def _variant(model: ModelConfig, *, distilled: bool, width: int, steps: int) -> MagiConfig:
+def _variant(model: ModelConfig, *, distilled: bool, width: int, steps: int, t5: str) -> MagiConfig:
     return MagiConfig(
         model=model,
-        runtime=replace(_RUNTIME, cfg_number=1 if distilled else 3, video_size_w=width, num_steps=steps),
+        runtime=replace(_RUNTIME, cfg_number=1 if distilled else 3, video_size_w=width, num_steps=steps, t5_device=t5),
         engine=replace(_ENGINE, distill=distilled),
     )
 
 
+QUANTISED = "_quant"
+"""End of the names of quantised variants."""
+
 VARIANTS = {
-    "4.5B_base": _variant(_SMALL, distilled=False, width=720, steps=64),
-    "4.5B_distill": _variant(_SMALL, distilled=True, width=720, steps=64),
-    "24B_base": _variant(_LARGE, distilled=False, width=1280, steps=32),
-    "24B_distill": _variant(_LARGE, distilled=True, width=1280, steps=16),
+    "4.5B_base": _variant(_SMALL, distilled=False, width=720, steps=64, t5="cpu"),
+    "4.5B_distill": _variant(_SMALL, distilled=True, width=720, steps=64, t5="cpu"),
+    "24B_base": _variant(_LARGE, distilled=False, width=1280, steps=32, t5="cuda"),
+    "24B_distill": _variant(_LARGE, distilled=True, width=1280, steps=16, t5="cuda"),
 }
 """The released configurations, by the name of their folder in `ckpt/magi`."""
 
 
 def released(name: str) -> MagiConfig:
-    """Look up the configuration of a released variant."""
+    """Look up the configuration of a released variant.
+
+    Raises:
+        ConfigError: for a variant that was not released, or is quantised.
+    """
+    if name.endswith(QUANTISED):
+        raise ConfigError(quantised(name))
     if name not in VARIANTS:
         raise ConfigError(
             f"{name!r} is none of the released variants ({', '.join(VARIANTS)}): pass config= with its JSON file"
         )
     return VARIANTS[name]
+
+
+def quantised(name: str) -> str:
+    """What to do instead of loading a quantised variant."""
+    plain = name.removesuffix(QUANTISED)
+    plain = plain if plain in VARIANTS else "4.5B_distill"
+    return (
+        f"{name} is an fp8 checkpoint (fp8_quant), which is not supported: take ckpt/magi/{plain} of "
+        f"huggingface.co/sand-ai/MAGI-1, with variant={plain} and without config="
+    )
+
+
+def is_released(model: ModelConfig) -> bool:
+    """Whether a model has the shape of a released one, in whatever dtype it is computed."""
+    return any(replace(model, params_dtype=one.model.params_dtype) == one.model for one in VARIANTS.values())

@@ -1,5 +1,6 @@
 """The official JSON configuration: three sections, in which no field may be missing or unknown."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -12,6 +13,11 @@ from motioncache.errors import ConfigError
 from motioncache.field_types import shown
 
 Section = TypeVar("Section")
+
+SHORTCUT_MODES = ("8,16,16", "16,16,8")
+"""Values of `shortcut_mode`: how 12 denoise steps divide each quarter of the time."""
+
+_T5_DEVICES = re.compile(r"cpu|cuda(:\d+)?")
 
 DTYPES = ("torch.float32", "torch.float16", "torch.bfloat16")
 """Values of `params_dtype`; the prefix may be left out."""
@@ -60,7 +66,12 @@ class ModelConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeConfig:
-    """`runtime_config`: the video, its schedule and its guidance; the pipeline's arguments take precedence."""
+    """`runtime_config`: the video, its schedule and its guidance; the pipeline's arguments take precedence.
+
+    `seed` draws the noise of a call that brings no generator. The text encoder runs on the CPU where `t5_device` is
+    `cpu`, and otherwise on the pipeline's device. The paths `load`, `t5_pretrained` and `vae_pretrained` are not read:
+    the parts of the folder that the pipeline is loaded from are.
+    """
 
     cfg_number: int
     cfg_t_range: tuple[float, ...]
@@ -87,7 +98,14 @@ class RuntimeConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig:
-    """`engine_config`: most fields say how the official code distributes its work; they are read but not used."""
+    """`engine_config`: quantisation, distillation, and how the official code distributes its work.
+
+    `fp8_quant` is refused when weights are loaded. `distill`, `distill_nearly_clean_chunk_threshold` and
+    `shortcut_mode` say how a distilled model is sampled. `distributed_backend`, `distributed_timeout_minutes`,
+    `pp_size`, `cp_size`, `cp_strategy` and `ulysses_overlap_degree` split the work among GPUs, and `kv_offload` keeps
+    keys and values in main memory: no frame depends on them. This code runs on one device, and keeps the keys and
+    values there that a later step sees. Their values are checked, so that none of them is taken for something else.
+    """
 
     distributed_backend: str
     distributed_timeout_minutes: int
@@ -110,6 +128,10 @@ class MagiConfig:
     model: ModelConfig
     runtime: RuntimeConfig
     engine: EngineConfig
+
+    def text_device(self, device: str) -> str:
+        """The device of the text encoder, where the model runs on `device`."""
+        return "cpu" if self.runtime.t5_device == "cpu" else device
 
     @classmethod
     def from_file(cls, path: Path) -> "MagiConfig":
@@ -135,6 +157,7 @@ class MagiConfig:
     def _check(self, where: str) -> None:
         self._check_model(f"{where}: model_config")
         self._check_runtime(f"{where}: runtime_config")
+        self._check_engine(f"{where}: engine_config")
 
     def _check_model(self, where: str) -> None:
         model = self.model
@@ -177,9 +200,21 @@ class MagiConfig:
             "clean_chunk_kvrange": (runtime.clean_chunk_kvrange != 0, "-1, or more than 0"),
             "clean_t": (0 <= runtime.clean_t <= 1, "a time from 0 to 1"),
             "scale_factor": (runtime.scale_factor > 0, "more than 0"),
+            "t5_device": (bool(_T5_DEVICES.fullmatch(runtime.t5_device)), "cpu, cuda or cuda:N"),
         }
         for name, (holds, allowed) in conditions.items():
             require_value(f"{where}: {name}", getattr(runtime, name), holds, allowed)
+
+    def _check_engine(self, where: str) -> None:
+        allowed: dict[str, tuple[Any, ...]] = {
+            "distributed_backend": ("nccl", "gloo"),
+            "cp_strategy": ("none", "cp_ulysses", "cp_shuffle_overlap"),
+            "shortcut_mode": SHORTCUT_MODES,
+            "enable_cuda_graph": (False,),
+        }
+        for name, values in allowed.items():
+            value = getattr(self.engine, name)
+            require_value(f"{where}: {name}", value, value in values, " or ".join(map(repr, values)))
 
 
 def _section(cls: type[Section], values: Any, where: str) -> Section:

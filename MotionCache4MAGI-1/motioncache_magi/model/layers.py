@@ -4,6 +4,7 @@ import torch
 from torch import nn
 from torch.nn.functional import gelu, layer_norm, linear, silu
 
+from motioncache.plain import is_plain_linear
 from motioncache_magi.model.config import ModelConfig
 from motioncache_magi.model.packed import Pack, Segment, Text
 from motioncache_magi.model.rope import rotate
@@ -71,7 +72,10 @@ class Attention(nn.Module):
     def _join(self, past: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
         """Interleave the results of both attentions by groups of channels and project them, in float32."""
         groups = [attended.unflatten(1, (JOIN_GROUPS, -1)) for attended in (past, text)]
-        return linear(torch.cat(groups, dim=2).flatten(1).float(), self.linear_proj.weight.float())
+        joined = torch.cat(groups, dim=2).flatten(1)
+        if is_plain_linear(self.linear_proj):
+            return linear(joined.float(), self.linear_proj.weight.float())
+        return self.linear_proj(joined).float()  # only a quantised or adapted layer itself knows its weights
 
     def _attend_past(self, query: torch.Tensor, segment: Segment, pack: Pack) -> torch.Tensor:
         key, value = pack.cache.read(self._layer, segment.attended)

@@ -20,7 +20,7 @@ from motioncache_magi.cache.motioncache import MagiMemory, MagiMotionCache, Magi
 from motioncache_magi.cache.teacache import MagiTeaCacheConfig
 from motioncache_magi.compat.published import PublishedAdapter, PublishedMotionCacheConfig, PublishedTeaCacheConfig
 from motioncache_magi.model.config import MagiConfig
-from motioncache_magi.model.dit import to_patches
+from motioncache_magi.model.dit import VideoDiT, to_patches
 from motioncache_magi.parity.golden import DISTANCES, FLOAT, WEIGHTS, Golden
 from motioncache_magi.parity.videos import golden_sampler, sampled
 from motioncache_magi.sampling.sampler import Sampler
@@ -72,8 +72,14 @@ def _hooked_sampler(golden: Golden, cache: MagiReuseConfig) -> tuple[MagiHook, S
     """A sampler of the golden inputs that a cache takes part in."""
     inputs = golden.sibling(golden.about["inputs_in"])
     config = MagiConfig.from_dict(golden.about["config"], where=golden.name)
-    hook = PublishedAdapter().hook(SimpleNamespace(config=config), cache)
-    return hook, golden_sampler(inputs, config, hook.create_sampler)
+    hooks: list[MagiHook] = []
+
+    def create(model: VideoDiT, *args: Any, **options: Any) -> Sampler:
+        hooks.append(PublishedAdapter().hook(SimpleNamespace(config=config, transformer=model), cache))
+        return hooks[0].create_sampler(model, *args, **options)
+
+    sampler = golden_sampler(inputs, config, create)
+    return hooks[0], sampler
 
 
 class ComparesWithNoise(PolicyWrapper):

@@ -117,11 +117,15 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise ConfigError(f"{path} is missing: it has to hold the special tokens {', '.join(names)}")
     try:
-        with np.load(path) as archive:
+        with np.load(path) as archive, np.errstate(over="ignore"):
             if missing := [name for name in names if name not in archive]:
                 raise ConfigError(f"{path} lacks {', '.join(missing)}")
-            return {name: archive[name].astype(np.float16) for name in names}
+            arrays = {name: archive[name].astype(np.float16) for name in names}
     except ConfigError:
         raise
     except (OSError, EOFError, ValueError, TypeError, BadZipFile) as error:
         raise ConfigError(f"{path} cannot be read as an .npz file: {error}") from None
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise ConfigError(f"{path}: {name} has values that are NaN or infinite in float16; download it again")
+    return arrays

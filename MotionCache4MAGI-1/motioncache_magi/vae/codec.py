@@ -22,7 +22,7 @@ class VideoCodec:
         self._runtime = runtime
         self._device = device
         self._offload = offload
-        self._tiling = Tiling.for_frame_rate(runtime.fps)
+        self._tiling = Tiling.for_frame_rate(runtime.fps, patch_length=vae.config.patch_length)
 
     def encode(self, frames: torch.Tensor) -> torch.Tensor:
         """Encode frames in [-1, 1], `[1, 3, frames, height, width]`, to `[channels, latent_frames, rows, columns]`."""
@@ -39,10 +39,20 @@ class VideoCodec:
         size, total = self._runtime.chunk_width, latents.shape[2]
         ends = range(total % size or size, total + 1, size)  # the first chunk of a video that goes on may be short
         starts = [0, *ends[:-1]]
-        return torch.cat([self.decode_chunk(latents[0, :, a:b]) for a, b in zip(starts, ends, strict=True)])
+        chunks = [self.decode_chunk(latents[0, :, a:b]) for a, b in zip(starts, ends, strict=True)]
+        if ends[0] == 1 < total:  # alone, it would be a still of one frame
+            chunks[0] = self.decode_chunk(latents[0, :, :2])[: self._vae.config.patch_length]
+        return torch.cat(chunks)
 
-    def decode_chunk(self, latents: torch.Tensor) -> torch.Tensor:
-        """Decode `[channels, frames, height, width]` to float32 `[frames, 3, height, width]` in [0, 1] on the host."""
+    def decode_chunk(self, latents: torch.Tensor, *, hidden: int = 0) -> torch.Tensor:
+        """Decode `[channels, frames, height, width]` to float32 `[frames, 3, height, width]` in [0, 1] on the host.
+
+        Args:
+            hidden: latent frames at the beginning whose frames are left out.
+        """
+        if hidden and hidden == latents.shape[1] - 1:  # alone, the last one would be a still of one frame
+            return self.decode_chunk(latents[:, -2:])[self._vae.config.patch_length :]
+        latents = latents[:, hidden:]
         scaled = latents[None].to(self._device) / self._runtime.scale_factor
         tiling, patch = self._tiling, self._vae.config.patch_length
         with self._on_device(), torch.inference_mode():

@@ -53,9 +53,13 @@ class Tiling:
                 raise ConfigError(f"{name} must be at least 0 and less than 1, not {getattr(self, name)}")
 
     @classmethod
-    def for_frame_rate(cls, fps: int) -> "Tiling":
-        """Create the official tiling: half a second of 256 x 256 pixels."""
-        return cls(frames=fps // 2, height=256, width=256)
+    def for_frame_rate(cls, fps: int, *, patch_length: int = 4) -> "Tiling":
+        """Create the official tiling: half a second of 256 x 256 pixels.
+
+        A tile holds two latent frames or more. At less than 16 frames a second it holds one in the official code, which
+        then decodes every latent frame to a still of one frame.
+        """
+        return cls(frames=max(fps // 2, 2 * patch_length), height=256, width=256)
 
     @property
     def overlap(self) -> tuple[float, float, float]:

@@ -1,12 +1,13 @@
 """The configuration of a job: `addconfig/config.yaml`, and `key=value` overrides from the command line."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from motioncache.config import parse_overrides, read_yaml, structured
-from motioncache_eval.settings import read_settings, require, require_device, require_prompt, require_seed
+from motioncache.limits import check_limits
+from motioncache_eval.settings import read_settings, require, require_device, require_path, require_prompt, require_seed
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -17,26 +18,35 @@ class JobConfig:
 
     Args:
         model: folder or hub id of a SkyReels-V2 diffusion-forcing pipeline in diffusers' format.
-        preset: name of a preset of the model, or path of a YAML file with a policy.
+        preset: name of a preset of the model, or path of a YAML file with a policy; null takes the one that the presets
+            file names.
         target_speedup: FLOPs without a cache over those that the video may take, for presets of the policy `forecast`;
             null takes the preset's.
+        allow_foreign_calibration: let `forecast` take a calibration that was measured on another model.
         prompt: what the video shows.
-        height, width: pixels, multiples of 16.
+        negative_prompt: what it must not show; counts where guidance_scale exceeds 1.
+        height, width: pixels, multiples of 16. These and the other numbers have the limits of `motioncache.limits`.
         num_frames: 4 n + 1 frames; n + 1 latent frames have to divide into chunks.
         base_num_frames: frames of a window; a longer video is made of several windows.
         overlap_history: frames that windows share; null for videos of one window.
+        addnoise_condition: how noisy frames of the window before are shown to the model; 20 suits long videos.
+        num_inference_steps: denoise steps of each chunk.
+        guidance_scale: scale of classifier-free guidance; 1 and less turn it off.
         flow_shift: shift of the noise schedule; null keeps the checkpoint's. The official text-to-video models need 8.
         ar_step: denoise steps by which a chunk lags behind the one before it; 0 samples synchronously.
         causal_block_size: latent frames of a chunk.
         fps: frame rate of the video.
+        seed: of the noise, which is the same on every device.
         device: `cpu`, `cuda` or `cuda:N`.
+        dtype: `float32`, `bfloat16` or `float16`, of transformer and text encoder.
         cpu_offload: keep only that part of the model on the GPU that is needed at the time.
         output: folder in which each run makes a folder of its own.
     """
 
     model: str = "MotionCache4SkyReels-V2/motioncache-tiny"
-    preset: str = "slow"
+    preset: str | None = None
     target_speedup: float | None = None
+    allow_foreign_calibration: bool = False
     prompt: str = ""
     negative_prompt: str = ""
     height: int = 64
@@ -63,31 +73,34 @@ class JobConfig:
         return self.num_frames > self.base_num_frames
 
     def __post_init__(self) -> None:
-        for name in ("height", "width", "num_frames", "base_num_frames", "num_inference_steps", "causal_block_size"):
-            require(name, getattr(self, name), getattr(self, name) >= 1, "1 or more")
+        check_limits(asdict(self), optional=("overlap_history", "flow_shift"))
         require_prompt(self.prompt)
         for name in ("height", "width"):
             require(name, getattr(self, name), getattr(self, name) % 16 == 0, "a multiple of 16")
-        require("num_frames", self.num_frames, self.num_frames % 4 == 1, "4 n + 1, such as 57, 77 or 97")
         require("num_inference_steps", self.num_inference_steps, self.num_inference_steps >= 2, "2 or more")
-        require("ar_step", self.ar_step, self.ar_step >= 0, "0 or more")
         in_chunks = self.causal_block_size > 1 or self.ar_step == 0
         require(
             "causal_block_size", self.causal_block_size, in_chunks, "2 or more where ar_step > 0; the models have 5"
         )
-        positive = self.flow_shift is None or self.flow_shift > 0
-        require("flow_shift", self.flow_shift, positive, "more than 0, or null")
-        require("fps", self.fps, self.fps >= 1, "1 or more")
         require_seed(self.seed)
         require("dtype", self.dtype, self.dtype in DTYPES, ", ".join(DTYPES))
         require_device(self.device)
-        one_window_or_overlap = not self.long or self.overlap_history is not None
+        for name in ("model", "output"):
+            require_path(name, getattr(self, name))
+        self._check_frames()
+
+    def _check_frames(self) -> None:
+        frames = {name: getattr(self, name) for name in ("num_frames", "base_num_frames", "overlap_history")}
+        for name, value in frames.items():
+            require(name, value, value is None or value % 4 == 1, "4 n + 1, such as 17, 57, 77 or 97")
         require(
             "overlap_history",
             self.overlap_history,
-            one_window_or_overlap,
+            not self.long or self.overlap_history is not None,
             "17 or 37 where num_frames exceeds base_num_frames",
         )
+        moves_on = self.overlap_history is None or self.overlap_history < self.base_num_frames
+        require("overlap_history", self.overlap_history, moves_on, f"less than base_num_frames={self.base_num_frames}")
 
 
 def load_job(path: Path | None, overrides: Sequence[str]) -> JobConfig:
@@ -108,5 +121,6 @@ def load_job(path: Path | None, overrides: Sequence[str]) -> JobConfig:
 def resolve_model(values: dict[str, Any], repository: Path) -> None:
     """Let `model` start at the repository if it is a folder there; otherwise it is a hub id."""
     model = values.get("model")
-    if isinstance(model, str) and (repository / model).exists():
-        values["model"] = str(repository / model)
+    if isinstance(model, str):
+        require_path("model", model)
+        values["model"] = str(repository / model) if (repository / model).exists() else model

@@ -11,7 +11,7 @@ from transformers import UMT5EncoderModel
 from motioncache.checkpoints import check_dtypes, check_finite, check_report, read_mapping
 from motioncache.errors import MotionCacheError
 from motioncache_eval.settings import check_device
-from motioncache_skyreels.guards import VideoSize, check_chunks
+from motioncache_skyreels.guards import VideoSize, check_chunks, check_windows
 from motioncache_skyreels.job.checkpoint import check_configs
 from motioncache_skyreels.job.config import JobConfig
 from motioncache_skyreels.job.convolution import flatten_convolutions
@@ -67,12 +67,13 @@ def _load(job: JobConfig) -> SkyReelsV2DiffusionForcingPipeline:
 
 
 def check_size(pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig) -> None:
-    """Refuse a job whose frames do not divide into chunks, before anything is sampled."""
+    """Refuse a job whose frames or windows do not divide into chunks, before anything is sampled."""
     factor = pipeline.vae_scale_factor_temporal
     size = VideoSize(num_frames=job.num_frames, chunk=job.causal_block_size, factor=factor)
     if job.long and job.overlap_history is not None:
         base, overlap = ((frames - 1) // factor + 1 for frames in (job.base_num_frames, job.overlap_history))
         size = replace(size, base=base, overlap=overlap)
+    check_windows(size)
     check_chunks(size)
 
 

@@ -9,7 +9,8 @@ import torch
 from diffusers import SkyReelsV2DiffusionForcingPipeline
 
 from motioncache.config import PolicyConfig
-from motioncache.errors import MotionCacheError
+from motioncache.latents import check_latents
+from motioncache_eval.jobs import explain_out_of_memory
 from motioncache_eval.sampling import Sample, take_sample
 from motioncache_skyreels.job.config import JobConfig
 
@@ -38,14 +39,14 @@ def run_pipeline(
 
     Args:
         chunk_done: called when the first chunk of a window has taken all its denoise steps.
+
+    Raises:
+        MotionCacheError: if the memory is too small for the video, or its latents are not finite.
     """
-    try:
-        return _call(pipeline, job, chunk_done)
-    except torch.OutOfMemoryError:
-        raise MotionCacheError(
-            f"the GPU has too little memory for {job.num_frames} frames of {job.width}x{job.height} in {job.dtype}: "
-            "pass cpu_offload=true, dtype=bfloat16, or a smaller video"
-        ) from None
+    with explain_out_of_memory(job):
+        latents = _call(pipeline, job, chunk_done)
+    check_latents(latents)
+    return latents
 
 
 def _call(

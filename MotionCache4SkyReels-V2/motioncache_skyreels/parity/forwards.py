@@ -92,6 +92,15 @@ def _run(
     shape = window_shape(transformer, latents, schedule, ("cond",), causal=causal)
     cache, engine = allocate(transformer, latents, shape), Engine(policy)
     engine.start_window(shape)
-    made = window(transformer, engine, schedule.visits, shape, cache=cache, rotary=transformer.rope(latents), texts={})
+    made = window(
+        transformer,
+        engine,
+        schedule.visits,
+        shape,
+        cache=cache,
+        rotary=transformer.rope(latents),
+        texts={},
+        guided=lambda: False,
+    )
     fps = [golden.about["fps_index"]]
     return [made.forward("cond", tensors[x], tensors[t], tensors["ctx"], fps) for x, t in calls][-1]

@@ -1,14 +1,15 @@
 """Configuration of the VBench sampling: the key `vbench:` of the model's YAML file, and `key=value` overrides."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 
-from omegaconf import DictConfig
-
-from motioncache.config import parse_overrides, read_yaml, structured
+from motioncache.config import PolicyConfig, parse_overrides, plain_values, read_yaml, structured
 from motioncache.errors import ConfigError
-from motioncache_eval.settings import read_settings, require
+from motioncache_eval.settings import read_settings
+from motioncache_eval.vbench.config import VBenchConfig
+from motioncache_eval.vbench.record import Record, describe_policy, fingerprint, installed_versions
+from motioncache_skyreels.adapter import SkyReelsAdapter
 from motioncache_skyreels.job.config import JobConfig, resolve_model
 
 PATHS = ("output", "full_info", "short_prompts", "long_prompts")
@@ -16,30 +17,8 @@ PATHS = ("output", "full_info", "short_prompts", "long_prompts")
 INSTEAD = {"prompt": "VBench's own prompts are sampled", "device": "pass devices=[...]"}
 """Sampling options that VBench sampling sets itself."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VBenchConfig:
-    """Which prompts are sampled, and where the videos go.
-
-    Args:
-        dimensions: VBench dimensions.
-        full_info: path of `VBench_full_info.json`; null takes that of an installed `vbench`.
-        short_prompts, long_prompts: a folder of text files, or one file; see `prompts.list_videos`.
-        samples_per_prompt: videos per prompt; VBench's standard is 5 (25 for temporal_flickering), the paper made 1.
-        devices: each gets one process; an empty list means all CUDA devices, or the CPU if there are none.
-        output: folder in which each suite has a folder of videos.
-    """
-
-    dimensions: tuple[str, ...] = ("subject_consistency",)
-    full_info: str | None = None
-    short_prompts: str | None = None
-    long_prompts: str | None = None
-    samples_per_prompt: int = 1
-    devices: tuple[str, ...] = ()
-    output: str = "outputs/vbench"
-
-    def __post_init__(self) -> None:
-        require("samples_per_prompt", self.samples_per_prompt, self.samples_per_prompt >= 1, "1 or more")
+_RECORDED_OTHERWISE = ("model", "preset", "target_speedup", "prompt", "device", "cpu_offload", "output")
+"""Sampling options that the record holds in another form, or that change no video."""
 
 
 def load_vbench(path: Path, overrides: Sequence[str]) -> tuple[VBenchConfig, JobConfig]:
@@ -48,8 +27,8 @@ def load_vbench(path: Path, overrides: Sequence[str]) -> tuple[VBenchConfig, Job
     Keys of `VBenchConfig` choose the prompts. All others (model, preset, sizes, seed, dtype, ...) are sampling options.
     Relative paths in the file start at the repository, those on the command line at the working directory.
     """
-    section = read_yaml(path).get("vbench")
-    if not isinstance(section, DictConfig):
+    section = plain_values(read_yaml(path), where=str(path)).get("vbench")
+    if not isinstance(section, dict):
         raise ConfigError(f"{path} has no section vbench: add one, as in the file that is shipped")
     repository = path.resolve().parent.parent.parent
     values = read_settings(section, repository=repository, paths=PATHS)
@@ -62,3 +41,15 @@ def load_vbench(path: Path, overrides: Sequence[str]) -> tuple[VBenchConfig, Job
     settings = {key: value for key, value in values.items() if key in names}
     sampling = {key: value for key, value in values.items() if key not in names} | {"prompt": "set per video"}
     return structured(VBenchConfig, settings, where="vbench"), structured(JobConfig, sampling, where="vbench")
+
+
+def describe_settings(job: JobConfig, policy: PolicyConfig) -> Record:
+    """All that decides what the videos look like, but for their prompts and seeds, which follow from their names."""
+    folder = Path(job.model)
+    sampling = {key: value for key, value in asdict(job).items() if key not in _RECORDED_OTHERWISE}
+    return {
+        "model": fingerprint(folder) if folder.is_dir() else job.model,
+        **sampling,
+        "policy": describe_policy(policy, SkyReelsAdapter().presets()),
+        "versions": installed_versions(),
+    }

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import torch
 
 from motioncache.config import read_text
 from motioncache.errors import ConfigError
 from motioncache.field_types import require_range, require_type, require_types
 from motioncache.forecast.prediction import Array, Forecast, end_sigmas
+from motioncache.plain import is_plain
+from motioncache.whole_file import whole_file
 
 _SAME_WEIGHTS = 0.01
 """Weights are the same up to this relative distance, which rounding to 16 bits stays below."""
@@ -63,12 +64,13 @@ class ModelIdentity:
         return None if same else "on other weights"
 
 
-def sample_weights(projection: torch.Tensor) -> tuple[float, ...]:
+def sample_weights(projection: object) -> tuple[float, ...]:
     """Take the first 16 values of a weight.
 
-    Take none if the weight is not in memory, or has 8 bits: rounding to so few changes it too much to compare.
+    Take none if the weight is not in memory, is packed in a way that only its layer knows, or has 8 bits: rounding to
+    so few changes it too much to compare.
     """
-    if projection.is_meta or projection.element_size() < 2:
+    if not is_plain(projection) or projection.element_size() < 2:
         return ()
     return tuple(float(value) for value in projection.detach().flatten()[:16].cpu())
 
@@ -122,9 +124,9 @@ class Calibration:
             raise ConfigError(f"{path} is not a calibration: {type(error).__name__}: {error}") from None
 
     def save(self, path: Path) -> None:
-        """Write the calibration as JSON."""
+        """Write the calibration as JSON, whole or not at all."""
         rows = ",\n  ".join(_json_numbers(row, digits=7) for row in self.products)
-        path.write_text(
+        text = (
             f'{{"layers": {self.model.layers}, "width": {self.model.width}, '
             f'"guidance": {json.dumps(self.model.guidance)},\n'
             f' "weights": {_json_numbers(self.model.weights, digits=5)},\n'
@@ -132,6 +134,8 @@ class Calibration:
             f' "sensitivity": {_json_numbers(self.sensitivity, digits=4)},\n'
             f' "products": [\n  {rows}]}}\n'
         )
+        with whole_file(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
     def at(self, sigmas: Sequence[float], order: int) -> Forecast:
         """Make the forecast for a schedule with other noise levels.

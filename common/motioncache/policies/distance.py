@@ -39,6 +39,10 @@ class DistanceConfig(PolicyConfig):
     def __post_init__(self) -> None:
         PolicyConfig.__post_init__(self)
         require_range("threshold", self.threshold, self.threshold >= 0, "0 or more")
-        limits = self.fit_range
-        ordered = len(limits) == 2 and 0 <= limits[0] < limits[1]
-        require_range("fit_range", list(limits), not limits or ordered, "empty, or two numbers, the lower one first")
+        require_fit_range(self.fit_range)
+
+
+def require_fit_range(limits: tuple[float, ...]) -> None:
+    """Refuse a range of relative changes that is none."""
+    ordered = len(limits) == 2 and 0 <= limits[0] < limits[1]
+    require_range("fit_range", list(limits), not limits or ordered, "empty, or two numbers, the lower one first")

@@ -50,6 +50,11 @@ class MotionCacheConfig(DistanceConfig):
         ratio = self.minimum_update_ratio
         require_range("minimum_update_ratio", ratio, 0 <= ratio <= 1, "between 0 and 1")
 
+    @property
+    def mixes_videos(self) -> bool:
+        """Motion scores are means over the batch; without a token phase there are none."""
+        return self.chunk_phase_updates is not None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MotionMemory:

@@ -12,6 +12,7 @@ from motioncache.api import cached, disable_cache, enable_cache, get_hook, last_
 from motioncache.config import PolicyConfig, read_yaml
 from motioncache.decision import Call, Decision
 from motioncache.errors import MotionCacheError
+from motioncache.foreign import PackedHook
 from motioncache.policies.none import NoCacheConfig
 from motioncache.record import Record
 from motioncache.registry import find_adapter, resolve_preset
@@ -60,7 +61,7 @@ class Promises:
         def count(*_: Any) -> None:
             calls.append(1)
 
-        handle = subject.blocks(pipeline)[0].register_forward_hook(count)
+        handle = subject.blocks(pipeline)[0].register_forward_hook(PackedHook(count))
         with cached(pipeline, _changed(subject, subject.nothing)):
             subject.sample(pipeline, 0)
             records = last_trace(pipeline).records
@@ -214,7 +215,7 @@ def _failing(module: torch.nn.Module, *, after: int) -> Generator[None]:
         if calls > after:
             raise RuntimeError("out of memory, say")
 
-    handle = module.register_forward_pre_hook(fail)
+    handle = module.register_forward_pre_hook(PackedHook(fail))
     try:
         yield
     finally:

@@ -3,22 +3,26 @@
 import statistics
 import time
 import traceback
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
 
 from motioncache.errors import ConfigError, MotionCacheError
+from motioncache.field_types import require_type, shown
 from motioncache_eval.bench.config import Method, fingerprint
 from motioncache_eval.bench.model import BenchModel, Taken
 from motioncache_eval.bench.noise import noise_from, noise_hash
-from motioncache_eval.metrics import fidelity, moving_pixels, psnr, psnr_of_frames, psnr_where
+from motioncache_eval.metrics import fidelity, moving_pixels, psnr, psnr_of_frames, psnr_where, require_picture
 from motioncache_eval.motion_map import MotionRecorder
 from motioncache_eval.page.view import make_overlay, make_view
 from motioncache_eval.perceptual import perceptual
-from motioncache_eval.report import environment
+from motioncache_eval.report import environment, require_finite_figures
 from motioncache_eval.video import to_uint8
+
+_SHARED = {"prompt", "seed"}
+"""Settings of the demo that are the same for all methods."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,11 +44,17 @@ def job_of(bench: BenchModel, method: Method, prompt: str, index: int) -> Any:
     Args:
         index: the prompt's number; it moves the seed, so that every prompt has its own noise, the same for all methods.
     """
-    keys = sorted(field.name for field in fields(bench.job))
-    for key in method.job:
-        if key not in keys:
-            raise ConfigError(f"methods.{method.name}.job: unknown key {key!r}; known keys: {', '.join(keys)}")
-    return replace(bench.job, prompt=prompt, seed=bench.job.seed + index, **method.job)
+    hints = get_type_hints(type(bench.job))
+    own = f"methods.{method.name}.job"
+    for key, value in method.job.items():
+        if key not in hints or key in _SHARED:
+            known = ", ".join(sorted({*hints} - _SHARED))
+            raise ConfigError(f"{own}: unknown key {shown(key)}; known keys: {known}")
+        require_type(f"{own}.{key}", value, hints[key])
+    try:
+        return replace(bench.job, prompt=prompt, seed=bench.job.seed + index, **method.job)
+    except ConfigError as error:
+        raise ConfigError(f"{own}, prompt {index}: {error}") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,10 +91,7 @@ def measure(
     for _ in range(repeats):
         with noise_from(noise):
             taken.append(bench.take(job, method, prepare=recorder.attach if shown else None))
-    first = taken[0].sample
-    started = time.perf_counter()
-    own = Reference(latents=first.latents, frames=bench.decode(job, first.latents))
-    decoding = time.perf_counter() - started
+    own, decoding = _decoded(bench, job, taken[0].sample.latents)
     settings = bench.settings(job, method)
     result = {
         "method": method.name,
@@ -99,8 +106,18 @@ def measure(
         **_counted(taken[0]),
         **_compared(own, reference or own, bench),
     }
+    require_finite_figures(result)
     view = _view(own.frames, taken[-1], recorder, job.fps) if shown else None
     return Measured(result=result, video=own, view=view)
+
+
+def _decoded(bench: BenchModel, job: Any, latents: torch.Tensor) -> tuple[Reference, float]:
+    """The video, which has to show something, and the seconds that decoding took."""
+    started = time.perf_counter()
+    video = Reference(latents=latents, frames=bench.decode(job, latents))
+    seconds = time.perf_counter() - started
+    require_picture(video.frames)
+    return video, seconds
 
 
 def _view(frames: torch.Tensor, taken: Taken, recorder: MotionRecorder, fps: int) -> dict[str, Any]:
@@ -118,6 +135,11 @@ def error_text(error: Exception) -> str:
     if isinstance(error, MotionCacheError):
         return str(error)
     return "".join(traceback.format_exception_only(error)).strip()
+
+
+def last_line(error: str) -> str:
+    """The line of an error's text that says what is wrong."""
+    return error.splitlines()[-1] if error else "no reason given"
 
 
 def _times(taken: list[Taken]) -> dict[str, Any]:

@@ -3,19 +3,33 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from motioncache.config import PolicyConfig
+from motioncache.errors import ConfigError
+from motioncache.field_types import shown
 from motioncache.presets import parse_policy
 from motioncache.registry import Adapter, resolve_preset
-from motioncache_eval.settings import require
+from motioncache_eval.settings import require, require_path, require_plain
 
 REFERENCE = "vanilla"
 """The method that all others are compared with: the pipeline as it comes."""
+
+PATHS = ("job", "prompts", "output", "tuned", "tuning_prompts")
+"""Keys whose relative paths start at the benchmark's own file."""
+
+MOST_REPEATS, MOST_SHOWN, MOST_VALUES = 100, 100, 100
+"""Upper limits of `repeats`, `shown`, and of the number of budgets and of values of a sweep: typing errors end here."""
+
+LARGEST_KNOB = 1e6
+"""Upper limit of a knob, which may be a number of steps."""
+
+LONGEST_NAME = 150
+"""The longest name of a folder, in characters; file systems allow 255 bytes."""
 
 WITHIN = 0.1
 """A method that comes this near to a budget, as a share of it, is compared at it."""
@@ -52,7 +66,10 @@ class MethodConfig:
         caches = [name for name in ("preset", "policy", "baseline") if getattr(self, name) is not None]
         require("policy", caches, len(caches) <= 1, "one of preset, policy and baseline")
         require("knobs", self.knobs, self.baseline is not None or not self.knobs, "settings of a baseline")
+        for name in ("policy", "knobs", "job", "tune"):
+            require_plain(name, getattr(self, name))
         require("count", self.count, self.count is None or self.count >= 1, "null, or 1 or more")
+        require("family", self.family, self.family is None or is_name(self.family), "null, or a name for a line")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +78,8 @@ class TuneConfig:
 
     Args:
         knob: where it is, such as `policy.threshold`; several that are set alike, with spaces between them.
-        low, high: where to search.
+        low: the smallest value that is tried, more than 0.
+        high: the largest value that is tried.
         multiple: the knob is a whole number and a multiple of this; null searches between the numbers as well.
     """
 
@@ -74,6 +92,7 @@ class TuneConfig:
         sections = [name.partition(".")[0] for name in self.knob.split()]
         in_sections = bool(sections) and set(sections) <= {"policy", "knobs", "job"}
         require("knob", self.knob, in_sections, "policy.NAME, knobs.NAME or job.NAME")
+        require("high", self.high, self.high <= LARGEST_KNOB, f"at most {LARGEST_KNOB}")
         require("low", self.low, 0 < self.low < self.high, "more than 0, and less than high")
         require("multiple", self.multiple, self.multiple is None or self.multiple >= 1, "null, or 1 or more")
 
@@ -84,12 +103,14 @@ class BenchConfig:
 
     Args:
         model: name of a model that can be measured, such as `skyreels-v2`.
-        job: the YAML file of the model's demo; a relative path starts at the benchmark's own file.
+        job: the YAML file of a demo; a relative path starts at the benchmark's own file. Empty takes the model's own
+            demo.
         settings: settings of the demo for all methods.
         prompts: a text file, one prompt a line; a relative path starts at the benchmark's own file.
-        count: how many of the prompts; null takes all.
+        count: how many of the prompts, from the first on; null takes all.
         repeats: how often each prompt is sampled; its times are medians.
-        output: gets the results; a relative path starts at the benchmark's own file.
+        output: gets the results; a relative path starts at the benchmark's own file. Empty takes
+            `outputs/bench-NAME` in the working directory, with the name of the benchmark's file.
         shown: how many of the prompts the page shows with their videos.
         compare: pairs of methods whose difference is reported, prompt by prompt.
         budgets: shares of the FLOPs of `budget_of` that methods with a `tune` are tuned to.
@@ -114,11 +135,18 @@ class BenchConfig:
     tuning_prompts: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("model", "job", "prompts", "output"):
+        for name in ("model", "prompts", "output"):
             require(name, getattr(self, name), bool(getattr(self, name)), "a name or a path")
+        for name in PATHS:
+            require_path(name, getattr(self, name))
+        require_plain("settings", self.settings)
+        for key in self.settings:
+            require("settings", key, key.isidentifier(), "names of settings of the demo")
+        require("settings", self.settings, "prompt" not in self.settings, "all but prompt; the prompts are in prompts:")
         require("count", self.count, self.count is None or self.count >= 1, "null, or 1 or more")
-        require("repeats", self.repeats, self.repeats >= 1, "1 or more")
-        require("shown", self.shown, self.shown >= 0, "0 or more")
+        require("repeats", self.repeats, 1 <= self.repeats <= MOST_REPEATS, f"1 to {MOST_REPEATS}")
+        require("shown", self.shown, 0 <= self.shown <= MOST_SHOWN, f"0 to {MOST_SHOWN}")
+        require("budgets", list(self.budgets), len(self.budgets) <= MOST_VALUES, f"at most {MOST_VALUES}")
         require("budgets", list(self.budgets), all(share > 0 for share in self.budgets), "numbers above 0")
         for name in ("tuned", "tuning_prompts") if self.budgets else ():
             require(name, getattr(self, name), bool(getattr(self, name)), "a path, where there are budgets")
@@ -137,8 +165,14 @@ class SweepConfig:
     over: tuple[Any, ...] = ()
 
     def __post_init__(self) -> None:
-        require("key", self.key, bool(self.key), "a setting of the demo, or prompts")
+        require("key", self.key, self.key.isidentifier(), "a setting of the demo, or prompts")
+        require("key", self.key, self.key != "prompt", "prompts, with files of prompts")
         require("over", list(self.over), len(self.over) >= 2, "two values or more")
+        require("over", list(self.over), len(self.over) <= MOST_VALUES, f"at most {MOST_VALUES} values")
+        for value in self.over:
+            single = value is None or isinstance(value, str | int | float)
+            require("over", value, single and (self.key != "prompts" or isinstance(value, str)), "texts and numbers")
+        require_folders("over", [(self.label(value), self.label(value)) for value in self.over])
 
     def label(self, value: Any) -> str:
         """What a value is called in names of folders and in tables."""
@@ -184,6 +218,29 @@ class Method:
 def folder_name(method: str) -> str:
     """A method's name as that of a folder or file."""
     return re.sub(r"[^a-z0-9.]+", "-", method.lower()).strip("-")
+
+
+def is_name(text: str) -> bool:
+    """Whether tables and pictures can show a name: on one line, and not too long."""
+    return bool(text.strip()) and text.isprintable() and len(text) <= LONGEST_NAME
+
+
+def require_folders(what: str, folders: Iterable[tuple[str, str]]) -> None:
+    """Refuse names whose folders are none, or are those of others.
+
+    Args:
+        what: what the names are of.
+        folders: each name, with its folder.
+    """
+    owners: dict[str, str] = {}
+    for name, folder in folders:
+        allowed = f"a name of letters from a to z or digits, at most {LONGEST_NAME}: its folder is called by them"
+        require(what, name, is_name(name) and bool(folder.strip(".")) and "/" not in folder, allowed)
+        if folder in owners:
+            raise ConfigError(
+                f"{what}: {shown(name)} and {shown(owners[folder])} have the same folder, {folder}: rename one of them"
+            )
+        owners[folder] = name
 
 
 def budget_name(name: str, share: float) -> str:

@@ -8,9 +8,11 @@ from typing import Any
 from motioncache_eval.bench.rows import Row
 from motioncache_eval.figures import new_figure
 from motioncache_eval.intervals import bootstrap_interval
+from motioncache_eval.looks import DASHES, Look, family_looks
+from motioncache_eval.metrics import IDENTICAL
 
-IDENTICAL = 120.0
-"""PSNR (dB) of identical videos."""
+BESIDE: dict[str, Any] = {"fontsize": 8, "loc": "center left", "bbox_to_anchor": (1, 0.5), "frameon": False}
+"""Where the legend is and hides nothing."""
 
 
 def curve(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -31,23 +33,33 @@ def curve(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 def draw_curve(path: Path, points: Sequence[Mapping[str, Any]]) -> None:
     """Draw PSNR over counted FLOPs; a line joins each family."""
-    figure = new_figure(figsize=(7.5, 5))
+    figure = new_figure(figsize=(9.5, 5))
     axes = figure.subplots()
-    for i, family in enumerate(dict.fromkeys(point["family"] for point in points)):
+    for family, look in family_looks(point["family"] for point in points).items():
         own = sorted((point for point in points if point["family"] == family), key=lambda point: point["cost"])
         below = [point["quality"] - point["low"] for point in own]
         above = [point["high"] - point["quality"] for point in own]
         costs, qualities = [point["cost"] for point in own], [point["quality"] for point in own]
-        look = {"marker": "osD^vPX*"[i % 8], "markersize": 4, "linewidth": 1.2, "capsize": 2, "color": f"C{i % 10}"}
-        if i >= 10:  # there are ten colours
-            look |= {"linestyle": "--", "markerfacecolor": "none"}
-        axes.errorbar(costs, qualities, yerr=[below, above], label=family, **look)
+        axes.errorbar(costs, qualities, yerr=[below, above], label=family, capsize=2, elinewidth=1, **_style(look))
     axes.set_xlabel("TFLOPs per video, counted")
     axes.set_ylabel("PSNR against the uncached video, dB")
     axes.grid(alpha=0.3)
     if points:
-        axes.legend(fontsize=7)
+        axes.legend(**BESIDE)
     figure.savefig(path, dpi=110)
+
+
+def _style(look: Look) -> dict[str, Any]:
+    """The look of a family, in matplotlib's words; ours lies on top."""
+    return {
+        "color": look.colour,
+        "marker": look.marker,
+        "markersize": 6 if look.accent else 5,
+        "markerfacecolor": "white" if look.hollow else look.colour,
+        "linewidth": 2.6 if look.accent else 1.3,
+        "linestyle": (0, look.dashes) if look.dashes else "-",
+        "zorder": 4 if look.accent else 2,
+    }
 
 
 def draw_drift(path: Path, rows: Sequence[Row]) -> None:
@@ -56,17 +68,21 @@ def draw_drift(path: Path, rows: Sequence[Row]) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axes = figure.subplots()
-    for i, row in enumerate(rows):
+    looks = family_looks(row.family for row in rows)
+    for row in rows:
         chunks = [cell["psnr_of_chunks_db"] for cell in row.cells if len(cell["psnr_of_chunks_db"]) > 1]
         if not chunks or statistics.mean(row.values("psnr_db")) >= IDENTICAL:
             continue
         means = [statistics.mean(values) for values in zip(*chunks, strict=False)]
-        style = ("-", "--", ":", "-.")[i // 10 % 4]
-        axes.plot(range(1, len(means) + 1), means, style, color=f"C{i % 10}", linewidth=1.2, label=row.name)
+        earlier = sum(line.get_gid() == row.family for line in axes.lines)
+        style = _style(looks[row.family])
+        if earlier:
+            style["linestyle"] = (0, DASHES[earlier % len(DASHES)])
+        axes.plot(range(1, len(means) + 1), means, label=row.name, gid=row.family, markevery=0.1, **style)
     axes.set_xlabel("chunk")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel("PSNR against the uncached video, dB")
     axes.grid(alpha=0.3)
     if axes.lines:
-        axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+        axes.legend(**BESIDE)
     figure.savefig(path, dpi=110)

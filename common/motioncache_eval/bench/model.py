@@ -5,23 +5,19 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import nn
 
-from motioncache.errors import ConfigError, MotionCacheError
+from motioncache.errors import ConfigError
 from motioncache.forecast.budget import ForecastConfig
 from motioncache.forecast.calibration import Calibration, ModelIdentity
-from motioncache.registry import Adapter
 from motioncache_eval.bench.config import Method, fingerprint, job_settings
+from motioncache_eval.jobs import LoadedJob, find_model
 from motioncache_eval.meter import Meter, PeakMemory
 from motioncache_eval.sampling import Sample, take_sample
-
-GROUP = "motioncache.benches"
-"""Entry points of the loaders, by the model's name."""
 
 Baseline = Callable[[Any, Any, Mapping[str, Any]], AbstractContextManager[None]]
 """Turns a cache of another package on for a pipeline, a job and knobs, and off at the end of the block."""
@@ -46,35 +42,21 @@ class Taken:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BenchModel:
-    """A loaded model.
+class BenchModel(LoadedJob):
+    """A loaded job with what its model's package brings to the benchmark.
 
     Attributes:
-        job: the demo's configuration, with at least `prompt`, `seed`, `num_inference_steps`, `num_frames`, `fps`,
-            `device`.
-        call: samples with the pipeline what a job says, and returns latents; calls its last argument when the first
-            chunk is clean.
-        decode: latents of a job to float frames `[frames, 3, height, width]` in [0, 1] on the host.
-        warm_up: a short call of a job, so that no method pays for first-time allocations.
         transformer: what `model_methods` belong to, which do all of the model's work.
         weights: their `weights_hash` as they were loaded; caches of other packages leave modules in a transformer.
-        branch: the CFG branch whose decisions are shown.
         guidance: for a job, what the velocities of a chunk's branches are multiplied with before they are added.
         identity: what a calibration knows the transformer by.
         chunks: frames of the first chunk and of every other one.
         baselines: caches of other packages, by name.
     """
 
-    adapter: Adapter
-    job: Any
-    pipeline: Any
-    call: Callable[[Any, Any, Callable[[], None]], torch.Tensor]
-    decode: Callable[[Any, torch.Tensor], torch.Tensor]
-    warm_up: Callable[[Any], object]
     transformer: nn.Module
     model_methods: tuple[str, ...]
     weights: str
-    branch: str
     guidance: Callable[[Any], Mapping[str, float]]
     identity: ModelIdentity
     chunks: tuple[int, int]
@@ -179,22 +161,24 @@ class Loader(Protocol):
     """Loads a model as its demo does.
 
     Args:
-        config: the demo's YAML file.
+        config: a demo's YAML file; None takes the model's own.
         overrides: `key=value` texts.
     """
 
-    def __call__(self, config: Path, overrides: Sequence[str]) -> BenchModel: ...
+    def __call__(self, config: Path | None, overrides: Sequence[str]) -> BenchModel: ...
+
+
+def own_demo(path: Path) -> Path:
+    """The YAML file of a model's own demo, for its loader.
+
+    Raises:
+        ConfigError: where there is none, as in an installed wheel.
+    """
+    if not path.is_file():
+        raise ConfigError("the model's own demo is in the repository only: pass the YAML file of a demo, job=FILE")
+    return path
 
 
 def find_loader(name: str) -> Loader:
-    """The loader of an installed model's package.
-
-    Raises:
-        MotionCacheError: if there is none of that name; it says which there are.
-    """
-    loaders = {point.name: point for point in entry_points(group=GROUP)}
-    if name not in loaders:
-        raise MotionCacheError(
-            f"there is no model {name!r} to measure; installed: {', '.join(sorted(loaders)) or 'none'}"
-        )
-    return loaders[name].load()
+    """The loader of an installed model's package, see `find_model`."""
+    return find_model(name).bench

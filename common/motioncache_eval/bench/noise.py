@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from motioncache.errors import MotionCacheError
+from motioncache.whole_file import whole_file
 
 
 @contextmanager
@@ -35,7 +36,7 @@ def noise_from(path: Path) -> Iterator[None]:
             if stored.shape != fresh.shape:
                 raise MotionCacheError(
                     f"{path} holds noise of the shape {tuple(stored.shape)}, and {tuple(fresh.shape)} is drawn: it was "
-                    "made with other settings; delete it, and the results beside it"
+                    f"made with other settings; {_to_delete(path)}"
                 )
             return fresh.copy_(stored)
 
@@ -46,9 +47,8 @@ def noise_from(path: Path) -> Iterator[None]:
         yield
     if len(noise) > on_disk:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        save_file({key: tensor.contiguous() for key, tensor in noise.items()}, temporary)
-        temporary.replace(path)
+        with whole_file(path) as temporary:
+            save_file({key: tensor.contiguous() for key, tensor in noise.items()}, temporary)
 
 
 def noise_hash(path: Path) -> str:
@@ -65,4 +65,10 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
     try:
         return load_file(path)
     except Exception as error:
-        raise MotionCacheError(f"{path} holds no noise: {error}; delete it, and the results beside it") from None
+        raise MotionCacheError(f"{path} holds no noise: {error}; {_to_delete(path)}") from None
+
+
+def _to_delete(path: Path) -> str:
+    """The files to delete where a prompt's noise cannot be used; no other prompt has to be measured again."""
+    cells = path.parents[1] / "cells" / "*" / f"{path.stem}.json"
+    return f"delete it and {cells}, the results that were made from it"

@@ -6,9 +6,11 @@ from typing import Any
 from motioncache_eval.bench.benchmark import Benchmark
 from motioncache_eval.bench.config import REFERENCE, budget_name
 from motioncache_eval.bench.curve import curve, draw_curve, draw_drift
+from motioncache_eval.bench.results import read_json, view_path
 from motioncache_eval.bench.rows import Row
-from motioncache_eval.bench.run import read_cell, view_path
-from motioncache_eval.bench.tables import budget_table, comparisons, cost_table, errors, fidelity_tables
+from motioncache_eval.bench.tables import best_first, budget_table, comparisons, cost_table, errors, fidelity_tables
+from motioncache_eval.looks import family_looks
+from motioncache_eval.metrics import IDENTICAL
 from motioncache_eval.page.build import Page, write_page
 
 
@@ -24,7 +26,8 @@ def write_report(output: Path, benchmark: Benchmark, rows: list[Row]) -> list[st
     lines = [f"{config.model}: {lead}"]
     for table in tables:
         lines += ["", f"{table.title}:", "", *table.markdown()]
-    for line in (*comparisons(rows, config.compare), *errors(rows)):
+    findings, failures = [*comparisons(rows, config.compare)], [*errors(rows)]
+    for line in (*findings, *failures):
         lines += ["", line]
     (output / "table.md").write_text("\n".join(lines) + "\n")
     points = curve(rows)
@@ -32,9 +35,10 @@ def write_report(output: Path, benchmark: Benchmark, rows: list[Row]) -> list[st
     chosen = _chosen(benchmark, rows)
     draw_drift(output / "chunks.png", [row for row in rows if row.name in chosen])
     videos = {
-        prompt: {row.name: _shown(output, row, prompt, index) for row in rows}
+        prompt: {row.name: _shown(output, row, prompt, index) for row in best_first(rows)}
         for index, prompt in enumerate(benchmark.prompts[: config.shown])
     }
+    looks = family_looks(row.family for row in rows)
     page = Page(
         heading=f"Cache methods on {config.model}",
         lead=lead,
@@ -42,6 +46,9 @@ def write_report(output: Path, benchmark: Benchmark, rows: list[Row]) -> list[st
         points=points,
         videos=videos,
         chosen=chosen,
+        findings=findings,
+        failures=[line.replace("`", "") for line in failures],
+        accent=[name for row in rows if looks[row.family].accent for name in (row.name, row.family)],
     )
     write_page(output / "report.html", page)
     return lines
@@ -60,7 +67,7 @@ def _shown(output: Path, row: Row, prompt: str, index: int) -> dict[str, Any]:
     """What the page shows of a video: an error where it is missing or broken."""
     if f"{index:03d}" in row.errors:
         return {"error": row.errors[f"{index:03d}"]}
-    view = read_cell(view_path(output, row.folder, index))
+    view = read_json(view_path(output, row.folder, index))
     if "sprite" not in view:
         return {"error": f"the video is missing: {view.get('error', 'it holds no frames')}"}
     cell = next((cell for cell in row.cells if cell["prompt"] == prompt), None)
@@ -68,5 +75,7 @@ def _shown(output: Path, row: Row, prompt: str, index: int) -> dict[str, Any]:
 
 
 def _caption(cell: Any) -> str:
+    if cell["psnr_db"] >= IDENTICAL:
+        return "the reference" if cell["method"] == REFERENCE else "identical"
     share = "" if cell["computed_share"] is None else f", {cell['computed_share']:.0%} computed"
     return f"{cell['psnr_db']:.1f} dB{share}"

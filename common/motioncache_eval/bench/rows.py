@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from motioncache_eval.bench.config import REFERENCE
-from motioncache_eval.bench.run import read_cell
+from motioncache_eval.bench.results import read_cell
 
 Cell = Mapping[str, Any]
 
@@ -40,9 +40,11 @@ class Row:
 
 
 def read_rows(output: Path) -> list[Row]:
-    """All methods that have cells: the reference first, the others from the dearest to the cheapest."""
+    """All methods that have cells: the reference, the others from the dearest to the cheapest, those that raised."""
     rows = [_row(folder) for folder in sorted((output / "cells").glob("*")) if folder.is_dir()]
-    return sorted(rows, key=lambda row: (row.name != REFERENCE, -(row.mean("flops") or 0.0), row.name))
+    return sorted(
+        rows, key=lambda row: (row.name != REFERENCE, bool(row.errors), -(row.mean("flops") or 0.0), row.name)
+    )
 
 
 def find_row(rows: list[Row], name: str) -> Row | None:

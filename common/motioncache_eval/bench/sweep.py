@@ -46,7 +46,8 @@ def draw_sweep(path: Path, key: str, rows: Mapping[str, list[Row]]) -> None:
     axes.set_xlabel(key)
     axes.set_ylabel("PSNR against the uncached video, dB")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=7)
+    if axes.containers:
+        axes.legend(fontsize=7)
     figure.savefig(path, dpi=110)
 
 

@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Iterator, Sequence
 
+from motioncache_eval.bench.cell import last_line
 from motioncache_eval.bench.config import REFERENCE, BenchConfig, budget_name, meets_budget
 from motioncache_eval.bench.rows import Cell, Row, find_row
 from motioncache_eval.intervals import bootstrap_interval
@@ -28,16 +29,24 @@ def cost_table(rows: list[Row]) -> Table:
 
 
 def fidelity_tables(rows: list[Row]) -> list[Table]:
-    """How near every method comes to the reference; one table for each number of prompts, as their means differ."""
+    """How near every method comes to the reference, the best first.
+
+    There is one table for each number of prompts, as their means differ.
+    """
     header = ("", *(name for name, _ in FIDELITY.values()), "PSNR, mean of frames", "last chunk", "latent MSE")
     return [
         Table(
             title=f"Fidelity over {count} prompt{'s' if count != 1 else ''}",
             header=header,
-            rows=[_fidelity(row) for row in rows if len(row.cells) == count],
+            rows=[_fidelity(row) for row in best_first(rows) if len(row.cells) == count],
         )
         for count in sorted({len(row.cells) for row in rows} - {0}, reverse=True)
     ]
+
+
+def best_first(rows: list[Row]) -> list[Row]:
+    """The reference, then the other methods by their PSNR; those without a result come last."""
+    return sorted(rows, key=lambda row: (row.name != REFERENCE, bool(row.errors), -(row.mean("psnr_db") or 0.0)))
 
 
 def budget_table(rows: list[Row], config: BenchConfig) -> Table | None:
@@ -50,8 +59,9 @@ def budget_table(rows: list[Row], config: BenchConfig) -> Table | None:
     if not config.budgets or base_flops is None:
         return None
     by_name = {row.name: row for row in rows}
-    ranked = sorted(rows, key=lambda row: -(row.mean("psnr_db") or 0.0))
-    tuned = [row.family for share in config.budgets for row in ranked if row.name.endswith(budget_name("", share))]
+    tuned = [
+        row.family for share in config.budgets for row in best_first(rows) if row.name.endswith(budget_name("", share))
+    ]
     header = ["", *(f"{share:g} of {config.budget_of}" for share in config.budgets)]
     body = [
         [name, *(_at_budget(by_name.get(budget_name(name, share)), share, base_flops) for share in config.budgets)]
@@ -131,7 +141,7 @@ def errors(rows: Sequence[Row]) -> Iterator[str]:
     for row in rows:
         reasons: dict[str, list[str]] = {}
         for prompt, error in row.errors.items():
-            reasons.setdefault(error.splitlines()[-1] if error else "no reason given", []).append(prompt)
+            reasons.setdefault(last_line(error), []).append(prompt)
         for reason, prompts in reasons.items():
             yield f"`{row.name}`, prompt {', '.join(prompts)}: {reason}"
 

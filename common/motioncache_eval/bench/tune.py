@@ -1,15 +1,14 @@
 """Tunes the one knob of a method to budgets of counted FLOPs, so that methods are compared at equal cost."""
 
-import json
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from motioncache.errors import MotionCacheError
 from motioncache_eval.bench.benchmark import Benchmark
-from motioncache_eval.bench.cell import error_text, job_of
+from motioncache_eval.bench.cell import error_text, job_of, last_line
 from motioncache_eval.bench.config import (
     Method,
     MethodConfig,
@@ -23,6 +22,7 @@ from motioncache_eval.bench.config import (
     portable,
 )
 from motioncache_eval.bench.model import BenchModel
+from motioncache_eval.bench.results import read_json
 from motioncache_eval.bench.search import Point, nearest, search
 from motioncache_eval.prompts import read_prompts
 from motioncache_eval.report import write_json
@@ -41,6 +41,26 @@ def expand_methods(bench: BenchModel, benchmark: Benchmark) -> list[Method]:
             methods.append(build_method(name, config, bench.adapter))
         else:
             methods += _at_budgets(bench, benchmark, name, tuning)
+    return methods
+
+
+def check_methods(bench: BenchModel, benchmark: Benchmark) -> list[Method]:
+    """Build all methods, a tuned one with both ends of its knob, and the jobs of all prompts; return the methods.
+
+    Raises:
+        ConfigError: for an unknown preset, policy or setting, or a value that is out of range.
+    """
+    methods: list[Method] = []
+    for name, config in benchmark.methods.items():
+        tuning = benchmark.tuning_of(name)
+        ends = [config] if tuning is None else [set_knob(config, tuning, value) for value in (tuning.low, tuning.high)]
+        built = [build_method(name, end, bench.adapter) for end in ends]
+        for method in built:
+            for index, prompt in enumerate(benchmark.prompts):
+                bench.settings(job_of(bench, method, prompt, index), method)
+        methods.append(built[0])
+    if benchmark.config.budgets:
+        read_prompts(Path(benchmark.config.tuning_prompts))
     return methods
 
 
@@ -98,7 +118,7 @@ def _tune(
         points = search(lambda value: _cost(bench, benchmark, name, set_knob(config, tuning, value)), targets, tuning)
     except Exception as error:
         text = error_text(error)
-        return {"error": text}, text.splitlines()[-1]
+        return {"error": text}, last_line(text)
     best = [nearest(points, target) for target in targets]
     line = ", ".join(
         f"{point.value:.4g} costs {point.flops / target:.1%} of {budget:g}"
@@ -152,10 +172,29 @@ def _tuned_path(benchmark: Benchmark, name: str) -> Path:
 def _read_tuned(benchmark: Benchmark, name: str) -> dict[str, Any]:
     """What tuning a method has found; empty where it has not been tuned."""
     path = _tuned_path(benchmark, name)
-    try:
-        return json.loads(path.read_text()) if path.is_file() else {}
-    except (OSError, ValueError) as error:
-        raise MotionCacheError(f"{path} cannot be read: {error}; delete it to tune again") from None
+    if not path.is_file():
+        return {}
+    found = read_json(path)
+    known = {"fingerprint", "error"} <= set(found) or _is_tuned(found)
+    if "fingerprint" not in found or not known:
+        raise MotionCacheError(
+            f"{path} is damaged: {found.get('error', 'it is no result of --tune')}; delete it to tune again"
+        )
+    return found
+
+
+def _is_tuned(found: Mapping[str, Any]) -> bool:
+    """Whether a file holds points of a knob, or the FLOPs of the method that budgets are shares of."""
+    points = found.get("points")
+    if isinstance(points, list) and points:
+        return all(
+            isinstance(one, dict) and set(one) == {"value", "flops"} and _are_positive(one.values()) for one in points
+        )
+    return _are_positive([found.get("flops")])
+
+
+def _are_positive(values: Iterable[object]) -> bool:
+    return all(isinstance(value, int | float) and value > 0 for value in values)
 
 
 def _write_tuned(benchmark: Benchmark, name: str, content: dict[str, Any]) -> None:

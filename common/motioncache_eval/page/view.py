@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,11 +15,14 @@ from PIL import Image
 from motioncache.record import Record
 from motioncache.trace import Trace
 
-LARGEST_WIDTH = 320
+LARGEST_WIDTH = 640
 """Wider frames are shrunk to this width in pixels."""
 
-COLUMNS = 10
-"""Frames in a row of a sprite sheet."""
+LARGEST_SHEET = 24_000_000
+"""Pixels of a sprite sheet; the frames of a longer video are shrunk until theirs fit."""
+
+DIFFERENCE = 10
+"""How many times a difference between two videos is enlarged to be seen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,17 +84,25 @@ def decisions(trace: Trace) -> list[list[float]]:
     return [rows[key] for key in sorted(rows)]
 
 
-def make_view(frames: NDArray[np.uint8], *, fps: int, trace: Trace | None, overlay: Overlay | None) -> dict[str, Any]:
+def make_view(
+    frames: NDArray[np.uint8],
+    *,
+    fps: int,
+    trace: Trace | None,
+    overlay: Overlay | None,
+    reference: NDArray[np.uint8] | None = None,
+) -> dict[str, Any]:
     """Everything that the page needs of one video, in types that JSON can hold.
 
     Args:
         frames: uint8 `[frames, height, width, 3]`.
         trace: what was computed; None without a cache.
         overlay: maps to lay over the frames; None without a cache.
+        reference: frames to show the difference from; None shows no difference.
     """
-    sheet, height, width = sprite(frames)
-    view: dict[str, Any] = {"frames": len(frames), "width": width, "height": height, "columns": COLUMNS, "fps": fps}
-    view["sprite"] = f"data:image/webp;base64,{base64.b64encode(sheet).decode()}"
+    view: dict[str, Any] = {"fps": fps, **sprite(frames)}
+    if reference is not None:
+        view["difference"] = sprite(difference(frames, reference))["sprite"]
     view["decisions"] = [] if trace is None else decisions(trace)
     if overlay is not None:
         view["grid"] = list(overlay.reused.shape)
@@ -99,20 +111,28 @@ def make_view(frames: NDArray[np.uint8], *, fps: int, trace: Trace | None, overl
     return view
 
 
-def sprite(frames: NDArray[np.uint8]) -> tuple[bytes, int, int]:
-    """All frames in rows of one WebP image, and the height and width of a frame in it.
+def difference(frames: NDArray[np.uint8], reference: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """How far two videos are apart, `DIFFERENCE` times, in each colour; black where they are equal."""
+    apart = np.abs(frames.astype(np.int16) - reference)
+    return np.minimum(apart * DIFFERENCE, 255).astype(np.uint8)
+
+
+def sprite(frames: NDArray[np.uint8]) -> dict[str, Any]:
+    """All frames in one WebP image, as a `data:` address, with how many there are, their size and how they lie.
 
     The image is lossy: no figures are made from it.
     """
-    if frames.shape[2] > LARGEST_WIDTH:
-        size = (LARGEST_WIDTH, max(1, round(frames.shape[1] * LARGEST_WIDTH / frames.shape[2])))
-        frames = np.stack([np.asarray(Image.fromarray(frame).resize(size)) for frame in frames])
     count, height, width, _ = frames.shape
-    rows = -(-count // COLUMNS)
-    sheet = np.zeros((rows * height, COLUMNS * width, 3), np.uint8)
+    scale = min(1.0, LARGEST_WIDTH / width, math.sqrt(LARGEST_SHEET / (count * height * width)))
+    if scale < 1:
+        height, width = max(1, int(height * scale)), max(1, int(width * scale))
+        frames = np.stack([np.asarray(Image.fromarray(frame).resize((width, height))) for frame in frames])
+    columns = math.ceil(math.sqrt(count * height / width))  # as good as square: a WebP has at most 16383 pixels a side
+    sheet = np.zeros((-(-count // columns) * height, columns * width, 3), np.uint8)
     for i, frame in enumerate(frames):
-        top, left = i // COLUMNS * height, i % COLUMNS * width
+        top, left = i // columns * height, i % columns * width
         sheet[top : top + height, left : left + width] = frame
     buffer = io.BytesIO()
     Image.fromarray(sheet).save(buffer, "webp", quality=90)
-    return buffer.getvalue(), height, width
+    address = f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return {"frames": count, "width": width, "height": height, "columns": columns, "sprite": address}

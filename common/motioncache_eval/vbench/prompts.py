@@ -6,11 +6,15 @@ prompts; several dimensions may be scored on one suite's videos.
 
 import importlib.util
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from motioncache.config import read_text
 from motioncache.errors import ConfigError
+from motioncache.field_types import shown
 from motioncache_eval.prompts import read_prompts
 
 SUITE_OF_DIMENSION = {
@@ -33,6 +37,9 @@ SUITE_OF_DIMENSION = {
 }
 """The 16 dimensions, and the 11 suites whose videos they are scored on."""
 
+MOST_VIDEOS = 1_000_000
+"""Of a suite; VBench has 2,500 at most."""
+
 _LONGEST_FILE_NAME = 255
 """Bytes that file systems allow."""
 
@@ -43,11 +50,13 @@ class Video:
 
     Attributes:
         name: VBench's file name, made from the short prompt.
+        short: the short prompt.
         prompt: the prompt that is sampled: the long one if there is one, else the short one.
     """
 
     suite: str
     name: str
+    short: str
     prompt: str
     index: int
 
@@ -76,15 +85,17 @@ def list_videos(
     """
     videos: list[Video] = []
     for suite in suites:
-        shorts = read_prompts(_suite_file(short, suite, "", suites)) if short else _prompts_of_json(full_info, suite)
+        shorts = _distinct(_suite_file(short, suite, "", suites)) if short else _vbench_prompts(full_info, suite)
         longs = read_prompts(_suite_file(long, suite, "_longer", suites)) if long else shorts
         if len(shorts) != len(longs):
             raise ConfigError(
                 f"{suite}: {len(shorts)} short prompts, but {len(longs)} long ones; pass one long prompt for each"
             )
+        if len(shorts) * samples > MOST_VIDEOS:
+            raise ConfigError(f"{suite}: {len(shorts)} prompts of {samples} videos each are more than {MOST_VIDEOS}")
         videos += [
-            Video(suite=suite, name=file_name(name, index), prompt=prompt, index=index)
-            for name, prompt in zip(shorts, longs, strict=True)
+            Video(suite=suite, name=file_name(prompt, index), short=prompt, prompt=long_prompt, index=index)
+            for prompt, long_prompt in zip(shorts, longs, strict=True)
             for index in range(samples)
         ]
     return videos
@@ -93,9 +104,19 @@ def list_videos(
 def file_name(prompt: str, index: int) -> str:
     """The name under which VBench looks for a prompt's video; it holds the prompt to the letter."""
     name = f"{prompt}-{index}.mp4"
-    if "/" in prompt or "\0" in prompt or len(name.encode()) > _LONGEST_FILE_NAME:
+    try:
+        length = len(name.encode())
+    except UnicodeEncodeError:
+        raise ConfigError(f"the prompt {shown(prompt)} is no text in UTF-8; pass another short prompt") from None
+    if "/" in prompt or "\0" in prompt:
         raise ConfigError(
-            f"the prompt {prompt[:60]!r} cannot be a file name, as VBench needs; pass another short prompt"
+            f"the prompt {shown(prompt)} cannot be a file name, as VBench needs; pass another one with short_prompts="
+        )
+    if length > _LONGEST_FILE_NAME:
+        raise ConfigError(
+            f"the prompt {shown(prompt)} cannot be a file name, as VBench needs, for {name[-6:]!r} makes it {length} "
+            f"bytes long, and {_LONGEST_FILE_NAME} are allowed: pass a shorter one with short_prompts=, and this one "
+            "with long_prompts="
         )
     return name
 
@@ -110,16 +131,44 @@ def _suite_file(path: Path, suite: str, suffix: str, suites: Sequence[str]) -> P
     return path
 
 
-def _prompts_of_json(path: Path | None, suite: str) -> list[str]:
+def _distinct(path: Path) -> list[str]:
+    """The prompts of a text file; two that are equal would share the name of a file."""
+    prompts = read_prompts(path)
+    prompt, times = Counter(prompts).most_common(1)[0]
+    if times > 1:
+        raise ConfigError(
+            f"{path} holds the prompt {shown(prompt)} {times} times, and its videos would have one file name: keep one "
+            "of them, and one long prompt for it"
+        )
+    return prompts
+
+
+def _vbench_prompts(path: Path | None, suite: str) -> list[str]:
+    """The prompts of a suite in VBench's list, each once."""
     path = path or _installed_full_info()
+    text = read_text(path, missing=f"{path} is not VBench's list of prompts: there is no such file")
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-        prompts = [entry["prompt_en"] for entry in entries if suite in entry["dimension"]]
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise ConfigError(f"{path} is not VBench's list of prompts: {type(error).__name__} {error}") from None
+        entries = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is not VBench's list of prompts: {error}") from None
+    if not isinstance(entries, list):
+        raise ConfigError(f"{path} is not VBench's list of prompts, but {shown(entries)}")
+    prompts = [_prompt(entry, f"{path}: entry {i}") for i, entry in enumerate(entries) if _belongs(entry, suite)]
     if not prompts:
         raise ConfigError(f"{path} has no prompts for {suite}; pass VBench's own list, or short_prompts")
     return list(dict.fromkeys(prompts))
+
+
+def _belongs(entry: Any, suite: str) -> bool:
+    dimensions = entry.get("dimension") if isinstance(entry, dict) else None
+    return isinstance(dimensions, list) and suite in dimensions
+
+
+def _prompt(entry: dict[str, Any], where: str) -> str:
+    prompt = entry.get("prompt_en")
+    if not isinstance(prompt, str) or not prompt.strip():
+        raise ConfigError(f"{where}: prompt_en is {shown(prompt)}, and has to be a text; pass VBench's own list")
+    return prompt
 
 
 def _installed_full_info() -> Path:

@@ -1,0 +1,63 @@
+"""MAGI-1 as it is registered under `motioncache.jobs`."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from motioncache_eval.jobs import LoadedJob, ModelCommand
+from motioncache_magi.job.config import MagiJobConfig, load_magi_job
+
+if TYPE_CHECKING:
+    from motioncache_eval.bench.model import BenchModel
+    from motioncache_eval.memory import Footprint
+    from motioncache_magi.cache.adapter import MagiAdapter
+
+
+class MagiJobs:
+    """See `motioncache_eval.jobs.JobModel`. What needs a model library is imported where it is used."""
+
+    schema = MagiJobConfig
+    config = Path(__file__).parents[2] / "addconfig" / "job.yaml"
+    takes = "a folder in the layout of the official repository, with magi, vae and t5"
+
+    def adapter(self) -> "MagiAdapter":
+        from motioncache_magi.cache.adapter import MagiAdapter
+
+        return MagiAdapter()
+
+    def recognises(self, model: str) -> bool:
+        """A folder by its folder `magi`; released weights have to be on this machine."""
+        return any((Path(model) / place).is_dir() for place in ("magi", "ckpt/magi"))
+
+    def read(self, config: Path | None, overrides: Sequence[str]) -> MagiJobConfig:
+        return load_magi_job(config, overrides)
+
+    def load(self, job: MagiJobConfig) -> LoadedJob:
+        from motioncache_magi.job.sample import decode, load_pipeline, quiet_libraries, run_pipeline, warm_up
+
+        quiet_libraries()
+        pipeline, job = load_pipeline(job)
+        return LoadedJob(
+            adapter=self.adapter(),
+            job=job,
+            pipeline=pipeline,
+            call=run_pipeline,
+            decode=partial(decode, pipeline),
+            warm_up=partial(warm_up, pipeline),
+            branch=pipeline.branch,
+            exact_is_vanilla=True,
+        )
+
+    def bench(self, config: Path | None, overrides: Sequence[str]) -> "BenchModel":
+        from motioncache_magi.bench import load
+
+        return load(config, overrides)
+
+    def footprints(self) -> "list[Footprint]":
+        from motioncache_magi.memory import released_footprints
+
+        return released_footprints()
+
+    def commands(self) -> Mapping[str, ModelCommand]:
+        return {}

@@ -1,0 +1,78 @@
+"""Estimates what SkyReels-V2 takes of a GPU's memory, see `motioncache_eval.memory.Footprint`."""
+
+from typing import Any
+
+import torch
+from diffusers import SkyReelsV2Transformer3DModel
+
+from motioncache_eval.memory import Footprint, activation_bytes
+from motioncache_skyreels.cost import SkyReelsCost
+
+TEXT_ENCODER_PARAMETERS = 5_680_910_336
+"""Of the encoder of google/umt5-xxl: 256384 x 4096 for words, 24 layers of 4 x 4096^2 + 3 x 4096 x 10240 and norms."""
+
+AUTOENCODER_PARAMETERS = 126_892_531
+"""Of Wan2.1's autoencoder, which stays in float32."""
+
+_SMALL: dict[str, Any] = {"num_layers": 30, "num_attention_heads": 12, "ffn_dim": 8960}
+_LARGE: dict[str, Any] = {"num_layers": 40, "num_attention_heads": 40, "ffn_dim": 13824}
+_RELEASED = {
+    "1.3B 540P": (_SMALL, (544, 960)),
+    "14B 540P": (_LARGE, (544, 960)),
+    "14B 720P": (_LARGE, (720, 1280)),
+}
+"""The released models: their sizes, and the height and width that they are made for."""
+
+_WINDOWS = (57, 77, 97)
+"""Frames of a window (`base_num_frames`); a longer video takes no more."""
+
+
+def released_footprints() -> list[Footprint]:
+    """The released models in bfloat16 with guidance, for windows of several lengths."""
+    return [
+        memory(
+            create_empty(sizes),
+            f"SkyReels-V2 {name}, {height}x{width}, {frames} frames",
+            height=height,
+            width=width,
+            num_frames=frames,
+        )
+        for name, (sizes, (height, width)) in _RELEASED.items()
+        for frames in _WINDOWS
+    ]
+
+
+def create_empty(sizes: dict[str, Any]) -> SkyReelsV2Transformer3DModel:
+    """A transformer without memory."""
+    with torch.device("meta"):
+        return SkyReelsV2Transformer3DModel(text_dim=4096, freq_dim=256, inject_sample_info=False, **sizes)
+
+
+def memory(
+    transformer: SkyReelsV2Transformer3DModel,
+    name: str,
+    *,
+    height: int,
+    width: int,
+    num_frames: int,
+    branches: int = 2,
+    itemsize: int = 2,
+) -> Footprint:
+    """The footprint of a window of `num_frames` frames, with every chunk computed at once.
+
+    Args:
+        branches: CFG branches: 2 with guidance.
+        itemsize: bytes of a number: 2 in bfloat16.
+    """
+    cost = SkyReelsCost.of(transformer)
+    _, rows, columns = transformer.config.patch_size
+    tokens = ((num_frames - 1) // 4 + 1) * (height // (8 * rows)) * (width // (8 * columns)) * branches
+    return Footprint(
+        name=name,
+        transformer=sum(parameter.numel() for parameter in transformer.parameters()) * itemsize,
+        text_encoder=TEXT_ENCODER_PARAMETERS * itemsize,
+        autoencoder=AUTOENCODER_PARAMETERS * 4,
+        kv_cache=2 * cost.layers * tokens * cost.width * itemsize,
+        outputs=tokens * cost.width * itemsize,
+        activations=activation_bytes(tokens, width=cost.width, feed_forward=cost.ffn, itemsize=itemsize),
+    )

@@ -1,0 +1,24 @@
+"""`motioncache demo`: one prompt with the chosen preset, without a cache, and at the same cost with `forecast`."""
+
+import shlex
+from pathlib import Path
+
+from motioncache_eval.cli.options import HELP, choose, show_help
+from motioncache_eval.command import check_output_folder
+from motioncache_eval.demo import DemoConfig, check_packages, run_demo
+from motioncache_eval.jobs import policy_of
+
+
+def main(arguments: list[str]) -> int:
+    """Check everything, load the model, and write the results to a new folder."""
+    if set(HELP) & set(arguments):
+        show_help("demo", str(__doc__), DemoConfig, arguments)
+        return 0
+    choice = choose(arguments)
+    settings, job = choice.settings(DemoConfig), choice.job(DemoConfig)
+    policy = policy_of(choice.model.adapter(), job)
+    check_packages()
+    check_output_folder(Path(job.output))
+    print(f"loading {job.model}", flush=True)
+    command = shlex.join(["motioncache", "demo", *arguments])
+    return run_demo(choice.model.load(job), policy, settings, command=command)

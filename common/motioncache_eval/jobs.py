@@ -1,0 +1,194 @@
+"""What a model's package registers, so that the command line, the demo and the benchmark can sample with it."""
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+
+from motioncache.config import PolicyConfig
+from motioncache.errors import MotionCacheError
+from motioncache.registry import Adapter, resolve_preset
+from motioncache_eval.sampling import Sample, take_sample
+
+if TYPE_CHECKING:
+    from motioncache_eval.bench.model import BenchModel
+    from motioncache_eval.memory import Footprint
+
+GROUP = "motioncache.jobs"
+"""Entry points of the models, by name: each is a class of the kind `JobModel`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedJob:
+    """A job whose pipeline is loaded.
+
+    Attributes:
+        job: the settings, with at least `model`, `preset`, `target_speedup`, `prompt`, `seed`, `num_inference_steps`,
+            `num_frames`, `height`, `width`, `fps`, `device` and `output`.
+        pipeline: has `set_progress_bar_config`.
+        call: samples with the pipeline, cached or not, what a job says, and returns latents; calls its last argument
+            when the first chunk is clean.
+        decode: latents of a job to float frames `[frames, 3, height, width]` in [0, 1] on the host.
+        warm_up: a short call of a job, so that no video pays for first-time allocations.
+        branch: the CFG branch whose decisions are shown.
+        exact_is_vanilla: the preset `exact` computes what the pipeline computes without a cache.
+    """
+
+    adapter: Adapter
+    job: Any
+    pipeline: Any
+    call: Callable[[Any, Any, Callable[[], None]], torch.Tensor]
+    decode: Callable[[Any, torch.Tensor], torch.Tensor]
+    warm_up: Callable[[Any], object]
+    branch: str
+    exact_is_vanilla: bool = False
+
+    def check(self, policy: PolicyConfig) -> None:
+        """Refuse a policy that the pipeline cannot be sampled with, before any work is done."""
+        self.adapter.hook(self.pipeline, policy).undo()
+
+    def make_video(
+        self, job: Any, policy: PolicyConfig | None, *, prepare: Callable[[Any], None] | None = None
+    ) -> tuple[Sample, torch.Tensor]:
+        """Sample a video of a job, and decode it.
+
+        Args:
+            policy: None samples without a cache.
+            prepare: see `take_sample`.
+        """
+        with explain_out_of_memory(job):
+            sample = take_sample(
+                self.pipeline,
+                lambda: self.call(self.pipeline, job, lambda: None),
+                policy,
+                device=job.device,
+                adapter=self.adapter,
+                prepare=prepare,
+            )
+            return sample, self.decode(job, sample.latents)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCommand:
+    """A command that only one model's package has, such as `vbench`.
+
+    Attributes:
+        run: takes the path of a YAML file and `key=value` texts, and returns an exit status.
+        config: the YAML file that it takes where none is passed.
+        schemas: the dataclasses of its settings.
+    """
+
+    run: Callable[[list[str]], int]
+    config: Path
+    schemas: tuple[type, ...]
+
+
+class JobModel(Protocol):
+    """A model's package, as it is registered under `motioncache.jobs`; making one imports no model library.
+
+    Attributes:
+        schema: the dataclass of a job's settings.
+        config: YAML file of a job with the small model that is shipped; an installed wheel has none.
+        takes: what the setting `model` may be, in words.
+    """
+
+    schema: type
+    config: Path
+    takes: str
+
+    def adapter(self) -> Adapter: ...
+
+    def recognises(self, model: str) -> bool:
+        """Whether a folder or hub id holds this model."""
+        ...
+
+    def read(self, config: Path | None, overrides: Sequence[str]) -> Any:
+        """The job of a YAML file, or of the defaults, with `key=value` texts."""
+        ...
+
+    def load(self, job: Any) -> LoadedJob:
+        """Load the pipeline of a job, and refuse sizes that it cannot sample."""
+        ...
+
+    def bench(self, config: Path | None, overrides: Sequence[str]) -> "BenchModel":
+        """Load the model as the benchmark measures it."""
+        ...
+
+    def footprints(self) -> "list[Footprint]":
+        """What the released models take of a GPU's memory."""
+        ...
+
+    def commands(self) -> Mapping[str, ModelCommand]:
+        """Commands that only this model has, by name."""
+        ...
+
+
+def policy_of(adapter: Adapter, job: Any) -> PolicyConfig:
+    """The policy that a job's `preset`, `target_speedup` and `allow_foreign_calibration` stand for."""
+    return resolve_preset(
+        adapter, job.preset, job.target_speedup, allow_foreign_calibration=job.allow_foreign_calibration
+    )
+
+
+def installed_models() -> dict[str, JobModel]:
+    """All models that installed packages register, by name."""
+    found = sorted(entry_points(group=GROUP), key=lambda point: point.name)
+    return {point.name: point.load()() for point in found}
+
+
+def find_model(name: str) -> JobModel:
+    """The model that is registered under a name.
+
+    Raises:
+        MotionCacheError: if there is none; it says which there are.
+    """
+    models = installed_models()
+    if name not in models:
+        raise MotionCacheError(f"there is no model {name!r}; installed: {', '.join(models) or 'none'}")
+    return models[name]
+
+
+def recognise_model(model: str) -> JobModel:
+    """The registered model that a name, a folder or a hub id stands for.
+
+    Raises:
+        MotionCacheError: if none knows it.
+    """
+    models = installed_models()
+    if model in models:
+        return models[model]
+    for one in models.values():
+        if one.recognises(model):
+            return one
+    wrong = f"model={model} is a folder of no installed model"
+    if not model or not Path(model).exists():
+        wrong = f"there is no model folder {model}, nor is that a hub id that is known" if model else "model= is empty"
+    raise MotionCacheError(f"{wrong}; pass {describe_models(models)}")
+
+
+def describe_models(models: Mapping[str, JobModel]) -> str:
+    """What the key `model` may be, in words."""
+    if not models:
+        return "a model: none is installed; run pip install -e . in the repository again, which registers its models"
+    takes = "; or ".join(f"{one.takes} ({name})" for name, one in models.items())
+    return f"one of {', '.join(models)} for the small models that are shipped; or {takes}"
+
+
+@contextmanager
+def explain_out_of_memory(job: Any) -> Generator[None]:
+    """Turn an allocation that fails within the block into an error that says what to change."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        on_gpu = isinstance(error, torch.OutOfMemoryError)
+        if not (on_gpu or isinstance(error, MemoryError) or "can't allocate memory" in str(error)):
+            raise
+        options = "cpu_offload=true, dtype=bfloat16, or a smaller video" if on_gpu else "a smaller video"
+        raise MotionCacheError(
+            f"{job.device} has too little memory for {job.num_frames} frames of {job.width}x{job.height}: pass "
+            f"{options}"
+        ) from None

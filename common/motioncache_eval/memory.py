@@ -1,0 +1,74 @@
+"""What a video takes of a GPU's memory, in closed form."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+GIB = 2**30
+
+CARDS = (24, 32, 48, 80, 96, 141)
+"""Sizes of GPUs, in GiB."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Footprint:
+    """Bytes that sampling one video takes with the cache on.
+
+    This is an estimate: the tensors that are known to be there, without what activations leave in fragments, what
+    libraries allocate for themselves, and what decoding takes.
+
+    Attributes:
+        name: the model and the size of the video.
+        transformer, text_encoder, autoencoder: weights.
+        kv_cache: keys and values of a window.
+        outputs: the residuals or velocities that the cache keeps.
+        activations: what one transformer block has in memory while all chunks of a window are computed.
+        transformer_stays: whether the transformer stays on the GPU when the other parts are offloaded.
+    """
+
+    name: str
+    transformer: int
+    text_encoder: int
+    autoencoder: int
+    kv_cache: int
+    outputs: int
+    activations: int
+    transformer_stays: bool = False
+
+    @property
+    def sampling(self) -> int:
+        """Transformer, cache and activations."""
+        return self.transformer + self.kv_cache + self.outputs + self.activations
+
+    def total(self, *, offload: bool) -> int:
+        """The peak: with `offload`, of one part of the model at a time."""
+        if not offload:
+            return self.sampling + self.text_encoder + self.autoencoder
+        others = max(self.text_encoder, self.autoencoder)
+        return max(self.sampling, others + (self.transformer if self.transformer_stays else 0))
+
+
+def activation_bytes(tokens: int, *, width: int, feed_forward: int, itemsize: int) -> int:
+    """What a block has in memory: its input, queries, keys, values, what attention returns, and the wide layer."""
+    return tokens * (5 * width + feed_forward) * itemsize
+
+
+def memory_table(footprints: Sequence[Footprint], cards: Sequence[int] = CARDS) -> list[str]:
+    """Which videos fit which GPU: `yes`, `offload` (with `cpu_offload=true`), or nothing.
+
+    Args:
+        cards: their memory in GiB.
+    """
+    width = max(len(one.name) for one in footprints)
+    header = f"{'':{width}s}    K/V  total" + "".join(f"{card:>6d} GiB" for card in cards)
+    return [header, *(_row(one, width, cards) for one in footprints)]
+
+
+def _row(one: Footprint, width: int, cards: Sequence[int]) -> str:
+    figures = f"{one.kv_cache / GIB:7.1f}{one.total(offload=False) / GIB:7.1f}"
+    return f"{one.name:{width}s}{figures}" + "".join(f"{_fits(one, card):>10s}" for card in cards)
+
+
+def _fits(one: Footprint, card: int) -> str:
+    if one.total(offload=False) <= card * GIB:
+        return "yes"
+    return "offload" if one.total(offload=True) <= card * GIB else "-"

@@ -1,0 +1,127 @@
+"""The settings that the videos of a folder were made with, so that a folder holds videos of one kind."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, cast
+
+from motioncache.config import PolicyConfig, plain_values, read_text, read_yaml
+from motioncache.errors import MotionCacheError
+from motioncache.field_types import shown
+from motioncache.forecast.budget import ForecastConfig, shipped_calibration
+from motioncache_eval.report import PACKAGES, write_json
+
+Record = dict[str, Any]
+
+_WEIGHTS = {".json", ".safetensors", ".bin", ".pt", ".pth", ".model", ".npz"}
+"""Suffixes of the files that a model is read from."""
+
+_PIECES, _PIECE = 64, 4096
+"""A large file is sampled in so many places, so many bytes each."""
+
+
+def fingerprint(folder: Path) -> str:
+    """A hash of a model's files that takes no reading of all weights: names, sizes, and bytes from all over them."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.suffix in _WEIGHTS and path.is_file()):
+        size = path.stat().st_size
+        digest.update(f"{path.relative_to(folder)}\0{size}\0".encode())
+        with path.open("rb") as file:
+            if size <= _PIECES * _PIECE:
+                digest.update(file.read())
+                continue
+            for piece in range(_PIECES):
+                file.seek((size - _PIECE) * piece // (_PIECES - 1))
+                digest.update(file.read(_PIECE))
+    return digest.hexdigest()[:16]
+
+
+def describe_policy(policy: PolicyConfig, presets: Path) -> Record:
+    """A policy's fields, with hashes for what it takes from files.
+
+    Args:
+        presets: the model's presets file.
+    """
+    fields: Record = {"name": type(policy).__name__, **asdict(cast("Any", policy))}
+    if isinstance(policy, ForecastConfig):
+        path = Path(policy.calibration) if policy.calibration else shipped_calibration(presets)
+        fields["calibration"] = _hash(read_text(path, missing=f"there is no calibration {path}"))
+    if fields.get("coefficients") == ():
+        table = plain_values(read_yaml(presets), where=str(presets)).get("polynomials")
+        fields["coefficients"] = f"those of the model, of the table {_hash(json.dumps(table))}"
+    return fields
+
+
+def installed_versions() -> dict[str, str]:
+    """The versions of the packages that decide what a video looks like."""
+    return {package: version(package) for package in PACKAGES}
+
+
+def keep_settings(path: Path, settings: Record) -> None:
+    """Refuse settings other than those that are recorded; record them if none are.
+
+    Raises:
+        MotionCacheError: says what differs.
+    """
+    settings = json.loads(json.dumps(settings, default=lambda value: value.value))
+    recorded = _read(path)
+    if recorded is None:
+        write_json(path, settings)
+        return
+    before, now = dict(_flat(recorded)), dict(_flat(settings))
+    differing = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    differing.sort(key=lambda name: name not in before or name not in now)  # fields of another policy come last
+    if differing:
+        found = "; ".join(f"{name} was {shown(before.get(name))}, now {shown(now.get(name))}" for name in differing[:4])
+        more = f"; and {len(differing) - 4} more" if len(differing) > 4 else ""
+        raise MotionCacheError(
+            f"the videos in {path.parent} were made with other settings: {found}{more}; pass these, or another output="
+        )
+
+
+def keep_prompts(path: Path, prompts: Mapping[str, Mapping[str, str]]) -> None:
+    """Refuse other prompts for names that are recorded; record those of the other names.
+
+    Args:
+        prompts: by suite and short prompt, the prompt that is sampled.
+    """
+    recorded = _read(path) or {}
+    for suite, by_name in prompts.items():
+        known = recorded.setdefault(suite, {})
+        for name, prompt in by_name.items():
+            before = known.setdefault(name, prompt) if isinstance(known, dict) else None
+            if before != prompt:
+                raise MotionCacheError(
+                    f"the videos in {path.parent} were made with other prompts: for {shown(name)} in {suite} it was "
+                    f"{shown(before)}, now {shown(prompt)}; pass another output="
+                )
+    write_json(path, recorded)
+
+
+def _read(path: Path) -> Record | None:
+    if not path.exists():
+        return None
+    text = read_text(path, missing=f"there is no {path}")
+    try:
+        record = json.loads(text)
+    except (ValueError, RecursionError):
+        record = None
+    if not isinstance(record, dict):
+        raise MotionCacheError(f"{path} is damaged, so nobody knows how its videos were made; pass another output=")
+    return record
+
+
+def _flat(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of nested mappings, under names such as `policy.threshold`."""
+    for name, value in record.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

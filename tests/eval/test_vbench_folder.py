@@ -1,0 +1,285 @@
+"""The output folder of VBench sampling: one kind of videos, whole ones, each made by one process."""
+
+import errno
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+import torch
+
+from motioncache import ForecastConfig, MotionCacheConfig
+from motioncache.errors import MotionCacheError
+from motioncache.forecast.calibration import ModelIdentity
+from motioncache_eval.vbench import lock
+from motioncache_eval.vbench.check import VideoSize, video_fault
+from motioncache_eval.vbench.folder import OutputFolder
+from motioncache_eval.vbench.prompts import Video
+from motioncache_eval.vbench.queue import claimed, make_videos
+from motioncache_eval.vbench.record import describe_policy, fingerprint
+from motioncache_eval.video import write_mp4
+
+from ..calibration import write_calibration
+
+SIZE = VideoSize(frames=5, height=16, width=32)
+SETTINGS: dict[str, Any] = {"model": "abc", "height": 16, "policy": {"name": "MotionCacheConfig", "threshold": 0.1}}
+VIDEOS = [
+    Video(suite="scene", name=f"{short}-0.mp4", short=short, prompt=short, index=0) for short in ("alley", "beach")
+]
+
+
+def noise(frames: int = 5, height: int = 16, width: int = 32) -> torch.Tensor:
+    return torch.rand(frames, 3, height, width, generator=torch.Generator().manual_seed(0))
+
+
+def write(path: Path, video: torch.Tensor) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_mp4(path, (video * 255).to(torch.uint8).permute(0, 2, 3, 1).numpy(), fps=8)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> OutputFolder:
+    """A folder in which one of two videos is made."""
+    folder = OutputFolder(tmp_path / "out")
+    with folder.lock():
+        folder.prepare(SETTINGS, VIDEOS)
+    write(folder.path(VIDEOS[0]), noise())
+    return folder
+
+
+def prepare(folder: OutputFolder, settings: dict[str, Any] = SETTINGS, videos: list[Video] = VIDEOS) -> None:
+    with folder.lock():
+        folder.prepare(settings, videos)
+
+
+def refusal(action: Callable[[], object]) -> str:
+    with pytest.raises(MotionCacheError) as caught:
+        action()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_other_settings_are_refused_and_named(folder: OutputFolder) -> None:
+    prepare(folder)
+    other = {**SETTINGS, "height": 32, "policy": {"name": "MotionCacheConfig", "threshold": 0.2}}
+    message = refusal(lambda: prepare(folder, other))
+    assert f"the videos in {folder.root} were made with other settings: " in message
+    assert "height was 16, now 32; policy.threshold was 0.1, now 0.2; pass these, or another output=" in message
+    assert "seed was None, now 1" in refusal(lambda: prepare(folder, {**SETTINGS, "seed": 1}))
+    assert "policy.name was 'MotionCacheConfig', now 'None'" in refusal(
+        lambda: prepare(folder, {**SETTINGS, "policy": {"name": "None"}})
+    )
+
+
+def test_other_prompts_are_refused_and_further_ones_are_not(folder: OutputFolder) -> None:
+    more = Video(suite="color", name="red-0.mp4", short="red", prompt="red", index=0)
+    prepare(folder, videos=[*VIDEOS, more])
+    longer = [Video(suite="scene", name="alley-0.mp4", short="alley", prompt="A narrow alley.", index=0)]
+    message = refusal(lambda: prepare(folder, videos=longer))
+    assert "for 'alley' in scene it was 'alley', now 'A narrow alley.'" in message
+    assert json.loads(folder.prompts.read_text()) == {
+        "scene": {"alley": "alley", "beach": "beach"}, "color": {"red": "red"},
+    }  # fmt: skip
+
+
+def test_settings_that_made_nothing_are_forgotten(folder: OutputFolder) -> None:
+    folder.path(VIDEOS[0]).unlink()
+    prepare(folder, {"model": "other"})
+    assert json.loads(folder.settings.read_text()) == {"model": "other"}
+
+
+@pytest.mark.parametrize("content", [None, "", "[1]", "null", "{", "[" * 100_000, '{"scene": 5}'])
+@pytest.mark.parametrize("name", ["settings.json", "prompts.json"])
+def test_a_lost_or_damaged_record_is_refused(folder: OutputFolder, name: str, content: str | None) -> None:
+    path = folder.root / name
+    path.unlink()
+    if content is not None:
+        path.write_text(content)
+    assert "another output=" in refusal(lambda: prepare(folder))
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:200])
+
+
+FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "cut": (cut, "it cannot be read as a video"),
+    "half": (
+        lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+        "it cannot be read as a video",
+    ),
+    "empty": (lambda path: path.write_bytes(b""), "it cannot be read as a video"),
+    "text": (lambda path: path.write_text("complete already"), "it cannot be read as a video"),
+    "zeros": (lambda path: path.write_bytes(bytes(path.stat().st_size)), "it cannot be read as a video"),
+    "size": (
+        lambda path: write(path, noise(height=32)),
+        "it has 5 frames of 32x32, not 5 frames of 32x16",
+    ),
+    "frames": (lambda path: write(path, noise(frames=4)), "it has 4 frames of 32x16, not 5 frames of 32x16"),
+    "black": (lambda path: write(path, torch.zeros(5, 3, 16, 32)), "it is black"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_file_that_is_no_whole_video_is_set_aside_and_made_again(
+    folder: OutputFolder, fault: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change, reason = FAULTS[fault]
+    path = folder.path(VIDEOS[0])
+    assert folder.find_missing(VIDEOS, SIZE) == [VIDEOS[1]]
+    change(path)
+    content = path.read_bytes()
+    assert folder.find_missing(VIDEOS, SIZE) == VIDEOS
+    assert f"alley-0.mp4 is made again, for {reason}; it lies in " in capsys.readouterr().out
+    assert not path.exists()
+    assert [kept.read_bytes() for kept in folder.root.glob("set-aside/*/scene/alley-0.mp4")] == [content]
+
+
+def test_a_video_that_starts_black_or_is_dark_is_whole(tmp_path: Path) -> None:
+    fade = noise() * torch.tensor([0, 0, 0.1, 0.5, 1]).view(5, 1, 1, 1)
+    for video in (fade, noise() * 0.2, torch.ones(5, 3, 16, 32)):
+        write(tmp_path / "video.mp4", video)
+        assert video_fault(tmp_path / "video.mp4", SIZE) is None
+
+
+def test_something_else_where_a_video_belongs_is_refused(folder: OutputFolder) -> None:
+    folder.path(VIDEOS[1]).mkdir()
+    assert "beach-0.mp4 is no file, and a video belongs there" in refusal(lambda: folder.find_missing(VIDEOS, SIZE))
+    folder.path(VIDEOS[1]).rmdir()
+    os.mkfifo(folder.path(VIDEOS[1]))
+    assert "beach-0.mp4 is no file, and a video belongs there" in refusal(lambda: folder.find_missing(VIDEOS, SIZE))
+
+
+@pytest.mark.parametrize("place", ["out", "out/partial", "out/videos", "out/videos/scene", "out/lock/x", "out/lock"])
+def test_a_file_where_a_folder_belongs_is_refused(tmp_path: Path, place: str) -> None:
+    path = tmp_path / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.mkdir() if place == "out/lock" else path.write_text("")
+    message = refusal(lambda: prepare(OutputFolder(tmp_path / "out")))
+    assert f"output={tmp_path / 'out'} cannot be used: " in message
+
+
+def test_a_folder_without_permission_is_refused(folder: OutputFolder) -> None:
+    denied = PermissionError(errno.EACCES, "Permission denied", "somewhere")
+    for method in ("mkdir", "exists", "is_file", "open", "glob"):
+        with patch.object(Path, method, side_effect=denied):
+            message = refusal(lambda: (prepare(folder), folder.find_missing(VIDEOS, SIZE)))
+        assert "Permission denied" in message
+
+
+def test_the_lock_names_its_holder_and_is_free_afterwards(
+    folder: OutputFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "_PATIENCE", 0.2)
+    with folder.lock():
+        message = refusal(lambda: prepare(folder))
+        assert f"output={folder.root} is in use by process {os.getpid()} on " in message
+    prepare(folder)
+
+
+def test_what_nobody_writes_any_more_is_cleared_away(folder: OutputFolder) -> None:
+    abandoned, written = folder.partial / "abandoned.mp4", folder.partial_path(VIDEOS[1])
+    abandoned.write_bytes(b"half a video")
+    with claimed(written, folder.path(VIDEOS[1])) as mine:
+        assert mine
+        prepare(folder)
+        assert list(folder.partial.iterdir()) == [written]
+    assert list(folder.partial.iterdir()) == []
+
+
+def test_a_video_is_claimed_once(folder: OutputFolder) -> None:
+    partial, final = folder.partial_path(VIDEOS[1]), folder.path(VIDEOS[1])
+    with claimed(partial, final) as first, claimed(partial, final) as second:
+        assert (first, second) == (True, False)
+    with claimed(partial, final) as later:
+        assert later  # the first one made nothing
+        write(partial, noise())
+        partial.replace(final)
+    with claimed(partial, final) as after:
+        assert not after
+    assert list(folder.partial.iterdir()) == []
+
+
+def make_all(folder: OutputFolder, make: Callable[[Video], torch.Tensor], videos: list[Video] = VIDEOS) -> None:
+    make_videos(videos, folder, make, size=SIZE, fps=8, name="cpu")
+
+
+def test_only_what_is_missing_is_made_and_every_video_is_whole(folder: OutputFolder) -> None:
+    made: list[str] = []
+
+    def make(video: Video) -> torch.Tensor:
+        made.append(video.name)
+        return noise()
+
+    make_all(folder, make)
+    make_all(folder, make)
+    assert made == ["beach-0.mp4"]
+    assert folder.find_missing(VIDEOS, SIZE) == []
+    assert list(folder.partial.iterdir()) == []
+
+
+FAULTY = {
+    "its values are not finite": noise().index_fill(0, torch.tensor([4]), float("nan")),
+    "it is black": torch.zeros(5, 3, 16, 32),
+    "it has 4 frames of 32x16, not 5 frames of 32x16": noise(frames=4),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTY)
+def test_a_faulty_video_is_not_kept_and_the_others_are_made(folder: OutputFolder, fault: str) -> None:
+    folder.path(VIDEOS[0]).unlink()
+    message = refusal(lambda: make_all(folder, lambda video: FAULTY[fault] if video is VIDEOS[0] else noise()))
+    assert f"1 videos were faulty and are not kept, scene/alley-0.mp4: {fault}" in message
+    assert folder.find_missing(VIDEOS, SIZE) == [VIDEOS[0]]
+    assert list(folder.partial.iterdir()) == []
+
+
+def test_after_three_faulty_videos_in_a_row_the_process_ends(folder: OutputFolder) -> None:
+    videos = [Video(suite="scene", name=f"{i}.mp4", short=str(i), prompt="", index=0) for i in range(9)]
+    made: list[str] = []
+
+    def make(video: Video) -> torch.Tensor:
+        made.append(video.name)
+        return noise() if len(made) == 3 else FAULTY["it is black"]
+
+    assert "5 videos were faulty" in refusal(lambda: make_all(folder, make, videos))
+    assert made == ["0.mp4", "1.mp4", "2.mp4", "3.mp4", "4.mp4", "5.mp4"]
+
+
+def test_a_full_disk_is_one_line(folder: OutputFolder) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with patch("motioncache_eval.vbench.queue.write_mp4", side_effect=full):
+        message = refusal(lambda: make_all(folder, lambda video: noise()))
+    assert f"output={folder.root} cannot be used: No space left on device" in message
+
+
+def test_the_fingerprint_of_a_model_sees_its_files(tmp_path: Path) -> None:
+    (tmp_path / "part").mkdir()
+    weights = np.zeros(1_000_000, np.uint8)
+    (tmp_path / "part" / "model.safetensors").write_bytes(weights.tobytes())
+    (tmp_path / "config.json").write_text("{}")
+    before = fingerprint(tmp_path)
+    (tmp_path / "README.md").write_text("no part of the model")
+    assert fingerprint(tmp_path) == before
+    weights[400_000:500_000] = 1
+    (tmp_path / "part" / "model.safetensors").write_bytes(weights.tobytes())
+    changed = fingerprint(tmp_path)
+    (tmp_path / "config.json").write_text("[]")
+    assert len({before, changed, fingerprint(tmp_path)}) == 3
+
+
+def test_a_policy_is_recorded_with_what_it_takes_from_files(tmp_path: Path) -> None:
+    presets = tmp_path / "config.yaml"
+    presets.write_text("polynomials: [1]")
+    write_calibration(tmp_path, ModelIdentity(2, 48, weights=(0.5,)))
+    forecast, motion = (describe_policy(policy, presets) for policy in (ForecastConfig(), MotionCacheConfig()))
+    own = describe_policy(MotionCacheConfig(coefficients=(1.0,)), presets)
+    presets.write_text("polynomials: [2]")
+    write_calibration(tmp_path, ModelIdentity(2, 64, weights=(0.5,)))
+    assert describe_policy(ForecastConfig(), presets) != forecast
+    assert describe_policy(MotionCacheConfig(), presets) != motion
+    assert describe_policy(MotionCacheConfig(coefficients=(1.0,)), presets) == own
