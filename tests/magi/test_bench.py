@@ -296,6 +296,17 @@ def test_results_of_other_settings_are_not_mixed_in(config: Path, capsys: pytest
     assert cells(config) == before
 
 
+def test_a_calibration_that_depends_on_the_videos_before_is_refused(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = yaml.safe_load(config.read_text())
+    for policy in ({"policy": "forecast", "calibration": "auto"}, {"policy": "forecast"}):
+        values |= {"methods": {"vanilla": {}, "Forecast": {"policy": policy}}, "compare": []}
+        write(config.parent, values)
+        assert main([str(config), "count=1"]) == 2
+        assert "methods.Forecast: without a calibration of this model" in capsys.readouterr().err
+
+
 def test_other_weights_are_another_model(config: Path, distilled: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(config), "count=1"]) == 0
     other = config.parent / distilled.name
