@@ -1,7 +1,7 @@
 """Opens the windows of a pipeline's videos: which policy decides, on which schedule, with which memory."""
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,7 @@ class WindowOpener:
             self.engine,
             schedule.visits,
             shape,
-            guided=lambda: self._pipeline.do_classifier_free_guidance,
+            guided=partial(getattr, self._pipeline, "do_classifier_free_guidance"),
             cache=allocate(self._transformer, hidden_states, shape),
             rotary=self._transformer.rope(hidden_states),
             texts=texts,

@@ -2,13 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from motioncache.config import PolicyConfig
-from motioncache.forecast.budget import ForecastConfig, shipped_calibration
 from motioncache_eval.metrics import fidelity
 from motioncache_eval.report import environment
 from motioncache_eval.sampling import Sample
@@ -79,18 +77,13 @@ def run_report(
     policies: Mapping[str, PolicyConfig | None],
     samples: Mapping[str, Sample],
     results: Mapping[str, Result],
-    presets: Path,
 ) -> dict[str, Any]:
-    """The content of `run.json`: configuration, versions, and per preset the policy and the figures.
-
-    Args:
-        presets: the model's presets file.
-    """
+    """The content of `run.json`: configuration, versions, and per preset the policy and the figures."""
     chunks = {name: sample.summary.chunks for name, sample in samples.items() if sample.summary is not None}
     return {
         "config": asdict(job),
         "policies": {name: describe_policy(policy) for name, policy in policies.items()},
-        "calibration": next(filter(None, (used_calibration(policy, presets) for policy in policies.values())), None),
+        "calibration": next(filter(None, map(used_calibration, samples.values())), None),
         **environment(job.device),
         "results": dict(results),
         "chunks": {name: [asdict(chunk) for chunk in rows] for name, rows in chunks.items()},
@@ -103,10 +96,6 @@ def describe_policy(policy: PolicyConfig | None) -> dict[str, Any] | None:
     return None if policy is None else {"name": type(policy).__name__, **asdict(fields)}
 
 
-def used_calibration(policy: PolicyConfig | None, presets: Path) -> dict[str, Any] | None:
-    """The file that `forecast` reads, and the model that it was measured on; None for a policy without one."""
-    if not isinstance(policy, ForecastConfig):
-        return None
-    calibration = policy.planner(presets).calibration
-    path = policy.calibration or str(shipped_calibration(presets))
-    return None if calibration is None else {"path": path, "model": asdict(calibration.model)}
+def used_calibration(sample: Sample) -> str | None:
+    """What velocities were forecast with, in words; None where nothing was forecast."""
+    return None if sample.summary is None else sample.summary.calibration

@@ -163,20 +163,20 @@ def make_video(loaded: LoadedJob, policy: PolicyConfig, video: Video, folder: Pa
     path = folder / f"{video.name}.mp4"
     with whole_file(path) as temporary:
         write_mp4(temporary, to_uint8(decoded), fps=job.fps)
-        write_json(path.with_suffix(".json"), video_report(job, policy, sample, loaded.adapter.presets()))
+        write_json(path.with_suffix(".json"), video_report(job, policy, sample))
     assert sample.summary is not None
     fewer = sample.summary.vanilla_flops / max(sample.summary.flops, 1)
     return f"{sample.seconds:.1f} s, {sample.summary.flops / 1e12:.3g} TFLOPs, {fewer:.2f}x fewer than without a cache"
 
 
-def video_report(job: Any, policy: PolicyConfig, sample: Sample, presets: Path) -> dict[str, Any]:
+def video_report(job: Any, policy: PolicyConfig, sample: Sample) -> dict[str, Any]:
     """The content of a video's JSON file."""
     assert sample.summary is not None
     return {
         "prompt": job.prompt,
         "config": asdict(job),
         "policy": describe_policy(policy),
-        "calibration": used_calibration(policy, presets),
+        "calibration": used_calibration(sample),
         **environment(job.device),
         "seconds": sample.seconds,
         "flops": sample.summary.flops,

@@ -30,9 +30,21 @@ def test_forecast_is_compared_at_the_flops_of_the_chosen_preset(tmp_path: Path) 
     assert flops["forecast"] == pytest.approx(flops["mine"], rel=0.05)
     assert flops["mine"] < 0.8 * flops["exact"]
     assert report["policies"]["forecast"]["target_speedup"] == pytest.approx(flops["vanilla"] / flops["mine"])
-    assert report["calibration"]["path"].endswith("calibration.json")
-    assert report["calibration"]["model"]["width"] == 128
+    assert report["calibration"].startswith("the shipped calibration, of depth 6, width 128")
     assert (folder / "forecast.mp4").is_file()
+
+
+def test_a_model_without_a_calibration_is_measured_first_and_sampled_again(
+    model_folder: Path, preset_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [f"model={model_folder}", f"preset={preset_file}", f"output={tmp_path}", "num_inference_steps=20"]
+    assert run(*arguments) == 0
+    assert "forecast measured this model in that video, and is sampled again" in capsys.readouterr().out
+    (folder,) = tmp_path.iterdir()
+    report = json.loads((folder / "run.json").read_text())
+    flops = {name: result["flops"] for name, result in report["results"].items()}
+    assert flops["forecast"] <= 1.1 * flops["mine"]
+    assert report["calibration"].startswith("what a window of this model said, of depth 2")
 
 
 def test_a_forecast_that_is_refused_is_left_out_with_the_reason(

@@ -1,0 +1,13 @@
+"""What all tests share."""
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _own_cache_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Calibrations that models make of their own videos are not those of the user, nor of another test."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("MOTIONCACHE_CACHE", str(folder))
+    return folder
