@@ -1,0 +1,100 @@
+"""What a video takes of a GPU's memory, measured: the real code has run at the real size on meta tensors."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from motioncache.decision import Call, Decision, Memory
+from motioncache.policies.policy import Policy
+from motioncache.record import Phase, WindowShape
+from motioncache_eval.allocations import WEIGHTS, Allocations
+
+OUTPUTS, KV, TEXT_KV = "residuals or velocities", "K/V", "text K/V"
+
+_PARTS = {
+    "KVCache.__init__": KV,
+    "KVCache.grow": KV,
+    "Engine.complete": OUTPUTS,
+    "text_keys_values": TEXT_KV,
+    "Attention._attend_text": TEXT_KV,
+}
+"""The parts that outlive a model call, by the function that allocates them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """The peak of one stage of making a video.
+
+    Attributes:
+        needs: the models that have to be on the GPU.
+        parts: bytes at the peak besides weights, by part, or by the module or function that allocated them.
+    """
+
+    name: str
+    needs: tuple[str, ...]
+    parts: Mapping[str, int]
+
+    @property
+    def bytes(self) -> int:
+        return sum(self.parts.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredMemory:
+    """Peaks of the stages of making a video.
+
+    Attributes:
+        weights: bytes by model.
+        stays: models that stay on the GPU with `cpu_offload`.
+        on_host: models that are never on the GPU.
+    """
+
+    name: str
+    weights: Mapping[str, int]
+    stages: tuple[Stage, ...]
+    stays: tuple[str, ...] = ()
+    on_host: tuple[str, ...] = ()
+
+    def stage_total(self, stage: Stage, *, offload: bool) -> int:
+        """Bytes of a stage, with the weights that are on the GPU then."""
+        held = {*self.stays, *stage.needs} if offload else {*self.weights} - {*self.on_host}
+        return stage.bytes + sum(self.weights[name] for name in held)
+
+    def peak(self, *, offload: bool) -> int:
+        """The most bytes of any stage."""
+        return max(self.stage_total(stage, offload=offload) for stage in self.stages)
+
+
+class ComputesAll(Policy):
+    """Computes everything, and keeps the outputs that another policy would keep: the worst case of each."""
+
+    def __init__(self, history: int) -> None:
+        self.history = history
+
+    def decide(self, calls: Sequence[Call], memories: Sequence[Memory], window: WindowShape) -> list[Decision]:
+        return [Decision(call=call, phase=Phase.uncached, due=True) for call in calls]
+
+
+def measure(stage: str, needs: Mapping[str, nn.Module], run: Callable[[], object], device: str = "meta") -> Stage:
+    """Run a stage with its models, and count what is alive at its peak."""
+    with Allocations(device) as allocations, torch.no_grad():
+        allocations.hold(tensors_of(needs.values()))
+        run()
+    parts: Counter[str] = Counter()
+    for name, size in allocations.at_peak.items():
+        parts[_PARTS.get(name, name)] += size
+    found = {name: size for name, size in parts.most_common() if size and name != WEIGHTS}
+    return Stage(name=stage, needs=tuple(needs), parts=found)
+
+
+def tensors_of(models: Iterable[nn.Module]) -> list[torch.Tensor]:
+    """Parameters and buffers."""
+    return [tensor for model in models for tensor in (*model.parameters(), *model.buffers())]
+
+
+def size_of(model: nn.Module) -> int:
+    """Bytes of parameters and buffers."""
+    return sum(tensor.nbytes for tensor in tensors_of([model]))
