@@ -16,10 +16,10 @@ AUTOENCODER_PARAMETERS = 126_892_531
 
 _SMALL: dict[str, Any] = {"num_layers": 30, "num_attention_heads": 12, "ffn_dim": 8960}
 _LARGE: dict[str, Any] = {"num_layers": 40, "num_attention_heads": 40, "ffn_dim": 13824}
-_RELEASED = {
-    "1.3B 540P": (_SMALL, (544, 960)),
-    "14B 540P": (_LARGE, (544, 960)),
-    "14B 720P": (_LARGE, (720, 1280)),
+RELEASED = {
+    "1.3B-540P": (_SMALL, (544, 960)),
+    "14B-540P": (_LARGE, (544, 960)),
+    "14B-720P": (_LARGE, (720, 1280)),
 }
 """The released models: their sizes, and the height and width that they are made for."""
 
@@ -37,7 +37,7 @@ def released_footprints() -> list[Footprint]:
             width=width,
             num_frames=frames,
         )
-        for name, (sizes, (height, width)) in _RELEASED.items()
+        for name, (sizes, (height, width)) in RELEASED.items()
         for frames in _WINDOWS
     ]
 

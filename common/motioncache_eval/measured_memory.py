@@ -2,15 +2,20 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
 
 from motioncache.decision import Call, Decision, Memory
+from motioncache.limits import check_limits
 from motioncache.policies.policy import Policy
 from motioncache.record import Phase, WindowShape
 from motioncache_eval.allocations import WEIGHTS, Allocations
+from motioncache_eval.settings import require
+
+DTYPES = ("float32", "bfloat16", "float16")
 
 OUTPUTS, KV, TEXT_KV = "residuals or velocities", "K/V", "text K/V"
 
@@ -22,6 +27,40 @@ _PARTS = {
     "Attention._attend_text": TEXT_KV,
 }
 """The parts that outlive a model call, by the function that allocates them."""
+
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemorySettings:
+    """What `motioncache memory` measures.
+
+    Args:
+        height, width, num_frames: of the video; null takes what the model was made for.
+        base_num_frames: frames of a window of SkyReels-V2; null takes 97.
+        preset: name of a preset of the model, or path of a YAML file with a policy; null takes the one that the presets
+            file names.
+        dtype: `float32`, `bfloat16` or `float16`; null takes the model's.
+        cpu_offload: keep only that part of the model on the GPU that is needed at the time.
+    """
+
+    height: int | None = None
+    width: int | None = None
+    num_frames: int | None = None
+    base_num_frames: int | None = None
+    preset: str | None = None
+    dtype: str | None = None
+    cpu_offload: bool = False
+
+    def __post_init__(self) -> None:
+        check_limits(asdict(self), optional=("height", "width", "num_frames", "base_num_frames"))
+        for name in ("height", "width"):
+            value = getattr(self, name)
+            require(name, value, value is None or value % 16 == 0, "a multiple of 16")
+        require("dtype", self.dtype, self.dtype in (None, *DTYPES), f"null, {', '.join(DTYPES)}")
+
+    def filled(self, **defaults: Any) -> "MemorySettings":
+        """The settings, with defaults in place of nulls."""
+        return replace(self, **{name: value for name, value in defaults.items() if getattr(self, name) is None})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
