@@ -35,7 +35,7 @@ def memory(config: MagiConfig, name: str) -> Footprint:
         parameters = sum(parameter.numel() for parameter in VideoDiT(model).parameters())
     guidance = branches_of(Guidance.of(config))
     chunk = runtime.chunk_width * (runtime.video_size_h // 16) * (runtime.video_size_w // 16)
-    rows = KVLayout(_schedule(config), guidance).slots * chunk
+    rows = KVLayout(schedule_of(config), guidance).slots * chunk
     computed = runtime.window_size * len(guidance) * chunk
     itemsize = model.dtype.itemsize
     return Footprint(
@@ -52,7 +52,7 @@ def memory(config: MagiConfig, name: str) -> Footprint:
     )
 
 
-def _schedule(config: MagiConfig) -> WindowSchedule:
+def schedule_of(config: MagiConfig) -> WindowSchedule:
     runtime = config.runtime
     frames = math.ceil(runtime.num_frames / runtime.temporal_downsample_factor)
     return WindowSchedule(

@@ -59,7 +59,9 @@ class Allocations(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        out = func(*args, **(kwargs or {}))
+        out = _zeros_on_host(func, args, kwargs or {})
+        if out is None:
+            out = func(*args, **(kwargs or {}))
         found = [one for one in tree_leaves(out) if isinstance(one, torch.Tensor)]
         if any(one.untyped_storage()._cdata not in self._alive for one in found):
             name = _allocating()
@@ -101,6 +103,15 @@ class _FlashAttention(TorchFunctionMode):
         out = query.new_empty(*query.shape[:-1], value.shape[-1])
         del rows
         return out
+
+
+def _zeros_on_host(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor | None:
+    """What a copy of a meta tensor to the host gives: zeros; None for any other operator."""
+    if func is not torch.ops.aten._to_copy.default or not args[0].is_meta:
+        return None
+    if torch.device(kwargs.get("device") or "meta").type == "meta":
+        return None
+    return torch.zeros(args[0].shape, dtype=kwargs.get("dtype") or args[0].dtype)
 
 
 def _allocating() -> str:
