@@ -58,6 +58,7 @@ def measure_released(name: str, settings: MemorySettings) -> MeasuredMemory:
         stages.insert(0, measure("prompt", {TEXT_ENCODER: text_encoder}, encode))
     return MeasuredMemory(
         name=f"MAGI-1 {name}, {runtime.video_size_h}x{runtime.video_size_w}, {runtime.num_frames} frames",
+        frames=runtime.num_frames,
         weights={part: size_of(model) for part, model in weights.items()},
         stages=tuple(stages),
         stays=(TRANSFORMER,),
@@ -73,9 +74,7 @@ def _configured(config: MagiConfig, settings: MemorySettings) -> MagiConfig:
     runtime, model = config.runtime, config.model
     sizes = settings.filled(height=runtime.video_size_h, width=runtime.video_size_w, num_frames=runtime.num_frames)
     dtype = model.params_dtype if settings.dtype is None else f"torch.{settings.dtype}"
-    runtime = replace(
-        runtime, video_size_h=sizes.height, video_size_w=sizes.width, num_frames=sizes.num_frames
-    )  # pyright: ignore[reportArgumentType]
+    runtime = replace(runtime, video_size_h=sizes.height, video_size_w=sizes.width, num_frames=sizes.num_frames)  # pyright: ignore[reportArgumentType]
     return replace(config, runtime=runtime, model=replace(model, params_dtype=dtype))
 
 

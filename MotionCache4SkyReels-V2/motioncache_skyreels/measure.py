@@ -1,8 +1,6 @@
 """Measures what SkyReels-V2 takes of a GPU's memory, with diffusers' own pipeline on meta tensors."""
 
-import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +21,7 @@ from motioncache.errors import ConfigError
 from motioncache.forecast.budget import ForecastConfig
 from motioncache.policies.distance import DistanceConfig
 from motioncache.registry import resolve_preset
-from motioncache_eval.measured_memory import ComputesAll, MeasuredMemory, MemorySettings, Stage, measure, size_of
+from motioncache_eval.measured_memory import ComputesAll, MeasuredMemory, MemorySettings, measure, size_of
 from motioncache_skyreels.adapter import SkyReelsAdapter
 from motioncache_skyreels.hook import SkyReelsHook
 from motioncache_skyreels.memory import RELEASED
@@ -50,11 +48,16 @@ def measure_released(name: str, settings: MemorySettings) -> MeasuredMemory:
     frames = min(settings.num_frames, settings.base_num_frames)
     check_window(frames)
     dtype: torch.dtype = getattr(torch, settings.dtype)
-    transformer, text_encoder, autoencoder = create_transformer(sizes, dtype), create_text_encoder(dtype), create_autoencoder()
+    transformer, text_encoder, autoencoder = (
+        create_transformer(sizes, dtype),
+        create_text_encoder(dtype),
+        create_autoencoder(),
+    )
     weights = {TRANSFORMER: transformer, TEXT_ENCODER: text_encoder, AUTOENCODER: autoencoder}
     sample = partial(sample_window, transformer, autoencoder, settings)
     return MeasuredMemory(
         name=f"SkyReels-V2 {name}, {settings.height}x{settings.width}, window of {frames} frames",
+        frames=frames,
         weights={part: size_of(model) for part, model in weights.items()},
         stages=(
             measure("prompt", {TEXT_ENCODER: text_encoder}, partial(encode, text_encoder)),
@@ -114,9 +117,7 @@ def encode(text_encoder: UMT5EncoderModel) -> None:
 
 def sample_window(transformer: SkyReelsV2Transformer3DModel, vae: AutoencoderKLWan, settings: MemorySettings) -> None:
     """Call the pipeline with the cache on, for one window."""
-    pipeline = _Pipeline(
-        tokenizer=None, text_encoder=None, transformer=transformer, vae=vae, scheduler=_scheduler()
-    )  # pyright: ignore[reportArgumentType]
+    pipeline = _Pipeline(tokenizer=None, text_encoder=None, transformer=transformer, vae=vae, scheduler=_scheduler())  # pyright: ignore[reportArgumentType]
     pipeline.set_progress_bar_config(disable=True)
     adapter = SkyReelsAdapter()
     policy = resolve_preset(adapter, settings.preset, None, allow_foreign_calibration=True)
@@ -183,7 +184,9 @@ class _Opener(WindowOpener):
     def open(self, *args: Any, **kwargs: Any) -> Window:
         window = super().open(*args, **kwargs)
         config = self.config
-        self.engine.policy = ComputesAll(config.order if isinstance(config, ForecastConfig) else self.engine.policy.history)
+        self.engine.policy = ComputesAll(
+            config.order if isinstance(config, ForecastConfig) else self.engine.policy.history
+        )
         return window
 
     def create_schedule(self, matrices: Matrices, chunk_frames: int, fps: Sequence[int] | None) -> Schedule:

@@ -16,6 +16,7 @@ from motioncache_eval.sampling import Sample, take_sample
 
 if TYPE_CHECKING:
     from motioncache_eval.bench.model import BenchModel
+    from motioncache_eval.measured_memory import MeasuredMemory, MemorySettings, Released
     from motioncache_eval.memory import Footprint
 
 GROUP = "motioncache.jobs"
@@ -120,6 +121,14 @@ class JobModel(Protocol):
 
     def footprints(self) -> "list[Footprint]":
         """What the released models take of a GPU's memory."""
+        ...
+
+    def released(self) -> "Released":
+        """The released models whose memory can be measured without their weights."""
+        ...
+
+    def measure_memory(self, name: str, settings: "MemorySettings") -> "MeasuredMemory":
+        """What a released model takes of a GPU's memory, measured on meta tensors."""
         ...
 
     def commands(self) -> Mapping[str, ModelCommand]:

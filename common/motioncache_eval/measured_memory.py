@@ -29,7 +29,6 @@ _PARTS = {
 """The parts that outlive a model call, by the function that allocates them."""
 
 
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemorySettings:
     """What `motioncache memory` measures.
@@ -64,6 +63,21 @@ class MemorySettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Released:
+    """Released models of one kind.
+
+    Attributes:
+        names: what `motioncache memory` calls them.
+        frames_key: the setting that says how many frames K/V are kept for.
+        lengths: values of it, from the longest to the shortest.
+    """
+
+    names: tuple[str, ...]
+    frames_key: str
+    lengths: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
     """The peak of one stage of making a video.
 
@@ -86,25 +100,37 @@ class MeasuredMemory:
     """Peaks of the stages of making a video.
 
     Attributes:
+        name: the model and the size of the video.
+        frames: the value of `Released.frames_key`.
         weights: bytes by model.
         stays: models that stay on the GPU with `cpu_offload`.
         on_host: models that are never on the GPU.
     """
 
     name: str
+    frames: int
     weights: Mapping[str, int]
     stages: tuple[Stage, ...]
     stays: tuple[str, ...] = ()
     on_host: tuple[str, ...] = ()
 
+    def held(self, stage: Stage, offload: bool) -> set[str]:
+        """The models that are on the GPU during a stage."""
+        return {*self.stays, *stage.needs} if offload else {*self.weights} - {*self.on_host}
+
     def stage_total(self, stage: Stage, *, offload: bool) -> int:
         """Bytes of a stage, with the weights that are on the GPU then."""
-        held = {*self.stays, *stage.needs} if offload else {*self.weights} - {*self.on_host}
-        return stage.bytes + sum(self.weights[name] for name in held)
+        return stage.bytes + sum(self.weights[name] for name in self.held(stage, offload))
 
     def peak(self, *, offload: bool) -> int:
         """The most bytes of any stage."""
         return max(self.stage_total(stage, offload=offload) for stage in self.stages)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "MeasuredMemory":
+        """The inverse of `dataclasses.asdict`, also after JSON."""
+        stages = tuple(Stage(**{**stage, "needs": tuple(stage["needs"])}) for stage in values["stages"])
+        return cls(**{**values, "stages": stages, "stays": tuple(values["stays"]), "on_host": tuple(values["on_host"])})
 
 
 class ComputesAll(Policy):

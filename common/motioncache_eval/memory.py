@@ -8,6 +8,9 @@ GIB = 2**30
 CARDS = (24, 32, 48, 80, 96, 141)
 """Sizes of GPUs, in GiB."""
 
+RESERVE = GIB
+"""What CUDA, its libraries and fragments take of a GPU."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Footprint:
@@ -69,6 +72,6 @@ def _row(one: Footprint, width: int, cards: Sequence[int]) -> str:
 
 
 def _fits(one: Footprint, card: int) -> str:
-    if one.total(offload=False) <= card * GIB:
+    if one.total(offload=False) + RESERVE <= card * GIB:
         return "yes"
-    return "offload" if one.total(offload=True) <= card * GIB else "-"
+    return "offload" if one.total(offload=True) + RESERVE <= card * GIB else "-"
