@@ -48,11 +48,8 @@ def measure_released(name: str, settings: MemorySettings) -> MeasuredMemory:
     frames = min(settings.num_frames, settings.base_num_frames)
     check_window(frames)
     dtype: torch.dtype = getattr(torch, settings.dtype)
-    transformer, text_encoder, autoencoder = (
-        create_transformer(sizes, dtype),
-        create_text_encoder(dtype),
-        create_autoencoder(),
-    )
+    transformer, text_encoder = create_transformer(sizes, dtype), create_text_encoder(dtype)
+    autoencoder = create_autoencoder()
     weights = {TRANSFORMER: transformer, TEXT_ENCODER: text_encoder, AUTOENCODER: autoencoder}
     sample = partial(sample_window, transformer, autoencoder, settings)
     return MeasuredMemory(
@@ -184,9 +181,8 @@ class _Opener(WindowOpener):
     def open(self, *args: Any, **kwargs: Any) -> Window:
         window = super().open(*args, **kwargs)
         config = self.config
-        self.engine.policy = ComputesAll(
-            config.order if isinstance(config, ForecastConfig) else self.engine.policy.history
-        )
+        history = config.order if isinstance(config, ForecastConfig) else self.engine.policy.history
+        self.engine.policy = ComputesAll(history)
         return window
 
     def create_schedule(self, matrices: Matrices, chunk_frames: int, fps: Sequence[int] | None) -> Schedule:

@@ -1,4 +1,4 @@
-"""Counts the bytes of live tensors while code runs, on any device; on meta tensors it takes neither memory nor a GPU."""
+"""Counts the bytes of live tensors while code runs; on meta tensors that takes neither memory nor a GPU."""
 
 import gc
 import sys

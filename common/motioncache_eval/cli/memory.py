@@ -45,9 +45,7 @@ def _named(arguments: list[str], names: dict[str, JobModel]) -> tuple[str, list[
     first, *rest = arguments or [""]
     name = first.removeprefix("model=")
     if name not in names:
-        raise MotionCacheError(
-            f"motioncache memory: there is no released model {name!r}; pass one of {', '.join(names)}"
-        )
+        raise MotionCacheError(f"there is no released model {name!r}; pass one of {', '.join(names)}")
     return name, rest
 
 
@@ -56,9 +54,8 @@ def describe(measured: MeasuredMemory, *, offload: bool) -> list[str]:
     lines = [measured.name]
     for stage in measured.stages:
         lines.append(f"{stage.name}: {measured.stage_total(stage, offload=offload) / GIB:.2f} GiB")
-        lines += [
-            _line(f"weights of the {name}", measured.weights[name]) for name in sorted(measured.held(stage, offload))
-        ]
+        held = sorted(measured.held(stage, offload))
+        lines += [_line(f"weights of the {name}", measured.weights[name]) for name in held]
         parts = list(stage.parts.items())
         lines += [_line(part, size) for part, size in parts[:SHOWN]]
         if parts[SHOWN:]:
