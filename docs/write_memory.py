@@ -1,7 +1,7 @@
 """Write the tables of memory into docs/memory.md and README.md: `python docs/write_memory.py`.
 
-The figures are in docs/memory.json, which `python docs/write_memory.py --measure` measures again, as `motioncache memory`
-does; it takes some minutes and no GPU.
+The figures are in docs/memory.json, which `python docs/write_memory.py --measure` measures again, as `motioncache
+memory` does; it takes some minutes and no GPU.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def measure() -> Figures:
 def _lengths(model: JobModel, name: str) -> Iterator[MeasuredMemory]:
     released = model.released()
     for length in released.lengths:
-        yield model.measure_memory(name, MemorySettings(**{released.frames_key: length}))
+        yield model.measure_memory(name, MemorySettings().filled(**{released.frames_key: length}))
 
 
 def read() -> Figures:

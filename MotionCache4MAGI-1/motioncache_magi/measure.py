@@ -113,12 +113,13 @@ def sample_steps(model: VideoDiT, config: MagiConfig, preset: str | None) -> Non
         clean_time=runtime.clean_t,
         distilled=config.engine.distill,
     )
+    device = model.rope.bands.device
     hook = _hook(model, config, preset)
     reuse = hook.create_reuse(settings)
     sampler = hook.sampler()(
         model,
         settings,
-        torch.zeros(config.model.latent_channels, frames, *size, device="meta"),
+        torch.zeros(config.model.latent_channels, frames, *size, device=device),
         prefix=None,
         captions=[_text(model, config) for _ in range(schedule.chunks)],
         null=_text(model, config),
@@ -158,5 +159,7 @@ def _history(policy: PolicyConfig, schedule: WindowSchedule) -> int:
 
 def _text(model: VideoDiT, config: MagiConfig) -> Text:
     """A prompt of full length, embedded."""
-    caption = torch.zeros(config.model.caption_max_length, config.model.caption_channels, device="meta")
+    caption = torch.zeros(
+        config.model.caption_max_length, config.model.caption_channels, device=model.rope.bands.device
+    )
     return Text(model.embed_text(caption))

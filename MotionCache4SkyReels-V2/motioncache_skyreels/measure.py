@@ -24,14 +24,14 @@ from motioncache.registry import resolve_preset
 from motioncache_eval.measured_memory import ComputesAll, MeasuredMemory, MemorySettings, measure, size_of
 from motioncache_skyreels.adapter import SkyReelsAdapter
 from motioncache_skyreels.hook import SkyReelsHook
-from motioncache_skyreels.memory import RELEASED
+from motioncache_skyreels.memory import RELEASED, TEXT_LENGTH
 from motioncache_skyreels.opening import WindowOpener
 from motioncache_skyreels.schedule import Matrices, Schedule
 from motioncache_skyreels.window import Window
 
 TEXT_ENCODER, TRANSFORMER, AUTOENCODER = "text encoder", "transformer", "autoencoder"
 
-TEXT_LENGTH, CHUNK_FRAMES = 512, 5
+CHUNK_FRAMES = 5
 
 ITERATIONS = 3
 """Of a window whose chunks all run at once: then both CFG branches run together, and two outputs of each are kept."""
@@ -78,7 +78,7 @@ def check_window(frames: int) -> None:
 def create_transformer(sizes: dict[str, Any], dtype: torch.dtype) -> SkyReelsV2Transformer3DModel:
     """A transformer without memory, in the dtypes that `from_pretrained` gives its parts."""
     with torch.device("meta"):
-        transformer = _Transformer(text_dim=4096, freq_dim=256, inject_sample_info=False, **sizes)
+        transformer = _Transformer(**{"text_dim": 4096, "freq_dim": 256, "inject_sample_info": False, **sizes})
     in_float32 = tuple(transformer._keep_in_fp32_modules or ())
     for name, parameter in transformer.named_parameters():
         parameter.data = parameter.data.to(torch.float32 if _is_one_of(name, in_float32) else dtype)
@@ -150,7 +150,7 @@ def decode(autoencoder: AutoencoderKLWan, settings: MemorySettings) -> None:
 
 
 class _Transformer(SkyReelsV2Transformer3DModel):
-    """Runs on meta tensors in a pipeline whose latents are on the host, since schedules need their values."""
+    """Runs where its weights are, in a pipeline whose latents are on the host, since schedules need their values."""
 
     def __call__(self, **call: Any) -> Any:
         if not hasattr(self, "_moved"):
@@ -158,14 +158,18 @@ class _Transformer(SkyReelsV2Transformer3DModel):
         for name in ("hidden_states", "timestep", "encoder_hidden_states"):
             tensor = call[name]
             if tensor not in self._moved:
-                self._moved[tensor] = tensor.to("meta")
+                self._moved[tensor] = tensor.to(self.device)
             call[name] = self._moved[tensor]
         (velocity,) = super().__call__(**call)
         return (torch.zeros(velocity.shape, dtype=velocity.dtype),)
 
 
 class _Pipeline(SkyReelsV2DiffusionForcingPipeline):
-    _execution_device = torch.device("cpu")
+    """Samples on the host, but for what its transformer does."""
+
+    @property
+    def _execution_device(self) -> torch.device:
+        return torch.device("cpu")
 
 
 class _Opener(WindowOpener):

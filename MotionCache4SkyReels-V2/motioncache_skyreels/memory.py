@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from diffusers import SkyReelsV2Transformer3DModel
 
-from motioncache_eval.memory import Footprint, activation_bytes
+from motioncache_eval.memory import Footprint
 from motioncache_skyreels.cost import SkyReelsCost
 
 TEXT_ENCODER_PARAMETERS = 5_680_910_336
@@ -22,6 +22,8 @@ RELEASED = {
     "14B-720P": (_LARGE, (720, 1280)),
 }
 """The released models: their sizes, and the height and width that they are made for."""
+
+TEXT_LENGTH = 512
 
 _WINDOWS = (57, 77, 97)
 """Frames of a window (`base_num_frames`); a longer video takes no more."""
@@ -73,6 +75,12 @@ def memory(
         text_encoder=TEXT_ENCODER_PARAMETERS * itemsize,
         autoencoder=AUTOENCODER_PARAMETERS * 4,
         kv_cache=2 * cost.layers * tokens * cost.width * itemsize,
+        text_kv=2 * cost.layers * branches * TEXT_LENGTH * cost.width * itemsize,
         outputs=tokens * cost.width * itemsize,
-        activations=activation_bytes(tokens, width=cost.width, feed_forward=cost.ffn, itemsize=itemsize),
+        activations=tokens * _values_per_token(cost.width, cost.ffn) * itemsize,
     )
+
+
+def _values_per_token(width: int, feed_forward: int) -> int:
+    """What is alive of a token at the peak: rows of its width, the wide layer twice, and rotary tables."""
+    return int(6.5 * width) + 2 * feed_forward + 512
