@@ -83,4 +83,4 @@ def memory(
 
 def _values_per_token(width: int, feed_forward: int) -> int:
     """What is alive of a token at the peak: rows of its width, the wide layer twice, and rotary tables."""
-    return int(6.5 * width) + 2 * feed_forward + 512
+    return int(6.5 * width) + 2 * feed_forward + 768

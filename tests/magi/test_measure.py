@@ -37,7 +37,7 @@ def measure_shipped(config: MagiConfig, device: str, preset: str) -> Stage:
         model = VideoDiT(config.model).set_dtypes().requires_grad_(False)
     model = model.to_empty(device=device)
     torch._foreach_zero_(list(model.parameters()))
-    return measure("sampling", {}, lambda: sample_steps(model, config, preset), device)
+    return measure("sampling", {"transformer": model}, lambda: sample_steps(model, config, preset), device)
 
 
 @pytest.mark.parametrize("kind", ["base", "distilled"])

@@ -39,7 +39,9 @@ def measure_tiny(device: str, preset: str) -> Stage:
     transformer, autoencoder = create_transformer(TINY, torch.float32).to_empty(device=device), create_autoencoder()
     torch._foreach_zero_(list(transformer.parameters()))
     settings = MemorySettings(height=128, width=192, num_frames=57, base_num_frames=57, preset=preset)
-    return measure("sampling", {}, lambda: sample_window(transformer, autoencoder, settings), device)
+    return measure(
+        "sampling", {TRANSFORMER: transformer}, lambda: sample_window(transformer, autoencoder, settings), device
+    )
 
 
 @pytest.mark.parametrize("preset", ["exact", "slow", "forecast"])

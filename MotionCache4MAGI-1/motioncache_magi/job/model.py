@@ -64,7 +64,7 @@ class MagiJobs:
         from motioncache_eval.measured_memory import Released
         from motioncache_magi.loading.variants import VARIANTS
 
-        return Released(names=tuple(VARIANTS), frames_key="num_frames", lengths=(240, 96))
+        return Released(names=tuple(VARIANTS), frames_key="num_frames", lengths=(240, 96, 48))
 
     def measure_memory(self, name: str, settings: "MemorySettings") -> "MeasuredMemory":
         from motioncache_magi.measure import measure_released

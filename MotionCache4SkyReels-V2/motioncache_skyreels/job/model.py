@@ -77,7 +77,7 @@ class SkyReelsJobs:
         from motioncache_eval.measured_memory import Released
         from motioncache_skyreels.memory import RELEASED
 
-        return Released(names=tuple(RELEASED), frames_key="base_num_frames", lengths=(97, 77, 57))
+        return Released(names=tuple(RELEASED), frames_key="base_num_frames", lengths=(97, 77, 57, 37))
 
     def measure_memory(self, name: str, settings: "MemorySettings") -> "MeasuredMemory":
         from motioncache_skyreels.measure import measure_released
