@@ -46,7 +46,7 @@ def memory(config: MagiConfig, name: str) -> Footprint:
         autoencoder=AUTOENCODER_PARAMETERS * itemsize,
         kv_cache=2 * model.num_layers * rows * groups * itemsize,
         text_kv=2 * model.num_layers * (schedule.chunks + 1) * model.caption_max_length * groups * itemsize,
-        outputs=runtime.window_size * chunk * 4 * model.latent_channels * 4,  # a velocity of each token, in float32
+        outputs=min(runtime.window_size, schedule.chunks) * chunk * 16 * model.latent_channels,  # in float32
         activations=(computed * _values_per_row(model) + embedded * model.hidden_size) * itemsize,
         transformer_stays=True,
     )

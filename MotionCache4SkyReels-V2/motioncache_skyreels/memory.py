@@ -23,6 +23,9 @@ RELEASED = {
 }
 """The released models: their sizes, and the height and width that they are made for."""
 
+DECODER_BYTES_PER_PIXEL = 19_553
+"""Of a frame; measured. The autoencoder decodes frame by frame, and puts frames of float32 side by side."""
+
 TEXT_LENGTH = 512
 
 _WINDOWS = (57, 77, 97)
@@ -57,12 +60,14 @@ def memory(
     height: int,
     width: int,
     num_frames: int,
+    decoded_frames: int = 97,
     branches: int = 2,
     itemsize: int = 2,
 ) -> Footprint:
     """The footprint of a window of `num_frames` frames, with every chunk computed at once.
 
     Args:
+        decoded_frames: frames of the whole video.
         branches: CFG branches: 2 with guidance.
         itemsize: bytes of a number: 2 in bfloat16.
     """
@@ -78,6 +83,7 @@ def memory(
         text_kv=2 * cost.layers * branches * TEXT_LENGTH * cost.width * itemsize,
         outputs=tokens * cost.width * itemsize,
         activations=tokens * _values_per_token(cost.width, cost.ffn) * itemsize,
+        decoding=height * width * (DECODER_BYTES_PER_PIXEL + 3 * 4 * decoded_frames),
     )
 
 

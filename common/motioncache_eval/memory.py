@@ -25,6 +25,7 @@ class Footprint:
         text_kv: keys and values of the prompts.
         outputs: the residuals or velocities that the cache keeps.
         activations: the rest, while all chunks of a window are computed; the factors are those that were measured.
+        decoding: what decoding takes besides weights; 0 where that is always less than sampling.
         transformer_stays: whether the transformer stays on the GPU when the other parts are offloaded.
     """
 
@@ -36,6 +37,7 @@ class Footprint:
     text_kv: int
     outputs: int
     activations: int
+    decoding: int = 0
     transformer_stays: bool = False
 
     @property
@@ -46,8 +48,8 @@ class Footprint:
     def total(self, *, offload: bool) -> int:
         """The peak: with `offload`, of one part of the model at a time."""
         if not offload:
-            return self.sampling + self.text_encoder + self.autoencoder
-        others = max(self.text_encoder, self.autoencoder)
+            return max(self.sampling, self.transformer + self.decoding) + self.text_encoder + self.autoencoder
+        others = max(self.text_encoder, self.autoencoder + self.decoding)
         return max(self.sampling, others + (self.transformer if self.transformer_stays else 0))
 
 

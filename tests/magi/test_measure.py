@@ -1,5 +1,6 @@
 """What `motioncache memory` measures of MAGI-1 is what is allocated."""
 
+import json
 import math
 from dataclasses import replace
 from functools import cache
@@ -59,6 +60,15 @@ def test_the_outputs_that_are_kept_are_those_of_the_policy() -> None:
     chunks = runtime.window_size
     assert OUTPUTS not in measure_shipped(config, "meta", "exact").parts
     assert measure_shipped(config, "meta", "slow").parts[OUTPUTS] == chunks * latents * 4
+
+
+def test_the_committed_figures_are_those_of_this_code() -> None:
+    stored = json.loads((Path(__file__).resolve().parents[2] / "docs" / "memory.json").read_text())["4.5B_distill"]
+    (committed,) = (MeasuredMemory.from_dict(one) for one in stored if one["frames"] == 96)
+    measured = small_model()
+    assert committed.weights == measured.weights
+    for offload in (False, True):
+        assert measured.peak(offload=offload) == pytest.approx(committed.peak(offload=offload), rel=0.002)
 
 
 def test_the_estimate_agrees_with_what_was_measured() -> None:

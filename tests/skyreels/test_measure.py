@@ -1,6 +1,8 @@
 """What `motioncache memory` measures of SkyReels-V2 is what is allocated."""
 
+import json
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -75,6 +77,15 @@ def test_keys_and_values_of_the_released_models_have_the_known_sizes() -> None:
     assert round(memory(large, "", height=544, width=960, num_frames=97).kv_cache / GIB, 1) == 77.8
     assert small_model().weights["text encoder"] == 2 * TEXT_ENCODER_PARAMETERS
     assert small_model().weights["autoencoder"] == 4 * AUTOENCODER_PARAMETERS
+
+
+def test_the_committed_figures_are_those_of_this_code() -> None:
+    stored = json.loads((Path(__file__).resolve().parents[2] / "docs" / "memory.json").read_text())["1.3B-540P"]
+    (committed,) = (MeasuredMemory.from_dict(one) for one in stored if one["frames"] == 97)
+    measured = small_model()
+    assert committed.weights == measured.weights
+    for offload in (False, True):
+        assert measured.peak(offload=offload) == pytest.approx(committed.peak(offload=offload), rel=0.002)
 
 
 def test_the_estimate_agrees_with_what_was_measured() -> None:

@@ -59,6 +59,7 @@ def _estimate(pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig) -> F
         height=job.height,
         width=job.width,
         num_frames=min(job.num_frames, job.base_num_frames),
+        decoded_frames=job.num_frames,
         branches=2 if job.guidance_scale > 1 else 1,
         itemsize=dtype.itemsize,
     )
