@@ -1,7 +1,7 @@
 """`motioncache memory MODEL [key=value ...]`: measure what a released model takes of a GPU's memory, without a GPU.
 
 The real code runs on tensors that have a size and no content, with the cache on and guidance as the model has it, while
-every chunk of a window is computed: the most that any preset and any video takes. No weights are loaded.
+every chunk of a window is computed: the most that the preset takes. No weights are loaded.
 """
 
 from collections.abc import Iterator
