@@ -66,12 +66,11 @@ def measure_released(name: str, settings: MemorySettings) -> MeasuredMemory:
 
 def check_window(frames: int) -> None:
     """Refuse a window that does not divide into chunks."""
-    latents = (frames - 1) // 4 + 1
-    if latents % CHUNK_FRAMES:
-        shorter = [4 * CHUNK_FRAMES * chunks - 3 for chunks in range(1, 7)]
+    if frames % (4 * CHUNK_FRAMES) != 4 * CHUNK_FRAMES - 3:
+        allowed = [4 * CHUNK_FRAMES * chunks - 3 for chunks in range(1, 7)]
         raise ConfigError(
-            f"a window of {frames} frames has {latents} latent frames, which do not divide into chunks of "
-            f"{CHUNK_FRAMES}: pass base_num_frames (or num_frames) such as {', '.join(map(str, shorter))}"
+            f"a window of {frames} frames does not divide into chunks of {CHUNK_FRAMES} latent frames: pass "
+            f"base_num_frames (or num_frames) such as {', '.join(map(str, allowed))}"
         )
 
 

@@ -107,9 +107,10 @@ def test_offloading_keeps_one_model_at_a_time() -> None:
     assert measured.peak(offload=False) == sum(weights.values()) + sampling(measured).bytes
 
 
-def test_a_window_that_does_not_divide_into_chunks_is_refused() -> None:
-    with pytest.raises(ConfigError, match="93 frames has 24 latent frames"):
-        measure_released("1.3B-540P", MemorySettings(num_frames=93))
+@pytest.mark.parametrize("frames", [60, 93, 96])
+def test_a_window_that_does_not_divide_into_chunks_is_refused(frames: int) -> None:
+    with pytest.raises(ConfigError, match=f"a window of {frames} frames does not divide .* 57, 77, 97"):
+        measure_released("1.3B-540P", MemorySettings(num_frames=frames))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
