@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from diffusers import SkyReelsV2Transformer3DModel
 
-from motioncache_eval.memory import Footprint, activation_bytes
+from motioncache_eval.memory import Footprint
 from motioncache_skyreels.cost import SkyReelsCost
 
 TEXT_ENCODER_PARAMETERS = 5_680_910_336
@@ -16,12 +16,17 @@ AUTOENCODER_PARAMETERS = 126_892_531
 
 _SMALL: dict[str, Any] = {"num_layers": 30, "num_attention_heads": 12, "ffn_dim": 8960}
 _LARGE: dict[str, Any] = {"num_layers": 40, "num_attention_heads": 40, "ffn_dim": 13824}
-_RELEASED = {
-    "1.3B 540P": (_SMALL, (544, 960)),
-    "14B 540P": (_LARGE, (544, 960)),
-    "14B 720P": (_LARGE, (720, 1280)),
+RELEASED = {
+    "1.3B-540P": (_SMALL, (544, 960)),
+    "14B-540P": (_LARGE, (544, 960)),
+    "14B-720P": (_LARGE, (720, 1280)),
 }
 """The released models: their sizes, and the height and width that they are made for."""
+
+DECODER_BYTES_PER_PIXEL = 19_553
+"""Of a frame; measured. The autoencoder decodes frame by frame, and puts frames of float32 side by side."""
+
+TEXT_LENGTH = 512
 
 _WINDOWS = (57, 77, 97)
 """Frames of a window (`base_num_frames`); a longer video takes no more."""
@@ -37,7 +42,7 @@ def released_footprints() -> list[Footprint]:
             width=width,
             num_frames=frames,
         )
-        for name, (sizes, (height, width)) in _RELEASED.items()
+        for name, (sizes, (height, width)) in RELEASED.items()
         for frames in _WINDOWS
     ]
 
@@ -55,12 +60,14 @@ def memory(
     height: int,
     width: int,
     num_frames: int,
+    decoded_frames: int = 97,
     branches: int = 2,
     itemsize: int = 2,
 ) -> Footprint:
     """The footprint of a window of `num_frames` frames, with every chunk computed at once.
 
     Args:
+        decoded_frames: frames of the whole video.
         branches: CFG branches: 2 with guidance.
         itemsize: bytes of a number: 2 in bfloat16.
     """
@@ -73,6 +80,13 @@ def memory(
         text_encoder=TEXT_ENCODER_PARAMETERS * itemsize,
         autoencoder=AUTOENCODER_PARAMETERS * 4,
         kv_cache=2 * cost.layers * tokens * cost.width * itemsize,
+        text_kv=2 * cost.layers * branches * TEXT_LENGTH * cost.width * itemsize,
         outputs=tokens * cost.width * itemsize,
-        activations=activation_bytes(tokens, width=cost.width, feed_forward=cost.ffn, itemsize=itemsize),
+        activations=tokens * _values_per_token(cost.width, cost.ffn) * itemsize,
+        decoding=height * width * (DECODER_BYTES_PER_PIXEL + 3 * 4 * decoded_frames),
     )
+
+
+def _values_per_token(width: int, feed_forward: int) -> int:
+    """What is alive of a token at the peak: rows of its width, the wide layer twice, and rotary tables."""
+    return int(6.5 * width) + 2 * feed_forward + 768

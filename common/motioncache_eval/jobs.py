@@ -16,6 +16,7 @@ from motioncache_eval.sampling import Sample, take_sample
 
 if TYPE_CHECKING:
     from motioncache_eval.bench.model import BenchModel
+    from motioncache_eval.measured_memory import MeasuredMemory, MemorySettings, Released
     from motioncache_eval.memory import Footprint
 
 GROUP = "motioncache.jobs"
@@ -122,6 +123,14 @@ class JobModel(Protocol):
         """What the released models take of a GPU's memory."""
         ...
 
+    def released(self) -> "Released":
+        """The released models whose memory can be measured without their weights."""
+        ...
+
+    def measure_memory(self, name: str, settings: "MemorySettings") -> "MeasuredMemory":
+        """What a released model takes of a GPU's memory, measured on meta tensors."""
+        ...
+
     def commands(self) -> Mapping[str, ModelCommand]:
         """Commands that only this model has, by name."""
         ...
@@ -179,16 +188,27 @@ def describe_models(models: Mapping[str, JobModel]) -> str:
 
 
 @contextmanager
-def explain_out_of_memory(job: Any) -> Generator[None]:
-    """Turn an allocation that fails within the block into an error that says what to change."""
+def explain_out_of_memory(job: Any, estimate: "Callable[[], Footprint] | None" = None) -> Generator[None]:
+    """Turn an allocation that fails within the block into an error that says what to change.
+
+    Args:
+        estimate: what sampling the job takes of a GPU.
+    """
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         on_gpu = isinstance(error, torch.OutOfMemoryError)
         if not (on_gpu or isinstance(error, MemoryError) or "can't allocate memory" in str(error)):
             raise
-        options = "cpu_offload=true, dtype=bfloat16, or a smaller video" if on_gpu else "a smaller video"
+        shorter = "a smaller base_num_frames, " if hasattr(job, "base_num_frames") else ""
+        options = f"cpu_offload=true, dtype=bfloat16, {shorter}or a smaller video" if on_gpu else "a smaller video"
+        needs = _needs(estimate()) if on_gpu and estimate is not None else ""
         raise MotionCacheError(
-            f"{job.device} has too little memory for {job.num_frames} frames of {job.width}x{job.height}: pass "
+            f"{job.device} has too little memory for {job.num_frames} frames of {job.width}x{job.height}{needs}: pass "
             f"{options}"
         ) from None
+
+
+def _needs(estimate: "Footprint") -> str:
+    whole, offloaded = (estimate.total(offload=offload) / 2**30 for offload in (False, True))
+    return f", which take about {whole:.0f} GiB, or {offloaded:.0f} GiB with cpu_offload=true"

@@ -8,20 +8,24 @@ GIB = 2**30
 CARDS = (24, 32, 48, 80, 96, 141)
 """Sizes of GPUs, in GiB."""
 
+RESERVE = GIB
+"""What CUDA, its libraries and fragments take of a GPU."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Footprint:
     """Bytes that sampling one video takes with the cache on.
 
-    This is an estimate: the tensors that are known to be there, without what activations leave in fragments, what
-    libraries allocate for themselves, and what decoding takes.
+    This is an estimate at once; `motioncache memory` runs the code, and tests compare the two.
 
     Attributes:
         name: the model and the size of the video.
         transformer, text_encoder, autoencoder: weights.
         kv_cache: keys and values of a window.
+        text_kv: keys and values of the prompts.
         outputs: the residuals or velocities that the cache keeps.
-        activations: what one transformer block has in memory while all chunks of a window are computed.
+        activations: the rest, while all chunks of a window are computed; the factors are those that were measured.
+        decoding: what decoding takes besides weights; 0 where that is always less than sampling.
         transformer_stays: whether the transformer stays on the GPU when the other parts are offloaded.
     """
 
@@ -30,26 +34,23 @@ class Footprint:
     text_encoder: int
     autoencoder: int
     kv_cache: int
+    text_kv: int
     outputs: int
     activations: int
+    decoding: int = 0
     transformer_stays: bool = False
 
     @property
     def sampling(self) -> int:
-        """Transformer, cache and activations."""
-        return self.transformer + self.kv_cache + self.outputs + self.activations
+        """Transformer, caches and activations."""
+        return self.transformer + self.kv_cache + self.text_kv + self.outputs + self.activations
 
     def total(self, *, offload: bool) -> int:
         """The peak: with `offload`, of one part of the model at a time."""
         if not offload:
-            return self.sampling + self.text_encoder + self.autoencoder
-        others = max(self.text_encoder, self.autoencoder)
+            return max(self.sampling, self.transformer + self.decoding) + self.text_encoder + self.autoencoder
+        others = max(self.text_encoder, self.autoencoder + self.decoding)
         return max(self.sampling, others + (self.transformer if self.transformer_stays else 0))
-
-
-def activation_bytes(tokens: int, *, width: int, feed_forward: int, itemsize: int) -> int:
-    """What a block has in memory: its input, queries, keys, values, what attention returns, and the wide layer."""
-    return tokens * (5 * width + feed_forward) * itemsize
 
 
 def memory_table(footprints: Sequence[Footprint], cards: Sequence[int] = CARDS) -> list[str]:
@@ -69,6 +70,6 @@ def _row(one: Footprint, width: int, cards: Sequence[int]) -> str:
 
 
 def _fits(one: Footprint, card: int) -> str:
-    if one.total(offload=False) <= card * GIB:
+    if one.total(offload=False) + RESERVE <= card * GIB:
         return "yes"
-    return "offload" if one.total(offload=True) <= card * GIB else "-"
+    return "offload" if one.total(offload=True) + RESERVE <= card * GIB else "-"

@@ -166,6 +166,7 @@ class Checker:
             for model in installed_models().values():
                 patch.setattr(type(model), "load", stop)
                 patch.setattr(type(model), "bench", read)
+                patch.setattr(type(model), "measure_memory", stop)
             patch.setattr(subprocess, "Popen", stop)
             yield
 

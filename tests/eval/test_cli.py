@@ -317,8 +317,8 @@ def test_doctor_shows_the_machine_and_what_fits(capsys: pytest.CaptureFixture[st
     shown = capsys.readouterr().out
     assert "PyAV: encodes H.264" in shown
     assert str(ROOT / "common" / "motioncache") in shown
-    row = next(line for line in shown.splitlines() if line.startswith("SkyReels-V2 14B 540P, 544x960, 97 frames"))
-    assert row.split()[6:] == ["77.8", "124.0", "-", "-", "-", "-", "-", "yes"]
+    row = next(line for line in shown.splitlines() if line.startswith("SkyReels-V2 14B-540P, 544x960, 97 frames"))
+    assert row.split()[5:] == ["77.8", "129.0", "-", "-", "-", "-", "-", "yes"]
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:

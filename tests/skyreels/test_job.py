@@ -16,6 +16,7 @@ from motioncache_eval.video import read_video
 from motioncache_skyreels.job.config import JobConfig, load_job
 from motioncache_skyreels.job.load import check_folder, load_pipeline
 from motioncache_skyreels.job.sample import run_pipeline
+from motioncache_skyreels.memory import create_empty
 
 from .conftest import SMALL
 
@@ -268,18 +269,21 @@ def test_the_first_latent_frame_that_is_not_finite_is_named() -> None:
     [
         (
             torch.OutOfMemoryError("CUDA out of memory"),
-            "32x16: pass cpu_offload=true, dtype=bfloat16, or a",
+            "32x16, which take about 22 GiB, or 21 GiB with cpu_offload=true: pass cpu_offload=true, dtype=bfloat16, a",
         ),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "frames of 32x16: pass a smaller"),
         (MemoryError(), "cpu has too little memory for 37 frames of 32x16: pass a smaller video"),
     ],
 )
 def test_a_job_that_no_memory_holds_is_refused_in_one_line(error: Exception, message: str, model_folder: Path) -> None:
-    def pipeline(*_: Any, **__: Any) -> None:
-        raise error
+    class Pipeline:
+        transformer = create_empty({"num_layers": 1, "num_attention_heads": 1, "ffn_dim": 16})
+
+        def __call__(self, *_: Any, **__: Any) -> None:
+            raise error
 
     with pytest.raises(MotionCacheError, match=message):
-        run_pipeline(pipeline, job_of(model_folder))  # pyright: ignore[reportArgumentType]
+        run_pipeline(Pipeline(), job_of(model_folder))  # pyright: ignore[reportArgumentType]
 
 
 def test_other_errors_keep_their_traceback(model_folder: Path) -> None:

@@ -34,11 +34,11 @@ def test_keys_and_values_are_those_that_are_allocated(pipeline: Any, monkeypatch
 
 def test_the_released_models_have_the_known_sizes() -> None:
     footprints = {one.name: one for one in released_footprints()}
-    small = footprints["SkyReels-V2 1.3B 540P, 544x960, 97 frames"]
-    large = footprints["SkyReels-V2 14B 540P, 544x960, 97 frames"]
+    small = footprints["SkyReels-V2 1.3B-540P, 544x960, 97 frames"]
+    large = footprints["SkyReels-V2 14B-540P, 544x960, 97 frames"]
     assert round(small.kv_cache / GIB, 1) == 17.5
     assert round(large.kv_cache / GIB, 1) == 77.8
-    assert round(footprints["SkyReels-V2 14B 540P, 544x960, 57 frames"].kv_cache / GIB, 1) == 46.7
+    assert round(footprints["SkyReels-V2 14B-540P, 544x960, 57 frames"].kv_cache / GIB, 1) == 46.7
     assert 1.2e9 < small.transformer / 2 < 1.5e9
     assert 13e9 < large.transformer / 2 < 15e9
     assert 0.28 < small.outputs / GIB < 0.30

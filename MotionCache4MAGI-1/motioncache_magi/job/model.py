@@ -10,6 +10,7 @@ from motioncache_magi.job.config import MagiJobConfig, load_magi_job
 
 if TYPE_CHECKING:
     from motioncache_eval.bench.model import BenchModel
+    from motioncache_eval.measured_memory import MeasuredMemory, MemorySettings, Released
     from motioncache_eval.memory import Footprint
     from motioncache_magi.cache.adapter import MagiAdapter
 
@@ -58,6 +59,17 @@ class MagiJobs:
         from motioncache_magi.memory import released_footprints
 
         return released_footprints()
+
+    def released(self) -> "Released":
+        from motioncache_eval.measured_memory import Released
+        from motioncache_magi.loading.variants import VARIANTS
+
+        return Released(names=tuple(VARIANTS), frames_key="num_frames", lengths=(240, 96, 48))
+
+    def measure_memory(self, name: str, settings: "MemorySettings") -> "MeasuredMemory":
+        from motioncache_magi.measure import measure_released
+
+        return measure_released(name, settings)
 
     def commands(self) -> Mapping[str, ModelCommand]:
         return {}

@@ -2,14 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from transformers.utils import logging
 
 from motioncache_eval.jobs import explain_out_of_memory
+from motioncache_eval.memory import Footprint
 from motioncache_eval.settings import check_device
 from motioncache_magi.job.config import MagiJobConfig
+from motioncache_magi.memory import memory
 from motioncache_magi.pipeline import MagiPipeline
 
 
@@ -59,12 +62,23 @@ def run_pipeline(
     assert job.seed is not None  # `load_pipeline` fills it in
     generator = torch.Generator().manual_seed(job.seed)
     chunks = []
-    with explain_out_of_memory(job):
+    with explain_out_of_memory(job, partial(_estimate, pipeline, job)):
         for chunk in pipeline.stream(job.prompt, generator=generator, output_type="latent", **_arguments(job)):
             chunks.append(chunk)
             if chunk_done is not None:
                 chunk_done()
     return torch.cat(chunks, dim=1)[None]
+
+
+def _estimate(pipeline: MagiPipeline, job: MagiJobConfig) -> Footprint:
+    runtime = replace(
+        pipeline.config.runtime,
+        num_frames=job.num_frames,
+        video_size_h=job.height,
+        video_size_w=job.width,
+        num_steps=job.num_inference_steps,
+    )  # pyright: ignore[reportArgumentType]  # `load_pipeline` fills all of them in
+    return memory(replace(pipeline.config, runtime=runtime), job.model)
 
 
 def warm_up(pipeline: MagiPipeline, job: MagiJobConfig) -> None:

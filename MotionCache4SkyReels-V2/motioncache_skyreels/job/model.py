@@ -13,6 +13,7 @@ from motioncache_skyreels.job.config import JobConfig, load_job
 
 if TYPE_CHECKING:
     from motioncache_eval.bench.model import BenchModel
+    from motioncache_eval.measured_memory import MeasuredMemory, MemorySettings, Released
     from motioncache_eval.memory import Footprint
     from motioncache_skyreels.adapter import SkyReelsAdapter
 
@@ -71,6 +72,17 @@ class SkyReelsJobs:
         from motioncache_skyreels.memory import released_footprints
 
         return released_footprints()
+
+    def released(self) -> "Released":
+        from motioncache_eval.measured_memory import Released
+        from motioncache_skyreels.memory import RELEASED
+
+        return Released(names=tuple(RELEASED), frames_key="base_num_frames", lengths=(97, 77, 57, 37))
+
+    def measure_memory(self, name: str, settings: "MemorySettings") -> "MeasuredMemory":
+        from motioncache_skyreels.measure import measure_released
+
+        return measure_released(name, settings)
 
     def commands(self) -> Mapping[str, ModelCommand]:
         from motioncache_skyreels.vbench.__main__ import main

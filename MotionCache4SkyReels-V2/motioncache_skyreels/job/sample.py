@@ -11,8 +11,10 @@ from diffusers import SkyReelsV2DiffusionForcingPipeline
 from motioncache.config import PolicyConfig
 from motioncache.latents import check_latents
 from motioncache_eval.jobs import explain_out_of_memory
+from motioncache_eval.memory import Footprint
 from motioncache_eval.sampling import Sample, take_sample
 from motioncache_skyreels.job.config import JobConfig
+from motioncache_skyreels.memory import memory
 
 
 def sample(
@@ -43,10 +45,24 @@ def run_pipeline(
     Raises:
         MotionCacheError: if the memory is too small for the video, or its latents are not finite.
     """
-    with explain_out_of_memory(job):
+    with explain_out_of_memory(job, partial(_estimate, pipeline, job)):
         latents = _call(pipeline, job, chunk_done)
     check_latents(latents)
     return latents
+
+
+def _estimate(pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig) -> Footprint:
+    dtype: torch.dtype = getattr(torch, job.dtype)
+    return memory(
+        pipeline.transformer,
+        job.model,
+        height=job.height,
+        width=job.width,
+        num_frames=min(job.num_frames, job.base_num_frames),
+        decoded_frames=job.num_frames,
+        branches=2 if job.guidance_scale > 1 else 1,
+        itemsize=dtype.itemsize,
+    )
 
 
 def _call(

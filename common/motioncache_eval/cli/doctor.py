@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> int:
     }
     for title, find in parts.items():
         print(f"{title}\n" + "\n".join(f"  {line}" for line in find()) + "\n", flush=True)
-    print("Which videos fit, with the cache on: an estimate without activations' fragments and without decoding.")
+    print("Which videos fit, with the cache on: an estimate, with a GiB left for CUDA; `motioncache memory` measures.")
     print("yes: all on the GPU; offload: with cpu_offload=true; total: GiB with all on the GPU.")
     footprints = [one for model in installed_models().values() for one in model.footprints()]
     print("\n".join(memory_table(footprints, sorted({*CARDS, *own_cards()}))))

@@ -1,0 +1,192 @@
+"""Measures what SkyReels-V2 takes of a GPU's memory, with diffusers' own pipeline on meta tensors."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoencoderKLWan,
+    SkyReelsV2DiffusionForcingPipeline,
+    SkyReelsV2Transformer3DModel,
+    UniPCMultistepScheduler,
+)
+from torch.utils.weak import WeakTensorKeyDictionary
+from transformers import UMT5Config, UMT5EncoderModel
+
+from motioncache.config import PolicyConfig
+from motioncache.errors import ConfigError
+from motioncache.forecast.budget import ForecastConfig
+from motioncache.policies.distance import DistanceConfig
+from motioncache.registry import resolve_preset
+from motioncache_eval.measured_memory import ComputesAll, MeasuredMemory, MemorySettings, measure, size_of
+from motioncache_skyreels.adapter import SkyReelsAdapter
+from motioncache_skyreels.hook import SkyReelsHook
+from motioncache_skyreels.memory import RELEASED, TEXT_LENGTH
+from motioncache_skyreels.opening import WindowOpener
+from motioncache_skyreels.schedule import Matrices, Schedule
+from motioncache_skyreels.window import Window
+
+TEXT_ENCODER, TRANSFORMER, AUTOENCODER = "text encoder", "transformer", "autoencoder"
+
+CHUNK_FRAMES = 5
+
+ITERATIONS = 3
+"""Of a window whose chunks all run at once: then both CFG branches run together, and two outputs of each are kept."""
+
+
+def measure_released(name: str, settings: MemorySettings) -> MeasuredMemory:
+    """The peaks of a released model, with guidance, while every chunk of a window is computed.
+
+    Raises:
+        ConfigError: if the frames of a window do not divide into chunks.
+    """
+    sizes, (height, width) = RELEASED[name]
+    settings = settings.filled(height=height, width=width, num_frames=97, base_num_frames=97, dtype="bfloat16")
+    frames = min(settings.num_frames, settings.base_num_frames)
+    check_window(frames)
+    dtype: torch.dtype = getattr(torch, settings.dtype)
+    transformer, text_encoder = create_transformer(sizes, dtype), create_text_encoder(dtype)
+    autoencoder = create_autoencoder()
+    weights = {TRANSFORMER: transformer, TEXT_ENCODER: text_encoder, AUTOENCODER: autoencoder}
+    sample = partial(sample_window, transformer, autoencoder, settings)
+    return MeasuredMemory(
+        name=f"SkyReels-V2 {name}, {settings.height}x{settings.width}, window of {frames} frames",
+        frames=frames,
+        weights={part: size_of(model) for part, model in weights.items()},
+        stages=(
+            measure("prompt", {TEXT_ENCODER: text_encoder}, partial(encode, text_encoder)),
+            measure("sampling", {TRANSFORMER: transformer}, sample),
+            measure("decoding", {AUTOENCODER: autoencoder}, partial(decode, autoencoder, settings)),
+        ),
+    )
+
+
+def check_window(frames: int) -> None:
+    """Refuse a window that does not divide into chunks."""
+    if frames % (4 * CHUNK_FRAMES) != 4 * CHUNK_FRAMES - 3:
+        allowed = [4 * CHUNK_FRAMES * chunks - 3 for chunks in range(1, 7)]
+        raise ConfigError(
+            f"a window of {frames} frames does not divide into chunks of {CHUNK_FRAMES} latent frames: pass "
+            f"base_num_frames (or num_frames) such as {', '.join(map(str, allowed))}"
+        )
+
+
+def create_transformer(sizes: dict[str, Any], dtype: torch.dtype) -> SkyReelsV2Transformer3DModel:
+    """A transformer without memory, in the dtypes that `from_pretrained` gives its parts."""
+    with torch.device("meta"):
+        transformer = _Transformer(**{"text_dim": 4096, "freq_dim": 256, "inject_sample_info": False, **sizes})
+    in_float32 = tuple(transformer._keep_in_fp32_modules or ())
+    for name, parameter in transformer.named_parameters():
+        parameter.data = parameter.data.to(torch.float32 if _is_one_of(name, in_float32) else dtype)
+    return transformer.requires_grad_(False)
+
+
+def _is_one_of(name: str, modules: Sequence[str]) -> bool:
+    return any(part in modules for part in name.split("."))
+
+
+def create_text_encoder(dtype: torch.dtype) -> UMT5EncoderModel:
+    """google/umt5-xxl without memory."""
+    config = UMT5Config(
+        vocab_size=256384, d_model=4096, d_kv=64, d_ff=10240, num_layers=24, num_heads=64,
+        feed_forward_proj="gated-gelu",
+    )  # fmt: skip
+    with torch.device("meta"):
+        return UMT5EncoderModel(config).to(dtype).eval()
+
+
+def create_autoencoder() -> AutoencoderKLWan:
+    """Wan2.1's autoencoder without memory."""
+    with torch.device("meta"):
+        return AutoencoderKLWan()
+
+
+def encode(text_encoder: UMT5EncoderModel) -> None:
+    """Encode a prompt of full length."""
+    tokens = torch.zeros(1, TEXT_LENGTH, dtype=torch.int64, device="meta")
+    mask = torch.zeros(1, 1, TEXT_LENGTH, TEXT_LENGTH, dtype=text_encoder.dtype, device="meta")
+    text_encoder(tokens, mask)
+
+
+def sample_window(transformer: SkyReelsV2Transformer3DModel, vae: AutoencoderKLWan, settings: MemorySettings) -> None:
+    """Call the pipeline with the cache on, for one window."""
+    pipeline = _Pipeline(tokenizer=None, text_encoder=None, transformer=transformer, vae=vae, scheduler=_scheduler())  # pyright: ignore[reportArgumentType]
+    pipeline.set_progress_bar_config(disable=True)
+    adapter = SkyReelsAdapter()
+    policy = resolve_preset(adapter, settings.preset, None, allow_foreign_calibration=True)
+    hook = SkyReelsHook(pipeline, _Opener(pipeline, policy, adapter.presets()))
+    text = torch.zeros(1, TEXT_LENGTH, transformer.config.text_dim, dtype=transformer.dtype)
+    frames = min(settings.num_frames or 0, settings.base_num_frames or 0)
+    try:
+        pipeline(
+            None,  # pyright: ignore[reportArgumentType]
+            prompt_embeds=text,
+            negative_prompt_embeds=text.clone(),
+            height=settings.height,
+            width=settings.width,
+            num_frames=frames,
+            base_num_frames=frames,
+            ar_step=0,
+            causal_block_size=CHUNK_FRAMES,
+            num_inference_steps=ITERATIONS,
+            output_type="latent",
+        )
+    finally:
+        hook.undo()
+
+
+def _scheduler() -> UniPCMultistepScheduler:
+    return UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=8.0)
+
+
+def decode(autoencoder: AutoencoderKLWan, settings: MemorySettings) -> None:
+    """Decode the latents of the video."""
+    frames, height, width = ((settings.num_frames or 1) - 1) // 4 + 1, settings.height, settings.width
+    autoencoder.decode(torch.zeros(1, 16, frames, (height or 0) // 8, (width or 0) // 8, device="meta"))
+
+
+class _Transformer(SkyReelsV2Transformer3DModel):
+    """Runs where its weights are, in a pipeline whose latents are on the host, since schedules need their values."""
+
+    def __call__(self, **call: Any) -> Any:
+        if not hasattr(self, "_moved"):
+            self._moved = WeakTensorKeyDictionary()
+        for name in ("hidden_states", "timestep", "encoder_hidden_states"):
+            tensor = call[name]
+            if tensor not in self._moved:
+                self._moved[tensor] = tensor.to(self.device)
+            call[name] = self._moved[tensor]
+        (velocity,) = super().__call__(**call)
+        return (torch.zeros(velocity.shape, dtype=velocity.dtype),)
+
+
+class _Pipeline(SkyReelsV2DiffusionForcingPipeline):
+    """Samples on the host, but for what its transformer does."""
+
+    @property
+    def _execution_device(self) -> torch.device:
+        return torch.device("cpu")
+
+
+class _Opener(WindowOpener):
+    """Opens windows in which everything is computed, whatever the policy."""
+
+    def __init__(self, pipeline: Any, config: PolicyConfig, presets: Path) -> None:
+        if isinstance(config, DistanceConfig):
+            config = replace(config, coefficients=config.coefficients or (0.0,))
+        if isinstance(config, ForecastConfig):
+            config = replace(config, target_speedup=1.0, calibration=None)
+        super().__init__(pipeline, config, presets)
+
+    def open(self, *args: Any, **kwargs: Any) -> Window:
+        window = super().open(*args, **kwargs)
+        config = self.config
+        history = config.order if isinstance(config, ForecastConfig) else self.engine.policy.history
+        self.engine.policy = ComputesAll(history)
+        return window
+
+    def create_schedule(self, matrices: Matrices, chunk_frames: int, fps: Sequence[int] | None) -> Schedule:
+        return Schedule(matrices, chunk_frames=chunk_frames)

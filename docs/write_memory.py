@@ -1,0 +1,119 @@
+"""Write the tables of memory into docs/memory.md and README.md: `python docs/write_memory.py`.
+
+The figures are in docs/memory.json, which `python docs/write_memory.py --measure` measures again, as `motioncache
+memory` does; it takes some minutes and no GPU.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from motioncache_eval.cli.memory import fitting_flags
+from motioncache_eval.jobs import JobModel, installed_models
+from motioncache_eval.measured_memory import KV, OUTPUTS, TEXT_KV, MeasuredMemory, MemorySettings
+from motioncache_eval.memory import GIB
+
+ROOT = Path(__file__).resolve().parents[1]
+FIGURES = ROOT / "docs" / "memory.json"
+CARDS = (24, 32, 48, 80, 141)
+BEGIN, END = "<!-- memory: begin -->", "<!-- memory: end -->"
+
+COLUMNS = {
+    "SkyReels-V2 1.3B": "1.3B-540P",
+    "SkyReels-V2 14B": "14B-540P",
+    "MAGI-1 4.5B distilled": "4.5B_distill",
+    "MAGI-1 24B distilled": "24B_distill",
+}
+"""The columns of the README's table."""
+
+Figures = dict[str, list[MeasuredMemory]]
+"""By the name of a released model: from the longest window or video to the shortest."""
+
+
+def measure() -> Figures:
+    """Every released model at every length."""
+    return {
+        name: list(_lengths(model, name)) for model in installed_models().values() for name in model.released().names
+    }
+
+
+def _lengths(model: JobModel, name: str) -> Iterator[MeasuredMemory]:
+    released = model.released()
+    for length in released.lengths:
+        yield model.measure_memory(name, MemorySettings().filled(**{released.frames_key: length}))
+
+
+def read() -> Figures:
+    """The committed figures."""
+    stored = json.loads(FIGURES.read_text())
+    return {name: [MeasuredMemory.from_dict(one) for one in rows] for name, rows in stored.items()}
+
+
+def full_table(figures: Figures) -> str:
+    """Parts and peaks of all sizes, in GiB."""
+    cards = " | ".join(f"{card} GB" for card in CARDS)
+    lines = [
+        f"| | weights | K/V | text K/V | kept outputs | activations | decoding | peak | with `cpu_offload` | {cards} |",
+        "|---|" + "--:|" * 8 + "---|" * len(CARDS),
+    ]
+    return "\n".join([*lines, *(_full_row(one) for rows in figures.values() for one in rows)])
+
+
+def _full_row(one: MeasuredMemory) -> str:
+    stages = {stage.name: stage for stage in one.stages}
+    parts = stages["sampling"].parts
+    kept = [parts[KV], parts[TEXT_KV], parts[OUTPUTS]]
+    sizes = [one.weights["transformer"], *kept, stages["sampling"].bytes - sum(kept), stages["decoding"].bytes]
+    cells = [f"{size / GIB:.1f}" for size in (*sizes, one.peak(offload=False), one.peak(offload=True))]
+    return f"| {' | '.join([one.name, *cells, *(_fits(one, card) for card in CARDS)])} |"
+
+
+def _fits(one: MeasuredMemory, card: int) -> str:
+    flags = fitting_flags(one, card)
+    return "-" if flags is None else ("offload" if flags else "yes")
+
+
+def short_table(figures: Figures) -> str:
+    """The longest window or video that fits on each card, and the flag it needs."""
+    lines = [f"| GPU | {' | '.join(COLUMNS)} |", "|---|" + "---|" * len(COLUMNS)]
+    return "\n".join([*lines, *(_short_row(figures, card) for card in CARDS)])
+
+
+def _short_row(figures: Figures, card: int) -> str:
+    cells = [_longest(figures[name], card) for name in COLUMNS.values()]
+    return f"| {card} GB | {' | '.join(cells)} |"
+
+
+def _longest(rows: list[MeasuredMemory], card: int) -> str:
+    for one in rows:
+        flags = fitting_flags(one, card)
+        if flags is not None:
+            return f"{one.frames} frames" + (", `cpu_offload`" if flags else "")
+    return "-"
+
+
+def pages(figures: Figures) -> dict[Path, str]:
+    """The pages with their tables."""
+    tables = {ROOT / "docs" / "memory.md": full_table(figures), ROOT / "README.md": short_table(figures)}
+    return {path: _with_table(path.read_text(), table) for path, table in tables.items()}
+
+
+def _with_table(page: str, table: str) -> str:
+    before, rest = page.split(BEGIN)
+    return f"{before}{BEGIN}\n{table}\n{END}{rest.split(END)[1]}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--measure", action="store_true", help="measure again")
+    if parser.parse_args().measure:
+        figures = {name: [asdict(one) for one in rows] for name, rows in measure().items()}
+        FIGURES.write_text(json.dumps(figures, indent=1) + "\n")
+    for path, page in pages(read()).items():
+        path.write_text(page)
+
+
+if __name__ == "__main__":
+    main()

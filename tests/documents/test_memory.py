@@ -1,0 +1,60 @@
+"""The tables of memory are those of the committed figures, and the estimate agrees with the figures."""
+
+import importlib
+from dataclasses import replace
+from types import ModuleType
+
+import pytest
+
+from motioncache_eval.jobs import installed_models
+from motioncache_eval.measured_memory import KV, OUTPUTS, TEXT_KV, MeasuredMemory
+from motioncache_eval.memory import Footprint
+from motioncache_magi.loading.variants import VARIANTS
+from motioncache_magi.memory import memory as magi_memory
+from motioncache_skyreels.memory import RELEASED, create_empty
+from motioncache_skyreels.memory import memory as skyreels_memory
+
+from .blocks import ROOT
+
+
+@pytest.fixture
+def writer(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    return importlib.import_module("write_memory")
+
+
+def test_the_tables_are_up_to_date(writer: ModuleType) -> None:
+    for path, page in writer.pages(writer.read()).items():
+        assert path.read_text() == page, f"{path.name} is out of date: run python docs/write_memory.py"
+
+
+def test_every_released_model_has_figures(writer: ModuleType) -> None:
+    figures = writer.read()
+    for model in installed_models().values():
+        released = model.released()
+        for name in released.names:
+            assert [one.frames for one in figures[name]] == list(released.lengths)
+
+
+def test_the_estimate_agrees_with_the_figures(writer: ModuleType) -> None:
+    for name, rows in writer.read().items():
+        for measured in rows:
+            check_estimate(estimate(name, measured), measured)
+
+
+def estimate(name: str, measured: MeasuredMemory) -> Footprint:
+    if name in VARIANTS:
+        config = VARIANTS[name]
+        return magi_memory(replace(config, runtime=replace(config.runtime, num_frames=measured.frames)), name)
+    sizes, (height, width) = RELEASED[name]
+    return skyreels_memory(create_empty(sizes), name, height=height, width=width, num_frames=measured.frames)
+
+
+def check_estimate(estimated: Footprint, measured: MeasuredMemory) -> None:
+    (parts,) = (stage.parts for stage in measured.stages if stage.name == "sampling")
+    kept = (estimated.kv_cache, estimated.text_kv, estimated.outputs)
+    assert kept == (parts[KV], parts[TEXT_KV], parts[OUTPUTS]), measured.name
+    for offload in (False, True):
+        assert estimated.total(offload=offload) == pytest.approx(measured.peak(offload=offload), rel=0.02), (
+            measured.name
+        )

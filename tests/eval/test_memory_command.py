@@ -1,0 +1,99 @@
+"""`motioncache memory` says what a model takes and what fits, and refuses what it does not know."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from motioncache.errors import MotionCacheError
+from motioncache_eval.cli import main
+from motioncache_eval.cli.memory import fitting_flags
+from motioncache_eval.jobs import explain_out_of_memory, find_model
+from motioncache_eval.measured_memory import MeasuredMemory, MemorySettings, Stage
+from motioncache_eval.memory import GIB, Footprint
+
+
+def measured(frames: int) -> MeasuredMemory:
+    """A model that takes 10 GiB of weights, 10 of an encoder's, and a GiB for each five frames."""
+    return MeasuredMemory(
+        name=f"a model, {frames} frames",
+        frames=frames,
+        weights={"transformer": 10 * GIB, "text encoder": 10 * GIB},
+        stages=(
+            Stage(name="prompt", needs=("text encoder",), parts={}),
+            Stage(name="sampling", needs=("transformer",), parts={"K/V": frames * GIB // 5, "GELU": 0}),
+        ),
+    )
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, MemorySettings]]:
+    """What was measured, and nothing is."""
+    calls: list[tuple[str, MemorySettings]] = []
+
+    def measure(self: Any, name: str, settings: MemorySettings) -> MeasuredMemory:
+        calls.append((name, settings))
+        return measured(settings.base_num_frames or 97)
+
+    monkeypatch.setattr(type(find_model("skyreels-v2")), "measure_memory", measure)
+    return calls
+
+
+def test_it_prints_parts_peaks_and_what_fits(
+    asked: list[tuple[str, MemorySettings]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["memory", "1.3B-540P", "preset=exact"]) == 0
+    printed = capsys.readouterr().out
+    assert "19.40  K/V" in printed
+    assert "peak: 39.4 GiB; with cpu_offload=true: 29.4 GiB" in printed
+    fits = [line.strip() for line in printed.splitlines() if " GB " in line]
+    assert fits == [
+        "24 GB  base_num_frames=57 cpu_offload=true",  # 10 + 11.4, and a GiB for CUDA
+        "48 GB  as it is",
+        "80 GB  as it is",
+        "141 GB  as it is",
+    ]
+    assert [settings.base_num_frames for _, settings in asked] == [None, 77, 57]
+    assert {settings.preset for _, settings in asked} == {"exact"}
+
+
+def test_a_card_keeps_a_gib_for_cuda() -> None:
+    assert fitting_flags(measured(50), 31) == ""  # 30 GiB
+    assert fitting_flags(measured(50), 30) == "cpu_offload=true"
+    assert fitting_flags(measured(50), 20) is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        ([], "there is no released model ''; pass one of"),
+        (["5B"], "there is no released model '5B'; pass one of"),
+        (["1.3B-540P", "heigth=544"], "heigth"),
+        (["1.3B-540P", "height=545"], "height: 545"),
+        (["1.3B-540P", "num_frames"], "write key=value"),
+    ],
+)
+def test_what_is_not_known_is_refused_in_one_line(
+    arguments: list[str], found: str, asked: list[tuple[str, MemorySettings]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["memory", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert found in error
+    assert len(error.splitlines()) == 1
+    assert not asked
+
+
+def test_an_error_of_a_gpu_says_what_sampling_takes() -> None:
+    class Job:
+        device, num_frames, width, height, base_num_frames = "cuda", 97, 960, 544, 97
+
+    estimate = Footprint(
+        name="", transformer=30 * GIB, text_encoder=10 * GIB, autoencoder=GIB, kv_cache=9 * GIB, text_kv=0, outputs=0,
+        activations=GIB,
+    )  # fmt: skip
+    found = (
+        "cuda has too little memory for 97 frames of 960x544, which take about 51 GiB, or 40 GiB with "
+        "cpu_offload=true: pass cpu_offload=true, dtype=bfloat16, a smaller base_num_frames, or a smaller video"
+    )
+    with pytest.raises(MotionCacheError, match=f"^{found}$"), explain_out_of_memory(Job, lambda: estimate):
+        raise torch.OutOfMemoryError
