@@ -153,7 +153,7 @@ def _hook(model: VideoDiT, config: MagiConfig, preset: str | None) -> MagiHook:
 
 def _history(policy: PolicyConfig, schedule: WindowSchedule) -> int:
     if isinstance(policy, ForecastConfig):
-        return policy.order
+        return policy.order_at(None)
     return policy.create_policy(schedule).history if isinstance(policy, MagiReuseConfig) else 0
 
 
