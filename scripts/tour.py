@@ -8,6 +8,7 @@ class counts where an object of it is made, also if its constructor is generated
 import argparse
 import sys
 from collections.abc import Callable
+from functools import update_wrapper
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -76,7 +77,7 @@ def follow_skyreels(preset: str, *overrides: str) -> Passed:
     pipeline.set_progress_bar_config(disable=True)
     motioncache.enable_cache(pipeline, preset)
     tour = Tour(pipeline.transformer.forward, skip=2)
-    pipeline.transformer.forward = tour
+    pipeline.transformer.forward = update_wrapper(tour, pipeline.transformer.forward)
     run_pipeline(pipeline, job)
     return tour.longest
 

@@ -1,6 +1,6 @@
 """Writes a calibration by hand, and watches the planner, for the tests of both models."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
@@ -19,8 +19,10 @@ def watched_planner() -> Iterator[list[tuple[WindowProfile, ForecastCache]]]:
     seen: list[tuple[WindowProfile, ForecastCache]] = []
     plan = ForecastPlanner.plan
 
-    def noted(self: ForecastPlanner, profile: WindowProfile, model: ModelIdentity) -> ForecastCache:
-        policy = plan(self, profile, model)
+    def noted(
+        self: ForecastPlanner, profile: WindowProfile, model: ModelIdentity, shares: Mapping[str, float]
+    ) -> ForecastCache:
+        policy = plan(self, profile, model, shares)
         seen.append((profile, policy))
         return policy
 

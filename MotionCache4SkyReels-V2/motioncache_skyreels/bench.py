@@ -10,8 +10,7 @@ from motioncache_skyreels.baselines import create_baselines
 from motioncache_skyreels.compat.published import PublishedAdapter
 from motioncache_skyreels.job.config import JobConfig
 from motioncache_skyreels.job.model import SkyReelsJobs
-from motioncache_skyreels.opening import identity_of
-from motioncache_skyreels.window import BRANCHES
+from motioncache_skyreels.opening import guidance_shares, identity_of
 
 POLICIES: Policies = {**PublishedAdapter.policies, **ABLATION}
 
@@ -48,5 +47,4 @@ def load(config: Path | None, overrides: Sequence[str]) -> BenchModel:
 
 def guidance(job: JobConfig) -> dict[str, float]:
     """See `BenchModel.guidance`."""
-    scale = job.guidance_scale
-    return {BRANCHES[0]: scale, BRANCHES[1]: 1 - scale} if scale > 1 else {BRANCHES[0]: 1.0}
+    return guidance_shares(job.guidance_scale)

@@ -83,7 +83,8 @@ class WindowOpener:
         shape = window_shape(self._transformer, hidden_states, schedule, branches, causal=causal)
         if self._planner is not None:
             model = identity_of(self._transformer, self._pipeline.guidance_scale)
-            self.engine.policy = self._planner.plan(profile_window(schedule, shape, cost), model)
+            profile = profile_window(schedule, shape, cost)
+            self.engine.policy = self._planner.plan(profile, model, guidance_shares(self._pipeline.guidance_scale))
         self.engine.start_window(shape)
         return self.window_class(
             self._transformer,
@@ -104,6 +105,11 @@ class WindowOpener:
         index = fps[0] if fps is not None and self._transformer.config.inject_sample_info else None
         distance = StepDistance(self._transformer, self.config, index)
         return Schedule(matrices, chunk_frames=chunk_frames, distance=cache(distance.between))
+
+
+def guidance_shares(scale: float) -> dict[str, float]:
+    """The factor of each CFG branch in the guided velocity."""
+    return {BRANCHES[0]: scale, BRANCHES[1]: 1 - scale} if scale > 1 else {BRANCHES[0]: 1.0}
 
 
 def window_shape(

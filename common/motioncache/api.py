@@ -27,12 +27,12 @@ def enable_cache(
             as in a YAML file, or None for the preset that the model's presets file chooses.
         target_speedup: FLOPs of the video without a cache over those that it may take; without a preset it chooses
             `forecast`, and only policies of that kind take it.
-        allow_foreign_calibration: let `forecast` take a calibration that was measured on another model.
+        allow_foreign_calibration: let `forecast` take a calibration file that was measured on another model.
         adapter: hooks the pipeline in place of the installed adapter that serves it.
 
     Raises:
         MotionCacheError: if no adapter serves the pipeline, the cache is already on, the preset is unknown, or it
-            forecasts with a calibration of another model.
+            names a calibration of another model.
     """
     if _find_hook(pipeline) is not None:
         raise MotionCacheError("the cache is already on for this pipeline: call disable_cache first")

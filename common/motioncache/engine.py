@@ -74,7 +74,7 @@ class Engine:
         state = self.state(call.branch, call.chunk)
         if decision.due is True:
             if history and call.kv_only is None:
-                state.outputs = (after - before, *state.outputs)[:history]
+                self._keep(decision, after - before, state)
             return after
         if not state.outputs:
             raise RuntimeError(
@@ -87,6 +87,13 @@ class Engine:
             hidden.index_copy_(1, rows, after)
             state.outputs[0].index_copy_(1, rows, after - before.index_select(1, rows))
         return hidden
+
+    def _keep(self, decision: Decision, output: torch.Tensor, state: ChunkState) -> None:
+        """Keep an output that was computed whole, once the policy has seen it."""
+        error = self.policy.observe(decision, output, state.outputs)
+        if error is not None:
+            self.trace.errors.append(error)
+        state.outputs = (output, *state.outputs)[: self.policy.history]
 
     def commit(self, decision: Decision, hidden: torch.Tensor) -> None:
         """Remember a completed chunk and record what was done; chunks of one model call come in their order.
@@ -141,7 +148,7 @@ class Engine:
 
 def _combine(outputs: Sequence[torch.Tensor], coefficients: Sequence[float]) -> torch.Tensor:
     """Sum of outputs, each times its coefficient."""
-    if coefficients == (1.0,):
+    if len(coefficients) == 1 and coefficients[0] == 1.0:
         return outputs[0]
     combined = outputs[0] * coefficients[0]
     for output, coefficient in zip(outputs[1:], coefficients[1:], strict=False):

@@ -29,6 +29,19 @@ class Phase(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ForecastError:
+    """The forecast of a step that was computed after all, with those that had been computed before it.
+
+    Attributes:
+        found: squared error over squared velocity, a scalar on the device.
+        expected: the same, by the calibration.
+    """
+
+    found: torch.Tensor
+    expected: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """One chunk of one CFG branch at one iteration.
 

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
+
 from motioncache.record import Record, WindowShape
 from motioncache.trace import Trace
 
@@ -29,6 +31,27 @@ class ChunkSummary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ForecastErrors:
+    """How far forecasts of steps that were computed after all would have been off.
+
+    Attributes:
+        expected, found: root of the mean over steps of squared error over squared velocity, by the calibration and in
+            the video.
+        count: the steps, each of one chunk.
+    """
+
+    expected: float
+    found: float
+    count: int
+
+    def __str__(self) -> str:
+        return (
+            f"forecasts were off by {self.found:.1%}, {self.expected:.1%} expected, at {self.count} steps that were "
+            "computed after all"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
     """What the cache did in one video.
 
@@ -39,6 +62,7 @@ class Summary:
         vanilla_flops: FLOPs of the same video without a cache, as it runs.
         vanilla_visible_flops: the same, counting only the pairs of tokens that the block-causal mask shows.
         calibration: what velocities were forecast with, in words; None where nothing was forecast.
+        forecast_errors: how far forecasts were off; None where none was followed by a computed step.
     """
 
     chunks: tuple[ChunkSummary, ...]
@@ -48,6 +72,7 @@ class Summary:
     vanilla_flops: int
     vanilla_visible_flops: int
     calibration: str | None = None
+    forecast_errors: ForecastErrors | None = None
 
     def __str__(self) -> str:
         if not self.chunks or not self.flops:
@@ -61,6 +86,8 @@ class Summary:
         lines.append(f"hit ratio {self.hit_ratio:.1%}, {self.flops:.3e} FLOPs, {ratio:.2f}x fewer than without a cache")
         if self.calibration is not None:
             lines.append(f"forecast with {self.calibration}")
+        if self.forecast_errors is not None:
+            lines.append(str(self.forecast_errors))
         return "\n".join(lines)
 
 
@@ -78,6 +105,18 @@ def summarise(trace: Trace, cost: Cost, *, calibration: str | None = None) -> Su
         vanilla_flops=cost.vanilla(windows),
         vanilla_visible_flops=cost.vanilla(windows, dense=False),
         calibration=calibration,
+        forecast_errors=_forecast_errors(trace),
+    )
+
+
+def _forecast_errors(trace: Trace) -> ForecastErrors | None:
+    """Read the errors from the device, all at once."""
+    if not trace.errors:
+        return None
+    found = torch.stack([error.found for error in trace.errors]).cpu().double()
+    expected = torch.tensor([error.expected for error in trace.errors], dtype=torch.float64)
+    return ForecastErrors(
+        expected=float(expected.mean().sqrt()), found=float(found.mean().sqrt()), count=len(trace.errors)
     )
 
 

@@ -4,15 +4,20 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from motioncache.record import Record, WindowShape
+from motioncache.record import ForecastError, Record, WindowShape
 
 
 @dataclass(slots=True)
 class Trace:
-    """The records of one video, in the order in which they were made, and the shapes of its windows."""
+    """The records of one video, in the order in which they were made, and the shapes of its windows.
+
+    Attributes:
+        errors: of forecasts that were followed by a computed step.
+    """
 
     records: list[Record] = field(default_factory=list[Record])
     windows: list[WindowShape] = field(default_factory=list[WindowShape])
+    errors: list[ForecastError] = field(default_factory=list[ForecastError])
 
     def denoise_records(self) -> Iterator[Record]:
         """The records of decisions about denoise steps."""

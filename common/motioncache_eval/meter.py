@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import partial, update_wrapper
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -40,7 +40,8 @@ class Meter:
         for name in self._methods:
             if name in vars(self._model):
                 self._shadowed[name] = vars(self._model)[name]
-            setattr(self._model, name, partial(self._measured, getattr(self._model, name)))
+            method = getattr(self._model, name)
+            setattr(self._model, name, update_wrapper(partial(self._measured, method), method))
         return self
 
     def __exit__(

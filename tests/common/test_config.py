@@ -81,7 +81,7 @@ def test_a_constructor_checks_the_types_of_its_fields(values: dict[str, Any], me
 def test_forecast_has_the_types_of_its_hints(target: Any) -> None:
     with pytest.raises(ConfigError, match=r"^target_speedup: "):
         ForecastConfig(target_speedup=target)
-    with pytest.raises(ConfigError, match="calibration: '' is out of range; allowed: null, or a path"):
+    with pytest.raises(ConfigError, match="calibration: '' is out of range; allowed: null, auto, or a path"):
         ForecastConfig(calibration="")
 
 

@@ -57,7 +57,7 @@ RANGES: dict[str, Callable[[Any], bool]] = {
     "temporal_vote": lambda value: value is None or 0 <= value < 1,
     "power": lambda value: value > 0,
     "target_speedup": lambda value: value >= 1,
-    "order": lambda value: value in (1, 2),
+    "order": lambda value: value in (None, 1, 2),
     "calibration": lambda value: value != "",
 }
 

@@ -31,6 +31,8 @@ def forecast(order: int = 2, seed: int = 0) -> Forecast:
 
 MODEL = ModelIdentity(6, 128, weights=(0.5, -0.25))
 
+SHARES = {"cond": 1.0}
+
 
 def calibration() -> Calibration:
     measured = forecast()
@@ -179,7 +181,7 @@ def test_left_out_ingredients_change_what_is_planned(tmp_path: Path) -> None:
     calibration().save(tmp_path / "calibration.json")
 
     def planned(config: ForecastConfig) -> tuple[bool, ...]:
-        return tuple(config.planner(tmp_path / "config.yaml").plan(window(), MODEL).planned)
+        return tuple(config.planner(tmp_path / "config.yaml").plan(window(), MODEL, SHARES).planned)
 
     def without(**left_out: Any) -> tuple[bool, ...]:
         return planned(ForecastAblationConfig(target_speedup=4, **left_out))
@@ -196,17 +198,17 @@ def test_left_out_ingredients_change_what_is_planned(tmp_path: Path) -> None:
         (replace(MODEL, weights=(0.5, 0.25)), "measured on other weights"),
     ],
 )
-def test_a_calibration_of_another_model_is_refused_unless_it_is_allowed(
+def test_a_file_of_another_model_is_refused_unless_it_is_allowed(
     tmp_path: Path, other: ModelIdentity, said: str
 ) -> None:
-    replace(calibration(), model=other).save(tmp_path / "calibration.json")
-    config = ForecastConfig(target_speedup=3)
-    message = f"the shipped calibration was {said}: run motioncache calibrate .* or pass allow_foreign_calibration=True"
+    replace(calibration(), model=other).save(tmp_path / "other.json")
+    config = ForecastConfig(target_speedup=3, calibration=str(tmp_path / "other.json"))
+    message = f"other.json was {said}: pass calibration=auto .* or pass allow_foreign_calibration=True"
     with pytest.raises(ConfigError, match=message):
         config.planner(tmp_path / "config.yaml").check_model(MODEL)
     allowed = replace(config, allow_foreign_calibration=True).planner(tmp_path / "config.yaml")
     allowed.check_model(MODEL)
-    assert 0 < sum(allowed.plan(window(), MODEL).planned) < window().iterations
+    assert 0 < sum(allowed.plan(window(), MODEL, SHARES).planned) < window().iterations
     assert allowed.used is not None
     assert "of another model: depth" in allowed.used
 
@@ -225,7 +227,7 @@ def test_another_guidance_than_was_measured_warns_once(tmp_path: Path, caplog: p
     calibration().save(tmp_path / "calibration.json")
     planner = ForecastConfig(target_speedup=3).planner(tmp_path / "config.yaml")
     for _ in range(2):
-        planner.plan(window(), replace(MODEL, guidance=6.0))
+        planner.plan(window(), replace(MODEL, guidance=6.0), SHARES)
     warned = [text for record in caplog.records if "calibration" in (text := record.getMessage())]
     assert len(warned) == 1
     assert "measured with a guidance scale of" in warned[0]
@@ -236,7 +238,7 @@ def test_more_steps_than_were_measured_warn(tmp_path: Path, caplog: pytest.LogCa
     few = {"sigmas": SIGMAS[::2], "products": all_.products[::2, ::2], "sensitivity": all_.sensitivity[::2]}
     replace(all_, **few).save(tmp_path / "few.json")
     config = ForecastConfig(target_speedup=3, calibration=str(tmp_path / "few.json"))
-    ForecastPlanner(config, tmp_path / "none.yaml").plan(window(), MODEL)
+    ForecastPlanner(config, tmp_path / "none.yaml").plan(window(), MODEL, SHARES)
     assert "measured with 3 steps, not 6" in caplog.text
 
 
@@ -244,10 +246,10 @@ def test_a_target_that_cannot_be_met_says_what_is_reached(tmp_path: Path, caplog
     calibration().save(tmp_path / "calibration.json")
     profile = single_chunk(STEPS, 10, SIGMAS)
     planner = ForecastPlanner(ForecastConfig(target_speedup=2.2), tmp_path / "config.yaml")
-    assert sum(planner.plan(profile, MODEL).planned) == 3
+    assert sum(planner.plan(profile, MODEL, SHARES).planned) == 3
     assert "target_speedup 2.2: a window has too few iterations to meet it; the plan reaches 2" in caplog.text
     caplog.clear()
-    ForecastPlanner(ForecastConfig(target_speedup=2), tmp_path / "config.yaml").plan(profile, MODEL)
+    ForecastPlanner(ForecastConfig(target_speedup=2), tmp_path / "config.yaml").plan(profile, MODEL, SHARES)
     assert not caplog.text
 
 
@@ -261,14 +263,14 @@ def test_a_calibration_that_cannot_be_read_is_refused_at_once(tmp_path: Path) ->
 def test_all_steps_need_no_calibration(tmp_path: Path) -> None:
     """Otherwise a model could not be measured for its first one."""
     planner = ForecastPlanner(ForecastConfig(target_speedup=1.0), tmp_path / "config.yaml")
-    assert all(planner.plan(window(), MODEL).planned)
+    assert all(planner.plan(window(), MODEL, SHARES).planned)
 
 
 def test_each_calibration_warns_for_itself(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for name in ("a.json", "b.json"):
         calibration().save(tmp_path / name)
         config = ForecastConfig(target_speedup=3, calibration=str(tmp_path / name))
-        config.planner(tmp_path / "config.yaml").plan(window(), replace(MODEL, guidance=7.0))
+        config.planner(tmp_path / "config.yaml").plan(window(), replace(MODEL, guidance=7.0), SHARES)
     assert "a.json was measured with" in caplog.text
     assert "b.json was measured with" in caplog.text
 
@@ -287,4 +289,18 @@ def test_a_budget_that_some_choice_meets_is_met(starts: tuple[int, ...]) -> None
 def test_a_speedup_that_chunk_reuse_reaches_computes_everything(tmp_path: Path) -> None:
     calibration().save(tmp_path / "calibration.json")
     planner = ForecastPlanner(ForecastConfig(target_speedup=2), tmp_path / "config.yaml")
-    assert all(planner.plan(window(), MODEL).planned)
+    assert all(planner.plan(window(), MODEL, SHARES).planned)
+
+
+@pytest.mark.parametrize(
+    ("order", "guidance", "expected"),
+    [(None, None, 2), (None, 4.0, 2), (None, 5.0, 2), (None, 6.0, 1), (2, 6.0, 2), (1, 4.0, 1)],
+)
+def test_strong_guidance_forecasts_from_one_velocity(
+    tmp_path: Path, order: int | None, guidance: float | None, expected: int
+) -> None:
+    model = replace(MODEL, guidance=guidance)
+    replace(calibration(), model=model).save(tmp_path / "calibration.json")
+    planner = ForecastConfig(target_speedup=4, order=order).planner(tmp_path / "config.yaml")
+    planner.check_model(model)
+    assert planner.plan(window(), model, SHARES).history == expected

@@ -68,11 +68,11 @@ SHARED: dict[str, dict[str, Any]] = {
     "model": A_PATH,
     "preset": ANY_TEXT,
     "target_speedup": {**SIGNED, **NULL},
+    "allow_foreign_calibration": TRUE_OR_FALSE,
     "prompt": {value: value for value in OVERRIDES if value.strip()},
     "seed": {"0": 0, **WHOLE},
     "device": {value: value for value in ("cpu", "cuda", "cuda:1")},
     "cpu_offload": TRUE_OR_FALSE,
-    "allow_foreign_calibration": TRUE_OR_FALSE,
     "output": A_PATH,
 }
 ACCEPTED_JOB = {

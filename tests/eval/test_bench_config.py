@@ -194,7 +194,7 @@ def test_budgets_do_not_give_two_methods_one_folder(folder: Path) -> None:
         ({"output": 5}, "output: 5 has the wrong type"),
         ({"output": []}, "output: [] has the wrong type"),
         ({"prompts": "."}, "cannot be read"),
-        ({"prompts": "none.txt"}, "none.txt cannot be read"),
+        ({"prompts": "none.txt"}, "none.txt' cannot be read"),
         ({"prompts": "latin.txt"}, "latin.txt cannot be read"),
         ({"prompts": "twice.txt"}, "twice.txt has the prompt 'a' 2 times"),
         ({"prompts": None}, "prompts"),

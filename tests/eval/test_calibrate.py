@@ -125,7 +125,7 @@ def job(tmp_path: Path) -> Path:
         (["skyreels-v2", "DAMAGED", "--output", "a.json"], "damaged.yaml is not valid YAML"),
         (["skyreels-v2", "JOB", "nope=1", "--output", "a.json"], "unknown key 'nope'"),
         (["skyreels-v2", "JOB", "seed=-1", "--output", "a.json"], "seed: -1 is not allowed"),
-        (["skyreels-v2", "JOB", "--prompts", "none.txt", "--output", "a.json"], "none.txt cannot be read"),
+        (["skyreels-v2", "JOB", "--prompts", "none.txt", "--output", "a.json"], "none.txt' cannot be read"),
         (["skyreels-v2", "JOB", "--prompts", "EMPTY", "--output", "a.json"], "empty.txt holds no prompts"),
         (["skyreels-v2", "JOB", "--prompts", ".", "--output", "a.json"], "cannot be read"),
         (["skyreels-v2", "JOB", "prompt=a", "--prompts", "PROMPTS", "--output", "a.json"], "leave one out"),
@@ -218,5 +218,5 @@ def test_a_calibration_without_weights_serves_models_that_are_not_in_memory(tmp_
     path.write_text(json.dumps(RIGHT | {"weights": []}))
     loaded = Calibration.load(path).model
     assert loaded.weights == ()
-    assert loaded.differs(ModelIdentity(1, 2, weights=(0.1,))) is None
+    assert loaded.differs(ModelIdentity(1, 2, weights=(0.1,))) == "on weights that it does not name"
     assert loaded.differs(ModelIdentity(1, 3, weights=())) is not None

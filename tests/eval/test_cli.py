@@ -33,6 +33,8 @@ SCHEMAS = (
 )  # fmt: skip
 SHORT = ["height=16", "width=32", "num_frames=37", "base_num_frames=37", "num_inference_steps=6", "ar_step=2"]
 
+PIXELS = "pixels, multiples of 16. These and the other numbers have the limits of `motioncache.limits`."
+
 
 def generate(*overrides: str) -> int:
     return main(["generate", "model=skyreels-v2", "preset=exact", *SHORT, *overrides])
@@ -78,7 +80,7 @@ def test_every_key_has_a_meaning(schema: Any) -> None:
 
 def test_a_meaning_may_have_several_lines_and_several_keys() -> None:
     explained = meanings(JobConfig)
-    assert explained["height"] == explained["width"] == "pixels, multiples of 16."
+    assert explained["height"] == explained["width"] == PIXELS
     assert explained["target_speedup"].endswith("of the policy `forecast`; null takes the preset's.")
     described = describe_keys(JobConfig, {"seed": 7})
     assert "  seed=7  (whole number)\n" in described

@@ -11,7 +11,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from motioncache_eval.bench.__main__ import main
-from motioncache_magi import bench as magi_bench
+from motioncache_magi.job import sample as magi_sample
 
 from .bench_files import cells, page_data, write
 
@@ -142,15 +142,15 @@ def test_a_method_that_raises_leaves_its_reason_and_the_rest_goes_on(
             raise RuntimeError("out of luck")
         return run(*arguments)
 
-    run = magi_bench.run_pipeline
-    monkeypatch.setattr(magi_bench, "run_pipeline", sampled)
+    run = magi_sample.run_pipeline
+    monkeypatch.setattr(magi_sample, "run_pipeline", sampled)
     assert main([str(config), "count=1"]) == 1
     found = cells(config)
     assert "must be a multiple" in found["too-few-steps/000"]["error"]
     assert "out of luck" in found["4-steps/000"]["error"]
     assert "psnr_db" in found["teacache-0.1/000"]
     assert "`4 steps`, prompt 000: RuntimeError: out of luck" in capsys.readouterr().out
-    monkeypatch.setattr(magi_bench, "run_pipeline", run)
+    monkeypatch.setattr(magi_sample, "run_pipeline", run)
     assert main([str(config), "count=1"]) == 1  # the other one still fails
     assert "psnr_db" in cells(config)["4-steps/000"]
 
@@ -242,8 +242,8 @@ def test_a_sweep_measures_every_value_in_a_folder_of_its_own(config: Path, capsy
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"model": "sora"}, "there is no model 'sora' to measure; installed: magi-1, skyreels-v2"),
-        ({"prompts": "none.txt"}, "none.txt cannot be read"),
+        ({"model": "sora"}, "there is no model 'sora'; installed: magi-1, skyreels-v2"),
+        ({"prompts": "none.txt"}, "none.txt' cannot be read"),
         ({"job": "none.yaml"}, "there is no config file"),
         ({"repeats": 0}, "repeats: 0 is not allowed; allowed: 1 to 100"),
         ({"methods": {"slow": {"preset": "slow"}}}, "has to hold 'vanilla'"),
@@ -294,6 +294,17 @@ def test_results_of_other_settings_are_not_mixed_in(config: Path, capsys: pytest
     assert main([str(config), "count=1"]) == 2
     assert "was made with other settings; delete" in capsys.readouterr().err
     assert cells(config) == before
+
+
+def test_a_calibration_that_depends_on_the_videos_before_is_refused(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = yaml.safe_load(config.read_text())
+    for policy in ({"policy": "forecast", "calibration": "auto"}, {"policy": "forecast"}):
+        values |= {"methods": {"vanilla": {}, "Forecast": {"policy": policy}}, "compare": []}
+        write(config.parent, values)
+        assert main([str(config), "count=1"]) == 2
+        assert "methods.Forecast: without a calibration of this model" in capsys.readouterr().err
 
 
 def test_other_weights_are_another_model(config: Path, distilled: Path, capsys: pytest.CaptureFixture[str]) -> None:

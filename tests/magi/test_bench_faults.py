@@ -116,9 +116,12 @@ def test_a_check_measures_nothing_and_needs_no_tuning(config: Path, capsys: pyte
     assert not (config.parent / "results").exists()
     assert not (config.parent / "tuned").exists()
     assert main([str(config), "--check", "methods.fewer steps.tune.knob=job.steps"]) == 2
-    assert "methods.fewer steps.job: unknown key 'steps'; known keys: config, " in capsys.readouterr().err
+    assert (
+        "methods.fewer steps.job: unknown key 'steps'; known keys: allow_foreign_calibration, config, "
+        in capsys.readouterr().err
+    )
     assert main([str(config), "--check", "tuning_prompts=none.txt"]) == 2
-    assert "none.txt cannot be read" in capsys.readouterr().err
+    assert "none.txt' cannot be read" in capsys.readouterr().err
 
 
 def test_damaged_results_are_measured_again(config: Path) -> None:

@@ -10,8 +10,10 @@ import torch
 
 import motioncache
 from motioncache import ForecastConfig
+from motioncache.api import get_hook
 from motioncache.forecast.calibration import Calibration
 from motioncache_eval.calibrate import OWN_PROMPT_VIDEOS, main
+from motioncache_eval.velocity_probes import GuidedVelocities
 from motioncache_eval.video import write_mp4
 from motioncache_magi.cache.hook import identity_of
 from motioncache_magi.pipeline import MagiPipeline
@@ -129,3 +131,23 @@ def test_bad_paths_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "there is no folder" in capsys.readouterr().err
     assert main(["magi-1", str(JOB), "--output", str(tmp_path)]) == 2
     assert "is a folder: pass a file" in capsys.readouterr().err
+
+
+def test_a_model_is_measured_in_its_first_video_as_a_calibration_measures_it(
+    pipe: MagiPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOTIONCACHE_CACHE", str(tmp_path))
+    vanilla = latents(pipe, num_inference_steps=32)
+    with motioncache.cached(pipe, ForecastConfig(target_speedup=2.0, calibration="auto")) as statistics:
+        velocities = GuidedVelocities({pipe.branch: 1.0})
+        velocities.attach(get_hook(pipe))
+        assert torch.allclose(latents(pipe, num_inference_steps=32), vanilla, atol=1e-6)
+        get_hook(pipe).engine.probe = None
+        latents(pipe, num_inference_steps=32)
+    (kept,) = (tmp_path / "calibrations").iterdir()
+    expected = np.mean(list(velocities.products().values()), axis=0)
+    assert Calibration.load(kept).products == pytest.approx(expected, rel=1e-4)
+    assert statistics.summary().vanilla_flops / statistics.summary().flops == pytest.approx(2, rel=0.05)
+    errors = statistics.summary().forecast_errors
+    assert errors is not None
+    assert errors.found == pytest.approx(errors.expected, rel=1)

@@ -115,7 +115,7 @@ def test_a_prompt_is_taken_to_the_letter(
 ) -> None:
     monkeypatch.setenv("SECRET", "word-of-the-environment")
     prompt = "prompt=a ${oc.env:SECRET} ${SECRET} $SECRET ${seed} circle"
-    arguments = [f"model={distilled}", "preset=exact", f"output={tmp_path}", "num_frames=4", prompt]
+    arguments = [f"model={distilled}", "preset=slow", f"output={tmp_path}", "num_frames=4", prompt]
     assert main(["demo", "--config", CONFIG, *arguments]) == 0
     (folder,) = tmp_path.iterdir()
     assert json.loads((folder / "run.json").read_text())["config"]["prompt"] == prompt.removeprefix("prompt=")

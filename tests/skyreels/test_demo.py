@@ -42,7 +42,7 @@ def test_a_forecast_that_is_refused_is_left_out_with_the_reason(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise MotionCacheError("no calibration fits; run calibrate")
 
     monkeypatch.setattr("motioncache_eval.demo.resolve_preset", refuse)
@@ -102,7 +102,7 @@ def test_what_was_complete_is_kept_when_vanilla_ends_early(
     (folder,) = tmp_path.iterdir()
     assert folder.name.endswith("-mine.partial")
     assert [path.name for path in folder.iterdir()] == ["mine.mp4"]
-    assert read_video(folder / "mine.mp4").shape == (37, 16, 32, 3)
+    assert read_video(folder / "mine.mp4").shape == (37, 192, 384, 3)
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith(said)
     assert f"kept: mine.mp4 in {folder}" in last
@@ -148,5 +148,8 @@ def test_an_output_that_leads_nowhere_is_one_line(
     for output in (tmp_path / "link", tmp_path / "link" / "below", tmp_path / ("long" * 100)):
         assert run(f"model={model_folder}", "preset=exact", f"output={output}") == 2
         said = capsys.readouterr().err.splitlines()[-1]
-        assert said.startswith(f"error: output={output} cannot be written")
-        assert said.endswith("pass another") or said.endswith("pass another folder")
+        if "longlong" in output.name:
+            assert "allowed: a path of at most" in said
+        else:
+            assert said.startswith(f"error: output={output} cannot be written")
+            assert said.endswith(("pass another", "pass another folder"))

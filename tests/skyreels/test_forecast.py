@@ -1,7 +1,9 @@
 """The policy `forecast` on SkyReels-V2: budgets, equalities, and what it keeps."""
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -9,6 +11,8 @@ import motioncache
 from motioncache import ForecastConfig, MotionCacheError
 from motioncache.api import get_hook
 from motioncache.decision import ChunkState, Decision
+from motioncache.forecast.calibration import Calibration
+from motioncache.forecast.prediction import Forecast
 from motioncache.probe import Probe
 from motioncache.record import Phase
 from motioncache_eval.bench.ablation import ForecastAblationConfig, Unit
@@ -109,3 +113,86 @@ def test_chunks_that_decide_for_themselves_go_by_their_own_step(measured: str) -
     for record in denoised:
         in_an_iteration.setdefault(record.iteration, set()).add(record.computed > 0)
     assert {True, False} in in_an_iteration.values()  # what one decision for the window never does
+
+
+@pytest.fixture
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOTIONCACHE_CACHE", str(tmp_path))
+
+
+@pytest.mark.usefixtures("_own_folder")
+def test_a_model_without_a_calibration_is_measured_in_its_first_video() -> None:
+    pipeline = make_pipeline()
+    with motioncache.cached(pipeline, "exact"):
+        exact = generate(pipeline)
+    with motioncache.cached(pipeline, target_speedup=4) as statistics:
+        assert torch.equal(generate(pipeline), exact)
+        assert "forecast with nothing yet: a window was computed in full and measured" in str(statistics)
+        generate(pipeline)
+        own = "forecast with what a window of this model said, of depth 2, width 48, guidance 6"
+        assert own in str(statistics)
+        assert statistics.summary().vanilla_flops / statistics.summary().flops == pytest.approx(4, rel=0.05)
+        generate(pipeline, guidance_scale=2.0)
+        assert statistics.summary().hit_ratio == 0
+    with motioncache.cached(pipeline, target_speedup=4) as statistics:
+        generate(pipeline)
+    assert own in str(statistics)
+
+
+@pytest.mark.usefixtures("_own_folder")
+def test_the_first_window_of_a_long_video_is_measured_and_the_next_ones_planned() -> None:
+    pipeline = make_pipeline()
+    with motioncache.cached(pipeline, target_speedup=4) as statistics, watched_planner() as seen:
+        generate(pipeline, num_frames=137, overlap_history=17, num_inference_steps=24)
+    assert [all(policy.planned) for _, policy in seen] == [True, False]
+    assert "forecast with what a window of this model said" in str(statistics)
+
+
+def test_a_video_says_how_far_its_forecasts_were_off(measured: str) -> None:
+    """The probe makes each forecast that was followed by a computed step itself, from what the engine kept."""
+    pipeline = make_pipeline()
+    config = ForecastConfig(target_speedup=4.0, calibration=measured, order=2)
+    with motioncache.cached(pipeline, config) as statistics, watched_planner() as seen:
+        probe = get_hook(pipeline).engine.probe = Missed()
+        generate(pipeline)
+    errors = statistics.summary().forecast_errors
+    assert errors is not None
+    ((profile, _),) = seen
+    found = probe.relative_errors(Calibration.load(Path(measured)).at(profile.sigmas, 2), scale=6.0)
+    assert errors.count == len(found) > 3
+    assert errors.found == pytest.approx(np.sqrt(np.mean(found)), rel=1e-4)
+    assert f"forecasts were off by {errors.found:.1%}, {errors.expected:.1%} expected" in str(statistics)
+
+
+def test_where_everything_is_computed_no_forecast_is_off(measured: str) -> None:
+    pipeline = make_pipeline()
+    with motioncache.cached(pipeline, ForecastConfig(target_speedup=1.0)) as statistics:
+        generate(pipeline)
+    assert statistics.summary().forecast_errors is None
+
+
+class Missed(Probe):
+    """Keeps every velocity that is computed, by chunk, branch and step."""
+
+    def __init__(self) -> None:
+        self._velocities: dict[int, dict[str, dict[int, torch.Tensor]]] = {}
+
+    def committed(self, decision: Decision, state: ChunkState) -> None:
+        call = decision.call
+        if call.kv_only is None and decision.due:
+            branches = self._velocities.setdefault(call.chunk, {"cond": {}, "uncond": {}})
+            branches[call.branch][call.step] = state.outputs[0]
+
+    def relative_errors(self, forecast: Forecast, scale: float) -> list[float]:
+        """Squared error over squared velocity of each computed step that follows a gap."""
+        found: list[float] = []
+        for branches in self._velocities.values():
+            guided = {s: scale * v + (1 - scale) * branches["uncond"][s] for s, v in branches["cond"].items()}
+            steps = sorted(guided)
+            for place, step in enumerate(steps[1:], start=1):
+                if step - steps[place - 1] < 2:
+                    continue
+                known = steps[:place][::-1][:2]
+                guess = sum(c * guided[s] for c, s in zip(forecast.coefficients(step, known), known, strict=True))
+                found.append(float((guided[step] - guess).square().sum() / guided[step].square().sum()))
+        return found

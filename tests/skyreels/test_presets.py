@@ -5,6 +5,7 @@ import torch
 
 import motioncache
 from motioncache import ForecastConfig, MotionCacheConfig, MotionCacheError
+from motioncache.forecast.budget import shipped_calibration
 from motioncache.registry import resolve_preset
 from motioncache_magi.cache.adapter import MagiAdapter
 from motioncache_skyreels.adapter import SkyReelsAdapter
@@ -38,15 +39,16 @@ def test_an_old_name_says_the_new_one(adapter: SkyReelsAdapter | MagiAdapter, ol
     resolve_preset(adapter, new)
 
 
-def test_a_calibration_of_another_model_is_an_error_when_the_cache_is_enabled() -> None:
+def test_a_file_of_another_model_is_an_error_when_the_cache_is_enabled() -> None:
     pipeline = make_pipeline()
-    message = "measured on depth 6 and width 128, not 2 and 48: run motioncache calibrate"
+    named = ForecastConfig(target_speedup=3, calibration=str(shipped_calibration(SkyReelsAdapter().presets())))
+    message = "measured on depth 6 and width 128, not 2 and 48: pass calibration=auto"
     with pytest.raises(MotionCacheError, match=message):
-        motioncache.enable_cache(pipeline, target_speedup=3)
+        motioncache.enable_cache(pipeline, named)
     before = generate(pipeline)  # nothing is hooked
-    with motioncache.cached(pipeline, target_speedup=3, allow_foreign_calibration=True) as statistics:
+    with motioncache.cached(pipeline, named, allow_foreign_calibration=True) as statistics:
         generate(pipeline)
-    assert "forecast with the shipped calibration, of another model: depth 6" in str(statistics)
+    assert "calibration.json, of another model: depth 6" in str(statistics)
     assert torch.equal(generate(pipeline), before)
 
 

@@ -91,7 +91,7 @@ class MagiHook:
         self._cost = MagiCost(config=self._pipeline.config, schedule=settings.schedule, text_length=text_length)
         _, _, height, width = latents.shape
         tokens_per_chunk = settings.chunk_frames * (height // 2) * (width // 2)
-        self.engine.policy = self._create_policy(settings.schedule, self._cost, tokens_per_chunk)
+        self.engine.policy = self._create_policy(settings, self._cost, tokens_per_chunk)
         return self.sampler()(model, settings, latents, reuse=self.create_reuse(settings), **options)
 
     def sampler(self) -> Callable[..., Sampler]:
@@ -105,11 +105,12 @@ class MagiHook:
         """What takes part in the sampling of one video."""
         return EngineReuse(self.engine, self.reuse_config, deciding_branch(settings.guidance))
 
-    def _create_policy(self, schedule: WindowSchedule, cost: MagiCost, tokens_per_chunk: int) -> Policy:
+    def _create_policy(self, settings: Settings, cost: MagiCost, tokens_per_chunk: int) -> Policy:
         if isinstance(self.config, MagiReuseConfig):
-            return self.config.create_policy(schedule)
+            return self.config.create_policy(settings.schedule)
         if self._planner is not None:
-            return self._planner.plan(cost.profile(tokens_per_chunk), identity_of(self._transformer))
+            shares = {deciding_branch(settings.guidance): 1.0}  # the engine sees guided velocities
+            return self._planner.plan(cost.profile(tokens_per_chunk), identity_of(self._transformer), shares)
         return NoCache()
 
     @property

@@ -157,10 +157,17 @@ class Calibration:
 def sensitivity_between(measured: Sequence[float], sensitivity: Array, sigmas: Sequence[float]) -> Array:
     """Interpolate the sensitivity of a schedule with noise levels `measured` to one with other noise levels, `[n]`.
 
-    A step brings its error in at the noise level where it ends, and the sensitivity depends on that level. Its
-    logarithm is taken to be linear between two measured levels.
+    A step brings its error in at the noise level where it ends, and the sensitivity depends on that level.
     """
-    logarithm = np.interp(end_sigmas(sigmas), end_sigmas(measured)[::-1], np.log(sensitivity[::-1]))
+    return sensitivity_at(end_sigmas(sigmas), end_sigmas(measured), sensitivity)
+
+
+def sensitivity_at(levels: Array, measured: Sequence[float] | Array, sensitivity: Array) -> Array:
+    """Interpolate the sensitivity from `measured` noise levels, which fall, to others, `[n]`.
+
+    Its logarithm is taken to be linear between two measured levels.
+    """
+    logarithm = np.interp(levels, np.array(measured)[::-1], np.log(sensitivity[::-1]))
     return np.asarray(np.exp(logarithm), np.float64)
 
 

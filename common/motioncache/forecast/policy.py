@@ -9,8 +9,9 @@ import torch
 from motioncache.decision import Call, Decision, Memory
 from motioncache.forecast.prediction import Forecast
 from motioncache.forecast.profile import WindowProfile
+from motioncache.forecast.watch import Watch
 from motioncache.policies.policy import Policy
-from motioncache.record import Phase, WindowShape
+from motioncache.record import ForecastError, Phase, WindowShape
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,12 +28,20 @@ class ForecastCache(Policy):
         planned: whether to compute, for each iteration of the window.
         profile: the window that it was made for.
         forecast: None where everything is computed.
+        watch: sees the velocities that are computed.
     """
 
-    def __init__(self, planned: Sequence[bool], profile: WindowProfile, forecast: Forecast | None) -> None:
+    def __init__(
+        self,
+        planned: Sequence[bool],
+        profile: WindowProfile,
+        forecast: Forecast | None,
+        watch: Watch | None = None,
+    ) -> None:
         self.planned = planned
         self.profile = profile
         self.history = 1 if forecast is None else forecast.order
+        self._watch = watch
         self._coefficients = None if forecast is None else cache(forecast.coefficients)  # alike in all branches
 
     def decide(self, calls: Sequence[Call], memories: Sequence[Memory], window: WindowShape) -> list[Decision]:
@@ -49,6 +58,14 @@ class ForecastCache(Policy):
         if not decision.due or not isinstance(decision.memory, ForecastMemory):
             return decision.memory
         return ForecastMemory(computed=(decision.call.step, *decision.memory.computed)[: self.history])
+
+    def observe(
+        self, decision: Decision, output: torch.Tensor, earlier: Sequence[torch.Tensor]
+    ) -> ForecastError | None:
+        if self._watch is None:
+            return None
+        computed = decision.memory.computed if isinstance(decision.memory, ForecastMemory) else ()
+        return self._watch.observe(decision, computed, output, earlier)
 
     def computes(self, call: Call) -> bool:
         """Whether the call is planned to be computed."""

@@ -62,6 +62,10 @@ class Forecast:
         """Weighted mean squared error of each step's own forecast from the `computed` steps, latest first, `[n]`."""
         return self._mean_square(self._error_vectors(computed))
 
+    def relative_error(self, step: int, computed: Sequence[int]) -> float:
+        """Expected squared error of one step's forecast from the `computed` steps, over its squared velocity."""
+        return float(self.errors(computed)[step] / self.weight[step] / self.products[step, step])
+
     def harm(self, computed: Sequence[int]) -> Array:
         """Weighted mean squared error that a gap has brought into the latents when each step is over, `[n]`.
 

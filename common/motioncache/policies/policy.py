@@ -6,15 +6,15 @@ from typing import Protocol
 import torch
 
 from motioncache.decision import Call, Decision, Memory
-from motioncache.record import WindowShape
+from motioncache.record import ForecastError, WindowShape
 
 
 class Policy(Protocol):
     """Decides; it never computes.
 
     It is asked once per model call for all chunks that denoise, in both CFG branches, so one object can decide for a
-    whole window (TeaCache), per chunk (FlowCache) or per token (MotionCache). Its methods are pure: what it remembers
-    comes in and goes out as a value.
+    whole window (TeaCache), per chunk (FlowCache) or per token (MotionCache). Its methods are pure, but for `observe`:
+    what it remembers comes in and goes out as a value.
     """
 
     history: int
@@ -32,6 +32,19 @@ class Policy(Protocol):
             predecessor: memory of the chunk before it in the same CFG branch.
         """
         return decision.memory
+
+    def observe(
+        self, decision: Decision, output: torch.Tensor, earlier: Sequence[torch.Tensor]
+    ) -> ForecastError | None:
+        """See the output of a chunk that was computed whole, without waiting for the device.
+
+        Args:
+            earlier: the outputs that the chunk has kept until now, the latest first.
+
+        Returns:
+            How far a forecast of this output would have been off, where the policy knows.
+        """
+        return None
 
     def remember_prefix(self, hidden: torch.Tensor, window: WindowShape) -> Memory:
         """The memory of a prefix chunk, which is computed once and never denoised."""

@@ -10,6 +10,7 @@ from motioncache.forecast.planner import plan_evenly, plan_iterations
 from motioncache.forecast.policy import ForecastCache
 from motioncache.forecast.prediction import Forecast
 from motioncache.forecast.profile import WindowProfile
+from motioncache.forecast.watch import ErrorWatch
 from motioncache.presets import Policies
 
 
@@ -65,9 +66,9 @@ class AblationPlanner(ForecastPlanner):
         self._even = config.spacing is Spacing.even
         self._per_chunk = config.unit is Unit.chunk
 
-    def _within(self, profile: WindowProfile, forecast: Forecast, budget: float) -> ForecastCache:
+    def _within(self, profile: WindowProfile, forecast: Forecast, budget: float, watch: ErrorWatch) -> ForecastCache:
         if not self._even and not self._per_chunk:
-            return super()._within(profile, forecast, budget)
+            return super()._within(profile, forecast, budget, watch)
         decided = profile.of_one_chunk() if self._per_chunk else profile
         planned = plan_evenly(decided, budget) if self._even else plan_iterations(decided, forecast, budget)
-        return (PerChunk if self._per_chunk else ForecastCache)(planned, profile, forecast)
+        return (PerChunk if self._per_chunk else ForecastCache)(planned, profile, forecast, watch)

@@ -66,10 +66,27 @@ class BenchModel(LoadedJob):
         """Everything that a result follows from, besides versions; the same on every machine."""
         settings: dict[str, Any] = {"job": job_settings(job), "policy": method.settings, "weights": self.weights}
         if isinstance(method.policy, ForecastConfig):
-            calibration = method.policy.planner(self.adapter.presets()).calibration
+            settings["policy"] = {**(method.settings or {}), "order": method.policy.order_at(self.identity.guidance)}
+            calibration = self._calibration(method, method.policy)
             if calibration is not None:
                 settings["calibration"] = calibration_hash(calibration)
         return settings
+
+    def _calibration(self, method: Method, policy: ForecastConfig) -> Calibration | None:
+        """What a method forecasts with; a benchmark takes none that comes from the videos sampled before.
+
+        Raises:
+            ConfigError: says how to make one.
+        """
+        planner = policy.planner(self.adapter.presets())
+        planner.check_model(self.identity)
+        if planner.is_automatic:
+            raise ConfigError(
+                f"methods.{method.name}: without a calibration of this model its first video is computed in full to "
+                "measure it, so results would depend on what was sampled before: run motioncache calibrate, and pass "
+                "the file as calibration"
+            )
+        return planner.calibration
 
     def take(self, job: Any, method: Method, *, prepare: Callable[[Any], None] | None = None) -> Taken:
         """One video of a job under a method.
