@@ -13,6 +13,7 @@ from motioncache_eval.vbench.config import INSTEAD, VBenchConfig
 from motioncache_eval.vbench.dry_run import describe_plan
 from motioncache_eval.vbench.plan import make_plan
 from motioncache_eval.vbench.run import sample_videos
+from motioncache_eval.vbench.scoring import find_python, score_videos
 
 
 def main(arguments: list[str]) -> int:
@@ -27,7 +28,10 @@ def main(arguments: list[str]) -> int:
     if plan.settings.dry_run:
         print(describe_plan(plan))
         return 0
-    return sample_videos(plan, [name_of(model), str(config), *overrides])
+    if plan.settings.score:
+        find_python()
+    status = sample_videos(plan, [name_of(model), str(config), *overrides])
+    return score_videos(plan) if plan.settings.score and status == 0 else status
 
 
 def choose_model(config: Path | None, overrides: list[str]) -> tuple[JobModel, list[str]]:

@@ -167,7 +167,7 @@ def _distinct(path: Path) -> list[str]:
 
 def _vbench_prompts(path: Path | None, suite: str) -> list[str]:
     """The prompts of a suite in VBench's list, each once."""
-    path = path or _installed_full_info()
+    path = path or find_full_info(None)
     text = read_text(path, missing=f"{path} is not VBench's list of prompts: there is no such file")
     try:
         entries = json.loads(text)
@@ -193,7 +193,10 @@ def _prompt(entry: dict[str, Any], where: str) -> str:
     return prompt
 
 
-def _installed_full_info() -> Path:
+def find_full_info(given: str | None) -> Path:
+    """VBench's list of prompts: the one that is given, or that of an installed `vbench`."""
+    if given is not None:
+        return Path(given)
     package = importlib.util.find_spec("vbench")
     folders = package.submodule_search_locations if package else None
     for folder in folders or []:
