@@ -8,8 +8,9 @@ import sys
 
 
 def main() -> None:
+    del sys.path[0]  # the folder of this file, whose modules could pass for others
     import torch
-    from vbench import VBench  # pyright: ignore[reportMissingImports]
+    from vbench import VBench  # pyright: ignore
 
     dimension, videos, full_info, output, device = sys.argv[1:]
     vbench = VBench(torch.device(device), full_info, output)
