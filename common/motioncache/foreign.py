@@ -94,7 +94,8 @@ def _check_forward(model: nn.Module, module: nn.Module, put: object) -> None:
     """Every forward has to be a hook's wrapper, or what the cache has put there, or else the class's own."""
     found = [value for value in map(read_place, forward_places(module)) if value is not None]
     if module is model:  # a wrapper of the whole model sees what it always does, if it says what it calls
-        found = [unwrap(cast("Any", value), stop=lambda inner: inner is put) for value in found]
+        known = lambda inner: inner is put or is_own_forward(module, inner)  # noqa: E731
+        found = [unwrap(cast("Any", value), stop=known) for value in found]
     for value in found:
         own = is_own_forward(module, value)
         if not (_is_wrapper(value) or own or value is put):
