@@ -16,7 +16,7 @@ HEAD = """# Commands
 say for `-h`, written by `python docs/write_commands.py`; a test fails if it is out of date.
 """
 
-ALSO = {"demo": ["model=magi-1"]}
+ALSO = {"demo": ["model=magi-1"], "vbench": ["magi-1"]}
 """Further arguments for which the help of a command differs."""
 
 

@@ -15,12 +15,13 @@ import yaml
 from motioncache import ForecastConfig, MotionCacheConfig
 from motioncache.config import PolicyConfig, structured
 from motioncache.presets import parse_policy
+from motioncache_eval.jobs import installed_models
+from motioncache_eval.vbench.config import load_vbench
 from motioncache_magi.cache.adapter import POLICIES
 from motioncache_magi.cache.config import Output
 from motioncache_magi.cache.motioncache import MagiMotionCacheConfig
 from motioncache_skyreels.job.config import JobConfig, load_job
 from motioncache_skyreels.polynomials import Polynomial
-from motioncache_skyreels.vbench.config import load_vbench
 
 ROOT = Path(__file__).parents[1]
 SKYREELS = ROOT / "MotionCache4SkyReels-V2"
@@ -73,8 +74,12 @@ def test_the_slow_preset_is_the_published_configuration() -> None:
 
 def test_the_demo_and_the_vbench_section_load() -> None:
     assert isinstance(load_job(ROOT / "addconfig" / "config.yaml", []), JobConfig)
-    settings, job = load_vbench(SKYREELS / "addconfig" / "config.yaml", ["preset=fast", "samples_per_prompt=5"])
-    assert (settings.samples_per_prompt, job.preset) == (5, "fast")
+    for model in installed_models().values():
+        settings, job = load_vbench(
+            model, model.adapter().presets(), ["presets=[vanilla,fast]", "samples_per_prompt=5"]
+        )
+        assert (settings.samples_per_prompt, settings.presets) == (5, ("vanilla", "fast"))
+        assert isinstance(job, model.schema)
 
 
 @pytest.mark.parametrize(

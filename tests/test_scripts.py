@@ -14,6 +14,7 @@ SCRIPTS = (
     "scripts/motioncache.sh",
     "run_vbench.sh",
     "MotionCache4SkyReels-V2/run_vbench.sh",
+    "MotionCache4MAGI-1/run_vbench.sh",
     "MotionCache4MAGI-1/scripts/motioncache.sh",
 )
 
@@ -32,7 +33,7 @@ def run(
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_a_users_mistake_is_one_line_and_status_2(script: str, tmp_path: Path) -> None:
-    done = run(script, "preset=nope", folder=tmp_path)
+    done = run(script, "presets=[nope]" if "vbench" in script else "preset=nope", folder=tmp_path)
     assert done.returncode == 2
     assert "unknown preset 'nope'" in done.stderr
     assert "Traceback" not in done.stderr
@@ -70,6 +71,8 @@ def test_the_model_is_chosen_at_the_top(tmp_path: Path, capsys: pytest.CaptureFi
     assert magi == ["-m", "motioncache_eval", "demo", "flow_shift=3", "model=magi-1", "prompt=a red  ${circle}"]
     assert called("MotionCache4MAGI-1/scripts/motioncache.sh", "seed=1")[2:] == ["demo", "model=magi-1", "seed=1"]
     assert called("run_vbench.sh", "seed=1")[1:] == ["motioncache_eval", "vbench", "seed=1"]
+    assert called("MotionCache4MAGI-1/run_vbench.sh", "seed=1")[2:] == ["vbench", "magi-1", "seed=1"]
+    assert called("MotionCache4SkyReels-V2/run_vbench.sh", "seed=1")[2:] == ["vbench", "skyreels-v2", "seed=1"]
     assert main(skyreels[2:]) == 2
     assert "special_tokens" in capsys.readouterr().err
     assert main(magi[2:]) == 2

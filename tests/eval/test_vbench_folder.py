@@ -1,10 +1,12 @@
 """The output folder of VBench sampling: one kind of videos, whole ones, each made by one process."""
 
 import errno
+import hashlib
 import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -15,12 +17,15 @@ import torch
 from motioncache import ForecastConfig, MotionCacheConfig
 from motioncache.errors import MotionCacheError
 from motioncache.forecast.calibration import ModelIdentity
+from motioncache_eval.sampling import Sample
 from motioncache_eval.vbench import lock
 from motioncache_eval.vbench.check import VideoSize, video_fault
-from motioncache_eval.vbench.folder import OutputFolder
+from motioncache_eval.vbench.folder import OutputFolder, hold
+from motioncache_eval.vbench.manifest import Entry, add_entry, describe_file, read_manifest
+from motioncache_eval.vbench.plan import Item
 from motioncache_eval.vbench.prompts import Video
-from motioncache_eval.vbench.queue import claimed, make_videos
 from motioncache_eval.vbench.record import describe_policy, fingerprint
+from motioncache_eval.vbench.sampler import keep_video
 from motioncache_eval.video import write_mp4
 
 from ..calibration import write_calibration
@@ -45,15 +50,19 @@ def write(path: Path, video: torch.Tensor) -> None:
 def folder(tmp_path: Path) -> OutputFolder:
     """A folder in which one of two videos is made."""
     folder = OutputFolder(tmp_path / "out")
-    with folder.lock():
-        folder.prepare(SETTINGS, VIDEOS)
+    folder.prepare(SETTINGS, VIDEOS)
     write(folder.path(VIDEOS[0]), noise())
+    enter(folder, VIDEOS[0])
     return folder
 
 
+def enter(folder: OutputFolder, video: Video) -> None:
+    size, digest = describe_file(folder.path(video))
+    add_entry(folder.manifest, Entry(video=video.key, size=size, sha256=digest, seconds=1.5, seed=7))
+
+
 def prepare(folder: OutputFolder, settings: dict[str, Any] = SETTINGS, videos: list[Video] = VIDEOS) -> None:
-    with folder.lock():
-        folder.prepare(settings, videos)
+    folder.prepare(settings, videos)
 
 
 def refusal(action: Callable[[], object]) -> str:
@@ -106,7 +115,58 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:200])
 
 
+CHANGED = "its content has changed since it was made"
 FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "cut": (cut, "it has 200 bytes, not "),
+    "empty": (lambda path: path.write_bytes(b""), "it has 0 bytes, not "),
+    "longer": (lambda path: path.write_bytes(path.read_bytes() + b"x"), " bytes, not "),
+    "zeros": (lambda path: path.write_bytes(bytes(path.stat().st_size)), CHANGED),
+    "a bit": (lambda path: path.write_bytes(path.read_bytes()[:-1] + b"x"), CHANGED),
+    "another": (lambda path: write(path, 1 - noise()), ""),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_file_that_is_not_as_it_was_made_is_set_aside_and_made_again(
+    folder: OutputFolder, fault: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change, reason = FAULTS[fault]
+    path = folder.path(VIDEOS[0])
+    assert folder.find_missing(VIDEOS) == [VIDEOS[1]]
+    change(path)
+    content = path.read_bytes()
+    assert folder.find_missing(VIDEOS) == VIDEOS
+    said = capsys.readouterr().out
+    assert said.startswith("alley-0.mp4 is made again, for ")
+    assert reason in said
+    assert not path.exists()
+    assert [kept.read_bytes() for kept in folder.root.glob("set-aside/*/scene/alley-0.mp4")] == [content]
+
+
+def test_a_video_that_nobody_entered_is_set_aside(folder: OutputFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    write(folder.path(VIDEOS[1]), noise())
+    assert folder.find_missing(VIDEOS) == [VIDEOS[1]]
+    assert "beach-0.mp4 is made again, for it is not in the manifest" in capsys.readouterr().out
+
+
+def test_the_manifest_survives_lines_that_are_cut_short(folder: OutputFolder) -> None:
+    whole = folder.manifest.read_bytes()
+    write(folder.path(VIDEOS[1]), noise())
+    for damage in (b'{"video": "scene/be', b"\xff\n", b"[" * 100_000, b"null\n", b'{"video": 1}\n'):
+        folder.manifest.write_bytes(whole + damage)
+        enter(folder, VIDEOS[1])
+        assert set(read_manifest(folder.manifest)) == {"scene/alley-0.mp4", "scene/beach-0.mp4"}
+        assert folder.find_missing(VIDEOS) == []
+
+
+def test_the_last_entry_of_a_video_counts(folder: OutputFolder) -> None:
+    write(folder.path(VIDEOS[0]), 1 - noise())
+    enter(folder, VIDEOS[0])
+    assert folder.find_missing(VIDEOS) == [VIDEOS[1]]
+    assert len(folder.manifest.read_text().splitlines()) == 2
+
+
+VIDEO_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut": (cut, "it cannot be read as a video"),
     "half": (
         lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
@@ -115,28 +175,19 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty": (lambda path: path.write_bytes(b""), "it cannot be read as a video"),
     "text": (lambda path: path.write_text("complete already"), "it cannot be read as a video"),
     "zeros": (lambda path: path.write_bytes(bytes(path.stat().st_size)), "it cannot be read as a video"),
-    "size": (
-        lambda path: write(path, noise(height=32)),
-        "it has 5 frames of 32x32, not 5 frames of 32x16",
-    ),
+    "size": (lambda path: write(path, noise(height=32)), "it has 5 frames of 32x32, not 5 frames of 32x16"),
     "frames": (lambda path: write(path, noise(frames=4)), "it has 4 frames of 32x16, not 5 frames of 32x16"),
     "black": (lambda path: write(path, torch.zeros(5, 3, 16, 32)), "it is black"),
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_file_that_is_no_whole_video_is_set_aside_and_made_again(
-    folder: OutputFolder, fault: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    change, reason = FAULTS[fault]
+@pytest.mark.parametrize("fault", VIDEO_FAULTS)
+def test_what_is_no_whole_video_is_told(folder: OutputFolder, fault: str) -> None:
+    change, reason = VIDEO_FAULTS[fault]
     path = folder.path(VIDEOS[0])
-    assert folder.find_missing(VIDEOS, SIZE) == [VIDEOS[1]]
+    assert video_fault(path, SIZE) is None
     change(path)
-    content = path.read_bytes()
-    assert folder.find_missing(VIDEOS, SIZE) == VIDEOS
-    assert f"alley-0.mp4 is made again, for {reason}; it lies in " in capsys.readouterr().out
-    assert not path.exists()
-    assert [kept.read_bytes() for kept in folder.root.glob("set-aside/*/scene/alley-0.mp4")] == [content]
+    assert video_fault(path, SIZE) == reason
 
 
 def test_a_video_that_starts_black_or_is_dark_is_whole(tmp_path: Path) -> None:
@@ -148,17 +199,17 @@ def test_a_video_that_starts_black_or_is_dark_is_whole(tmp_path: Path) -> None:
 
 def test_something_else_where_a_video_belongs_is_refused(folder: OutputFolder) -> None:
     folder.path(VIDEOS[1]).mkdir()
-    assert "beach-0.mp4 is no file, and a video belongs there" in refusal(lambda: folder.find_missing(VIDEOS, SIZE))
+    assert "beach-0.mp4 is no file, and a video belongs there" in refusal(lambda: folder.find_missing(VIDEOS))
     folder.path(VIDEOS[1]).rmdir()
     os.mkfifo(folder.path(VIDEOS[1]))
-    assert "beach-0.mp4 is no file, and a video belongs there" in refusal(lambda: folder.find_missing(VIDEOS, SIZE))
+    assert "beach-0.mp4 is no file, and a video belongs there" in refusal(lambda: folder.find_missing(VIDEOS))
 
 
-@pytest.mark.parametrize("place", ["out", "out/partial", "out/videos", "out/videos/scene", "out/lock/x", "out/lock"])
+@pytest.mark.parametrize("place", ["out", "out/partial", "out/videos", "out/videos/scene", "out/manifest.jsonl/x"])
 def test_a_file_where_a_folder_belongs_is_refused(tmp_path: Path, place: str) -> None:
     path = tmp_path / place
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.mkdir() if place == "out/lock" else path.write_text("")
+    path.write_text("")
     message = refusal(lambda: prepare(OutputFolder(tmp_path / "out")))
     assert f"output={tmp_path / 'out'} cannot be used: " in message
 
@@ -167,94 +218,73 @@ def test_a_folder_without_permission_is_refused(folder: OutputFolder) -> None:
     denied = PermissionError(errno.EACCES, "Permission denied", "somewhere")
     for method in ("mkdir", "exists", "is_file", "open", "glob"):
         with patch.object(Path, method, side_effect=denied):
-            message = refusal(lambda: (prepare(folder), folder.find_missing(VIDEOS, SIZE)))
+            message = refusal(lambda: (prepare(folder), folder.find_missing(VIDEOS)))
         assert "Permission denied" in message
 
 
-def test_the_lock_names_its_holder_and_is_free_afterwards(
-    folder: OutputFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("place", ["out", "out/lock/x", "out/lock"])
+def test_a_folder_that_cannot_be_held_is_refused(tmp_path: Path, place: str) -> None:
+    path = tmp_path / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.mkdir() if place == "out/lock" else path.write_text("")
+    assert f"output={tmp_path / 'out'} cannot be used: " in refusal(lambda: hold(tmp_path / "out").__enter__())
+
+
+def test_the_lock_names_its_holder_and_is_free_afterwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "_PATIENCE", 0.2)
-    with folder.lock():
-        message = refusal(lambda: prepare(folder))
-        assert f"output={folder.root} is in use by process {os.getpid()} on " in message
+    with hold(tmp_path):
+        message = refusal(lambda: hold(tmp_path).__enter__())
+        assert f"output={tmp_path} is in use by process {os.getpid()} on " in message
+    with hold(tmp_path):
+        pass
+
+
+def test_what_was_not_finished_is_cleared_away(folder: OutputFolder) -> None:
+    (folder.partial / "abandoned.mp4").write_bytes(b"half a video")
     prepare(folder)
-
-
-def test_what_nobody_writes_any_more_is_cleared_away(folder: OutputFolder) -> None:
-    abandoned, written = folder.partial / "abandoned.mp4", folder.partial_path(VIDEOS[1])
-    abandoned.write_bytes(b"half a video")
-    with claimed(written, folder.path(VIDEOS[1])) as mine:
-        assert mine
-        prepare(folder)
-        assert list(folder.partial.iterdir()) == [written]
     assert list(folder.partial.iterdir()) == []
 
 
-def test_a_video_is_claimed_once(folder: OutputFolder) -> None:
-    partial, final = folder.partial_path(VIDEOS[1]), folder.path(VIDEOS[1])
-    with claimed(partial, final) as first, claimed(partial, final) as second:
-        assert (first, second) == (True, False)
-    with claimed(partial, final) as later:
-        assert later  # the first one made nothing
-        write(partial, noise())
-        partial.replace(final)
-    with claimed(partial, final) as after:
-        assert not after
+def keep(folder: OutputFolder, frames: torch.Tensor) -> str | None:
+    job = SimpleNamespace(fps=8, num_frames=5, height=16, width=32, seed=7)
+    return keep_video(folder, Item("slow", VIDEOS[1]), job, Sample(latents=frames, seconds=2.5), frames)
+
+
+def test_a_kept_video_is_entered_with_what_it_is(folder: OutputFolder) -> None:
+    assert keep(folder, noise()) is None
+    path = folder.path(VIDEOS[1])
+    entry = read_manifest(folder.manifest)["scene/beach-0.mp4"]
+    assert entry == Entry(
+        video="scene/beach-0.mp4",
+        size=path.stat().st_size,
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        seconds=2.5,
+        seed=7,
+    )
+    assert folder.find_missing(VIDEOS) == []
     assert list(folder.partial.iterdir()) == []
 
 
-def make_all(folder: OutputFolder, make: Callable[[Video], torch.Tensor], videos: list[Video] = VIDEOS) -> None:
-    make_videos(videos, folder, make, size=SIZE, fps=8, name="cpu")
-
-
-def test_only_what_is_missing_is_made_and_every_video_is_whole(folder: OutputFolder) -> None:
-    made: list[str] = []
-
-    def make(video: Video) -> torch.Tensor:
-        made.append(video.name)
-        return noise()
-
-    make_all(folder, make)
-    make_all(folder, make)
-    assert made == ["beach-0.mp4"]
-    assert folder.find_missing(VIDEOS, SIZE) == []
+@pytest.mark.parametrize(
+    ("frames", "reason"),
+    [
+        (torch.zeros(5, 3, 16, 32), "it is black; try dtype=float32"),
+        (noise(frames=4), "it has 4 frames of 32x16, not 5 frames of 32x16"),
+    ],
+)
+def test_a_faulty_video_is_not_kept(folder: OutputFolder, frames: torch.Tensor, reason: str) -> None:
+    assert reason in str(keep(folder, frames))
+    assert folder.find_missing(VIDEOS) == [VIDEOS[1]]
+    assert set(read_manifest(folder.manifest)) == {"scene/alley-0.mp4"}
     assert list(folder.partial.iterdir()) == []
 
 
-FAULTY = {
-    "its values are not finite": noise().index_fill(0, torch.tensor([4]), float("nan")),
-    "it is black": torch.zeros(5, 3, 16, 32),
-    "it has 4 frames of 32x16, not 5 frames of 32x16": noise(frames=4),
-}
-
-
-@pytest.mark.parametrize("fault", FAULTY)
-def test_a_faulty_video_is_not_kept_and_the_others_are_made(folder: OutputFolder, fault: str) -> None:
-    folder.path(VIDEOS[0]).unlink()
-    message = refusal(lambda: make_all(folder, lambda video: FAULTY[fault] if video is VIDEOS[0] else noise()))
-    assert f"1 videos were faulty and are not kept, scene/alley-0.mp4: {fault}" in message
-    assert folder.find_missing(VIDEOS, SIZE) == [VIDEOS[0]]
-    assert list(folder.partial.iterdir()) == []
-
-
-def test_after_three_faulty_videos_in_a_row_the_process_ends(folder: OutputFolder) -> None:
-    videos = [Video(suite="scene", name=f"{i}.mp4", short=str(i), prompt="", index=0) for i in range(9)]
-    made: list[str] = []
-
-    def make(video: Video) -> torch.Tensor:
-        made.append(video.name)
-        return noise() if len(made) == 3 else FAULTY["it is black"]
-
-    assert "5 videos were faulty" in refusal(lambda: make_all(folder, make, videos))
-    assert made == ["0.mp4", "1.mp4", "2.mp4", "3.mp4", "4.mp4", "5.mp4"]
-
-
-def test_a_full_disk_is_one_line(folder: OutputFolder) -> None:
-    full = OSError(errno.ENOSPC, "No space left on device")
-    with patch("motioncache_eval.vbench.queue.write_mp4", side_effect=full):
-        message = refusal(lambda: make_all(folder, lambda video: noise()))
-    assert f"output={folder.root} cannot be used: No space left on device" in message
+def test_an_entry_is_on_the_disk_before_its_video_has_its_name(folder: OutputFolder) -> None:
+    """A process that ends between the two has made nothing, and the video is made again."""
+    with patch.object(Path, "replace", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+        keep(folder, noise())
+    assert "scene/beach-0.mp4" in read_manifest(folder.manifest)
+    assert folder.find_missing(VIDEOS) == [VIDEOS[1]]
 
 
 def test_the_fingerprint_of_a_model_sees_its_files(tmp_path: Path) -> None:

@@ -17,25 +17,56 @@ from motioncache_eval.vbench.lock import locked
 WORKER = """
 import os, sys, time
 from pathlib import Path
-folder, device = Path(sys.argv[1]), os.environ["MOTIONCACHE_VBENCH_DEVICE"]
-(folder / f"new-{device}").write_text(str(os.getpid()))
-(folder / f"new-{device}").rename(folder / device)
-assert sys.stdin.read() == ""
-while not (folder / "go").exists():
-    time.sleep(0.05)
-sys.exit(3 if device == "fails" else 0)
+def work(channel, device, arguments):
+    folder = Path(arguments[0])
+    (folder / f"new-{device}").write_text(str(os.getpid()))
+    (folder / f"new-{device}").rename(folder / device)
+    assert sys.stdin.read() == ""
+    if device == "never":
+        os._exit(3)
+    while not (folder / "go").exists():
+        time.sleep(0.05)
+    while True:
+        name = channel.next_order()["video"]["name"]
+        with (folder / "asked").open("a") as asked:
+            asked.write(f"{device} {name}\\n")
+        if name == "kills":
+            os.kill(os.getpid(), 9)
+        if name == "stops":
+            channel.send(event="stop", reason="the disk is full")
+            time.sleep(60)
+        time.sleep(0.05)
+        channel.send(**({"event": "failed", "reason": "too large"} if name == "fails" else {"event": "made"}))
 """
 PARENT = """
 import sys
 from pathlib import Path
-from motioncache_eval.vbench.lock import locked
-from motioncache_eval.vbench.workers import run_workers
-with locked(Path(sys.argv[1]) / "lock", "the folder") as held:
-    print(run_workers("motioncache_test_worker", [sys.argv[1]], sys.argv[2:], held))
+from motioncache.errors import MotionCacheError
+from motioncache_eval.vbench.dispatch import Dispatcher
+from motioncache_eval.vbench.folder import hold
+from motioncache_eval.vbench.plan import Item
+from motioncache_eval.vbench.progress import Progress
+from motioncache_eval.vbench.prompts import Video
+from motioncache_eval.vbench.workers import Worker
+folder, devices, names = Path(sys.argv[1]), sys.argv[2].split(","), sys.argv[3].split(",")
+items = [Item("slow", Video(suite="scene", name=name, short=name, prompt=name, index=0)) for name in names]
+with hold(folder) as held:
+    def start(place, device):
+        log = folder / f"{device}.log"
+        return Worker("motioncache_test_worker", device, [sys.argv[1]], log=log, lock=held)
+    progress = Progress(2, len(items) + 2)
+    dispatcher = Dispatcher(items, devices, start, progress)
+    try:
+        dispatcher.run()
+    except MotionCacheError as error:
+        print("stopped:", error)
+    progress.show(len(dispatcher.failed))
+    progress.finish()
+    print({str(item): reason for item, reason in dispatcher.failed.items()})
 """
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> bool:
+def wait_for(condition: Callable[[], bool], seconds: float = 20) -> bool:
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -54,13 +85,13 @@ Start = Callable[..., tuple[subprocess.Popen[str], list[int]]]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Start a process that runs workers in `tmp_path`; returns it with the process ids of the workers."""
+    """Start a process that runs a worker per device in `tmp_path`; returns it with the process ids of the workers."""
     (tmp_path / "motioncache_test_worker.py").write_text(WORKER)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
     started: list[subprocess.Popen[str]] = []
 
-    def begin(*devices: str) -> tuple[subprocess.Popen[str], list[int]]:
-        command = [sys.executable, "-c", PARENT, str(tmp_path), *devices]
+    def begin(*devices: str, items: str = "a,b,c,d") -> tuple[subprocess.Popen[str], list[int]]:
+        command = [sys.executable, "-c", PARENT, str(tmp_path), ",".join(devices), items]
         parent = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True)
         started.append(parent)
         assert wait_for(lambda: all((tmp_path / device).exists() for device in devices))
@@ -73,11 +104,59 @@ def start(tmp_path: Path) -> Iterator[Start]:
         parent.communicate(timeout=60)
 
 
-def test_all_workers_are_waited_for_and_their_statuses_returned(start: Start, tmp_path: Path) -> None:
-    parent, workers = start("cpu", "fails")
+def finish(parent: subprocess.Popen[str], folder: Path) -> tuple[list[str], list[list[str]]]:
+    """Let the workers begin; return what the parent printed, and which device was asked for what."""
+    (folder / "go").touch()
+    lines = parent.communicate(timeout=60)[0].splitlines()
+    return lines, [line.split() for line in (folder / "asked").read_text().splitlines()]
+
+
+def test_workers_share_the_items_and_each_is_made_once(start: Start, tmp_path: Path) -> None:
+    parent, workers = start("cpu", "cuda:1", items="a,b,c,d,e,f,g,h")
     assert all(map(is_running, workers))
-    (tmp_path / "go").touch()
-    assert parent.communicate(timeout=60)[0] == "[0, 3]\n"
+    lines, asked = finish(parent, tmp_path)
+    assert lines[0].startswith("10 of 10 videos, 0 failed, ")
+    assert lines[-1] == "{}"
+    assert sorted(name for _, name in asked) == list("abcdefgh")
+    assert {device for device, _ in asked} == {"cpu", "cuda:1"}
+    assert not any(map(is_running, workers))
+
+
+def test_an_item_that_fails_is_tried_three_times_and_the_others_are_made(start: Start, tmp_path: Path) -> None:
+    parent, _ = start("cpu", items="a,fails,b")
+    lines, asked = finish(parent, tmp_path)
+    assert [name for _, name in asked] == ["a", "fails", "b", "fails", "fails"]
+    assert lines[:3] == [
+        *["slow/scene/fails failed, and is tried again: too large"] * 2,
+        "slow/scene/fails is given up, for it failed 3 times: too large",
+    ]
+    assert lines[3].startswith("4 of 5 videos, 1 failed, ")
+    assert lines[-1] == "{'slow/scene/fails': 'too large'}"
+
+
+def test_an_item_that_kills_its_process_is_given_up_and_the_others_are_made(start: Start, tmp_path: Path) -> None:
+    parent, _ = start("cpu", items="kills,a,b")
+    lines, asked = finish(parent, tmp_path)
+    assert sorted(name for _, name in asked) == ["a", "b", "kills", "kills", "kills"]
+    reason = f"the process on cpu ended (exit status -9); its log is {tmp_path / 'cpu.log'}"
+    assert lines[-1] == str({"slow/scene/kills": reason})
+
+
+def test_a_device_whose_process_never_gets_ready_is_given_up(start: Start, tmp_path: Path) -> None:
+    parent, _ = start("cpu", "never")
+    lines, asked = finish(parent, tmp_path)
+    assert [device for device, _ in asked] == ["cpu"] * 4
+    assert lines[-1] == "{}"
+    parent, _ = start("never")
+    (line, *_) = parent.communicate(timeout=60)[0].splitlines()
+    assert line == f"stopped: the process on never ended (exit status 3); its log is {tmp_path / 'never.log'}"
+
+
+def test_a_mistake_that_all_items_share_ends_all_workers(start: Start, tmp_path: Path) -> None:
+    parent, workers = start("one", "two", items="stops,a,b,c")
+    lines, _ = finish(parent, tmp_path)
+    assert lines[0] == "stopped: the disk is full"
+    assert not any(map(is_running, workers))
 
 
 SIGNALS = [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT]
@@ -98,8 +177,8 @@ def test_workers_end_when_their_parent_alone_gets_a_signal(
 def test_an_interrupt_of_the_terminal_reaches_the_parent_alone(start: Start, tmp_path: Path) -> None:
     parent, workers = start("one")
     os.kill(workers[0], signal.SIGINT)
-    (tmp_path / "go").touch()
-    assert parent.communicate(timeout=60)[0] == "[0]\n"
+    assert finish(parent, tmp_path)[0][-1] == "{}"
+    assert not is_running(workers[0])
 
 
 def test_workers_hold_the_lock_as_long_as_they_live(

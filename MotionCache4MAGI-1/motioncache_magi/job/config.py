@@ -1,6 +1,6 @@
 """The configuration of a job on MAGI-1: `addconfig/job.yaml`, and `key=value` overrides from the command line."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,11 @@ def load_magi_job(path: Path | None, overrides: Sequence[str]) -> MagiJobConfig:
     values: dict[str, Any] = {}
     if path is not None:
         values = read_settings(read_yaml(path), repository=path.resolve().parents[2], paths=("model", "output"))
-    overriding = parse_overrides(overrides, [MagiJobConfig])
-    if "model" in overriding:
-        values["variant"] = None  # the file names a variant of the file's own model
-    return structured(MagiJobConfig, values | overriding, where=path.name if path else "overrides")
+    values = override(values, parse_overrides(overrides, [MagiJobConfig]))
+    return structured(MagiJobConfig, values, where=path.name if path else "overrides")
+
+
+def override(values: dict[str, Any], overriding: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a file with others in place; a file's variant is one of the file's own model."""
+    variant = {"variant": None} if "model" in overriding else {}
+    return {**values, **variant, **overriding}

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from motioncache_eval.jobs import LoadedJob, ModelCommand
-from motioncache_magi.job.config import MagiJobConfig, load_magi_job
+from motioncache_eval.jobs import LoadedJob
+from motioncache_magi.job.config import MagiJobConfig, load_magi_job, override
 
 if TYPE_CHECKING:
     from motioncache_eval.bench.model import BenchModel
@@ -71,5 +71,5 @@ class MagiJobs:
 
         return measure_released(name, settings)
 
-    def commands(self) -> Mapping[str, ModelCommand]:
-        return {}
+    def override(self, values: dict[str, Any], overriding: Mapping[str, Any]) -> dict[str, Any]:
+        return override(values, overriding)

@@ -3,12 +3,11 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from motioncache.checkpoints import read_mapping
 from motioncache.errors import ConfigError
-from motioncache.registry import presets_file
-from motioncache_eval.jobs import LoadedJob, ModelCommand
+from motioncache_eval.jobs import LoadedJob
 from motioncache_skyreels.job.config import JobConfig, load_job
 
 if TYPE_CHECKING:
@@ -84,12 +83,8 @@ class SkyReelsJobs:
 
         return measure_released(name, settings)
 
-    def commands(self) -> Mapping[str, ModelCommand]:
-        from motioncache_skyreels.vbench.__main__ import main
-        from motioncache_skyreels.vbench.config import VBenchConfig
-
-        vbench = ModelCommand(run=main, config=presets_file(_PACKAGE), schemas=(VBenchConfig, JobConfig))
-        return {"vbench": vbench}
+    def override(self, values: dict[str, Any], overriding: Mapping[str, Any]) -> dict[str, Any]:
+        return {**values, **overriding}
 
 
 def _names_skyreels(index: Path | None) -> bool:

@@ -1,40 +1,133 @@
-"""Which of VBench's prompts are sampled, how often, where, and on which devices."""
+"""Which of VBench's prompts are sampled, with which presets, how often, where, and on which devices."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-from motioncache_eval.settings import require, require_device, require_path
+from motioncache.config import parse_overrides, plain_values, read_yaml, structured
+from motioncache.errors import ConfigError
+from motioncache.field_types import shown
+from motioncache_eval.jobs import JobModel
+from motioncache_eval.settings import read_settings, require, require_device, require_path
 
 MOST_SAMPLES = 1000
 """VBench takes 25 of a prompt at most."""
 
+PATHS = ("output", "full_info", "short_prompts", "long_prompts")
+
+SETTINGS = "settings"
+"""The key of the section that holds named settings."""
+
+INSTEAD = {
+    "prompt": "VBench's own prompts are sampled",
+    "device": "pass devices=[...]",
+    "preset": "pass presets=[...]",
+    "image": "VBench's prompts are texts",
+    "video": "VBench's prompts are texts",
+}
+"""Settings of a job that VBench sampling sets itself."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VBenchConfig:
-    """Which prompts are sampled, and where the videos go.
+    """Which prompts are sampled, how, and where the videos go.
 
     Args:
-        dimensions: VBench dimensions.
+        setting: named settings that replace those of the file: `standard` for VBench's numbers of videos, `paper` for
+            what the paper sampled; null takes the file's.
+        presets: each is a name of a preset, the path of a YAML file with a policy, or `vanilla`, which is no cache.
+        dimensions: VBench dimensions; `[all]` are the 16.
         full_info: path of `VBench_full_info.json`; null takes that of an installed `vbench`.
         short_prompts, long_prompts: a folder of text files, or one file; see `prompts.list_videos`.
-        samples_per_prompt: videos per prompt; VBench's standard is 5 (25 for temporal_flickering), the paper made 1.
+        samples_per_prompt: videos per prompt; VBench's standard is 5, the paper made 1.
+        flickering_samples: videos per prompt of `temporal_flickering`; VBench's standard is 25; null takes
+            samples_per_prompt.
+        same_seed: all videos have the seed itself, as in the paper's runs of MAGI-1; otherwise each has one that is
+            made from the seed and its name.
         devices: each gets one process; an empty list means all CUDA devices, or the CPU if there are none.
-        output: folder of the videos, which each suite has a folder for, and of the record of their settings.
+        dry_run: list what would be made, and how long it takes, and make nothing.
+        seconds_per_video: for `dry_run`, what a video takes with each preset; without it, what it took in `output`.
+        score: score the videos with VBench when all are made; needs `scripts/vbench_env.sh`.
+        output: folder of the videos; each preset has a folder there, and each suite one in that.
     """
 
+    setting: str | None = None
+    presets: tuple[str, ...] = ("slow",)
     dimensions: tuple[str, ...] = ("subject_consistency",)
     full_info: str | None = None
     short_prompts: str | None = None
     long_prompts: str | None = None
     samples_per_prompt: int = 1
+    flickering_samples: int | None = None
+    same_seed: bool = False
     devices: tuple[str, ...] = ()
+    dry_run: bool = False
+    seconds_per_video: dict[str, float] = field(default_factory=dict)
+    score: bool = False
     output: str = "outputs/vbench"
 
     def __post_init__(self) -> None:
-        samples = self.samples_per_prompt
-        require("samples_per_prompt", samples, 1 <= samples <= MOST_SAMPLES, f"from 1 to {MOST_SAMPLES}")
+        for name in ("samples_per_prompt", "flickering_samples"):
+            samples = getattr(self, name)
+            allowed = samples is None or 1 <= samples <= MOST_SAMPLES
+            require(name, samples, allowed, f"from 1 to {MOST_SAMPLES}")
+        require("presets", list(self.presets), bool(self.presets), "a list of at least one preset, such as [slow]")
         for device in self.devices:
             require_device(device)
-
-        for name in ("full_info", "short_prompts", "long_prompts", "output"):
+        for preset, seconds in self.seconds_per_video.items():
+            require(f"seconds_per_video.{preset}", seconds, seconds > 0, "more than 0")
+        for name in PATHS:
             require(name, getattr(self, name), getattr(self, name) != "", "null, or a path")
             require_path(name, getattr(self, name))
+
+
+def load_vbench(model: JobModel, path: Path, overrides: Sequence[str]) -> tuple[VBenchConfig, Any]:
+    """Read the section `vbench:`, which holds both the choice of prompts and the settings of the job.
+
+    Keys of `VBenchConfig` choose the prompts. All others (model, sizes, seed, dtype, ...) are settings of the model's
+    job. Relative paths in the file start at the repository, those on the command line at the working directory.
+
+    Returns:
+        The choice, and the job, which has neither a prompt nor a preset of its own yet.
+    """
+    section = plain_values(read_yaml(path), where=str(path)).get("vbench")
+    if not isinstance(section, dict):
+        raise ConfigError(f"{path} has no section vbench: add one, as in the file that is shipped")
+    overriding = parse_overrides(overrides, [model.schema, VBenchConfig])
+    values = _from_file(section, path, model, overriding)
+    for key, instead in INSTEAD.items():
+        if values.get(key) is not None:
+            raise ConfigError(f"vbench: {key} cannot be set here; {instead}")
+    names = set(VBenchConfig.__dataclass_fields__)
+    settings = {key: value for key, value in values.items() if key in names}
+    sampling = {key: value for key, value in values.items() if key not in names} | {"prompt": "set per video"}
+    return structured(VBenchConfig, settings, where="vbench"), structured(model.schema, sampling, where="vbench")
+
+
+def _from_file(section: dict[str, Any], path: Path, model: JobModel, overriding: dict[str, Any]) -> dict[str, Any]:
+    """The values of the section, with those of a named setting in place, and then the overriding ones."""
+    repository = path.resolve().parents[2]
+    named = plain_values(section.get(SETTINGS, {}), where=f"{path}: vbench.{SETTINGS}")
+    values = {key: value for key, value in section.items() if key != SETTINGS}
+    values = model.override(
+        _resolved(values, repository), {key: overriding[key] for key in overriding if key == "model"}
+    )
+    setting = overriding.get("setting", values.get("setting"))
+    if setting is not None:
+        if not isinstance(setting, str) or setting not in named:
+            raise ConfigError(f"vbench: there is no setting {shown(setting)}; allowed: null, {', '.join(named)}")
+        chosen = plain_values(named[setting], where=f"vbench.{SETTINGS}.{setting}")
+        values |= _resolved(chosen, repository)
+    return values | overriding
+
+
+def _resolved(values: dict[str, Any], repository: Path) -> dict[str, Any]:
+    """Values of a file, with paths that start at the repository."""
+    values = read_settings(values, repository=repository, paths=PATHS)
+    model = values.get("model")
+    if isinstance(model, str):
+        require_path("model", model)
+        if model and (repository / model).exists():  # otherwise it is a hub id
+            values["model"] = str(repository / model)
+    return values

@@ -1,23 +1,23 @@
-"""The output folder: videos, those that are not whole yet, the record of the settings, and the lock.
+"""The output folder of a preset: videos, those that are not whole yet, the manifest, and the record of the settings.
 
 videos/SUITE/PROMPT-N.mp4    whole videos, and nothing else
+manifest.jsonl               what is known of each
 partial/                     videos that are being written
 set-aside/TIME/SUITE/        files that lay where a video should be, and were no whole videos
 settings.json, prompts.json  what the videos were made with
-lock                         names the run that holds the folder
 """
 
 import hashlib
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from motioncache.errors import MotionCacheError
-from motioncache_eval.vbench.check import VideoSize, video_fault
-from motioncache_eval.vbench.lock import locked, try_lock
+from motioncache_eval.vbench.lock import locked
+from motioncache_eval.vbench.manifest import file_fault, read_manifest
 from motioncache_eval.vbench.prompts import Video
 from motioncache_eval.vbench.record import Record, keep_prompts, keep_settings
 
@@ -40,6 +40,10 @@ class OutputFolder:
         return self.root / "partial"
 
     @property
+    def manifest(self) -> Path:
+        return self.root / "manifest.jsonl"
+
+    @property
     def settings(self) -> Path:
         return self.root / "settings.json"
 
@@ -56,19 +60,13 @@ class OutputFolder:
         digest = hashlib.sha256(f"{video.suite}/{video.name}".encode()).hexdigest()[:24]
         return self.partial / f"{digest}.mp4"
 
-    @contextmanager
-    def lock(self) -> Iterator[int]:
-        """Hold the folder; yields the descriptor that keeps it held in a process that inherits it."""
-        with ExitStack() as stack:
-            with self.errors():
-                self.root.mkdir(parents=True, exist_ok=True)
-                self.partial.mkdir(exist_ok=True)
-                descriptor = stack.enter_context(locked(self.root / "lock", f"output={self.root}"))
-            yield descriptor
-
     def prepare(self, settings: Record, videos: Sequence[Video]) -> None:
-        """Refuse videos of other settings and prompts; make the folders, and clear away what nobody writes any more."""
+        """Refuse videos of other settings and prompts; make the folders, and clear away what was not finished.
+
+        The run holds the lock of the folder above, so nobody writes here.
+        """
         with self.errors():
+            self.partial.mkdir(parents=True, exist_ok=True)
             self._check_records()
             keep_settings(self.settings, settings)
             prompts: dict[str, dict[str, str]] = {}
@@ -77,13 +75,13 @@ class OutputFolder:
             keep_prompts(self.prompts, prompts)
             for suite in prompts:
                 (self.videos / suite).mkdir(parents=True, exist_ok=True)
-            for path in self.partial.glob("*.mp4"):
-                _remove_unowned(path)
+            for path in self.partial.iterdir():
+                path.unlink()
 
     def _check_records(self) -> None:
         """Refuse videos without records; remove records without videos, which nothing was made with."""
         made = any(self.videos.glob("*/*"))
-        for path in (self.settings, self.prompts):
+        for path in (self.settings, self.prompts, self.manifest):
             if not made:
                 path.unlink(missing_ok=True)
             elif not path.exists():
@@ -92,11 +90,12 @@ class OutputFolder:
                     "pass another output="
                 )
 
-    def find_missing(self, videos: Sequence[Video], size: VideoSize) -> list[Video]:
-        """The videos that have no whole file; files that are no whole videos are set aside."""
+    def find_missing(self, videos: Sequence[Video]) -> list[Video]:
+        """The videos that have no file as the manifest describes it; other files are set aside."""
         missing: list[Video] = []
         stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
         with self.errors():
+            entries = read_manifest(self.manifest)
             for video in videos:
                 path = self.path(video)
                 if not path.exists():
@@ -104,7 +103,7 @@ class OutputFolder:
                     continue
                 if not path.is_file():
                     raise MotionCacheError(f"{path} is no file, and a video belongs there: move it away")
-                fault = video_fault(path, size)
+                fault = file_fault(path, entries.get(video.key))
                 if fault is not None:
                     aside = self.root / "set-aside" / stamp / video.suite
                     aside.mkdir(parents=True, exist_ok=True)
@@ -113,23 +112,28 @@ class OutputFolder:
                     missing.append(video)
         return missing
 
-    @contextmanager
-    def errors(self) -> Iterator[None]:
+    def errors(self) -> AbstractContextManager[None]:
         """Turn errors of the file system into one line."""
-        try:
-            yield
-        except OSError as error:
-            where = f" ({error.filename})" if error.filename else ""
-            raise MotionCacheError(
-                f"output={self.root} cannot be used: {error.strerror}{where}; make it writable, or pass another folder"
-            ) from None
+        return explain_errors(self.root)
 
 
-def _remove_unowned(path: Path) -> None:
-    """Remove a file that no process has locked."""
-    descriptor = os.open(path, os.O_RDWR)
+@contextmanager
+def hold(output: Path) -> Iterator[int]:
+    """Hold the folder of a run; yields the descriptor that keeps it held in a process that inherits it."""
+    with ExitStack() as stack:
+        with explain_errors(output):
+            output.mkdir(parents=True, exist_ok=True)
+            descriptor = stack.enter_context(locked(output / "lock", f"output={output}"))
+        yield descriptor
+
+
+@contextmanager
+def explain_errors(output: Path) -> Iterator[None]:
+    """Turn errors of the file system into one line."""
     try:
-        if try_lock(descriptor):
-            path.unlink()
-    finally:
-        os.close(descriptor)
+        yield
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        raise MotionCacheError(
+            f"output={output} cannot be used: {error.strerror}{where}; make it writable, or pass another folder"
+        ) from None

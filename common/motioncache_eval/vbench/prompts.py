@@ -7,7 +7,7 @@ prompts; several dimensions may be scored on one suite's videos.
 import importlib.util
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,43 +60,65 @@ class Video:
     prompt: str
     index: int
 
+    @property
+    def key(self) -> str:
+        """What names the video within a preset's folder."""
+        return f"{self.suite}/{self.name}"
+
 
 def suites_of(dimensions: Sequence[str]) -> list[str]:
     """The suites whose videos some dimensions are scored on, each once."""
+    return list(dict.fromkeys(SUITE_OF_DIMENSION[dimension] for dimension in check_dimensions(dimensions)))
+
+
+def check_dimensions(dimensions: Sequence[str]) -> list[str]:
+    """The names of dimensions, each once; `all` stands for the 16."""
     for dimension in dimensions:
+        if dimension == "all":
+            return list(SUITE_OF_DIMENSION)
         if dimension not in SUITE_OF_DIMENSION:
             raise ConfigError(
-                f"vbench.dimensions: {dimension!r} is not a VBench dimension; allowed: {', '.join(SUITE_OF_DIMENSION)}"
+                f"vbench.dimensions: {dimension!r} is not a VBench dimension; allowed: all, "
+                f"{', '.join(SUITE_OF_DIMENSION)}"
             )
     if not dimensions:
         raise ConfigError("vbench.dimensions is empty; name at least one dimension, such as subject_consistency")
-    return list(dict.fromkeys(SUITE_OF_DIMENSION[dimension] for dimension in dimensions))
+    return list(dict.fromkeys(dimensions))
 
 
 def list_videos(
-    suites: Sequence[str], *, samples: int, full_info: Path | None, short: Path | None, long: Path | None
+    suites: Sequence[str],
+    *,
+    samples: int,
+    full_info: Path | None,
+    short: Path | None,
+    long: Path | None,
+    samples_of: Mapping[str, int] | None = None,
 ) -> list[Video]:
     """All videos of some suites.
 
     Args:
+        samples: videos per prompt.
         full_info: `VBench_full_info.json`; None takes that of an installed `vbench`.
         short: prompts to use instead of `full_info`: a folder of `{suite}.txt`, or one text file if there is one suite.
         long: prompts to sample instead of the short ones, line by line: a folder of `{suite}_longer.txt`, or one file.
+        samples_of: videos per prompt of suites that have another number.
     """
     videos: list[Video] = []
     for suite in suites:
+        count = (samples_of or {}).get(suite, samples)
         shorts = _distinct(_suite_file(short, suite, "", suites)) if short else _vbench_prompts(full_info, suite)
         longs = read_prompts(_suite_file(long, suite, "_longer", suites)) if long else shorts
         if len(shorts) != len(longs):
             raise ConfigError(
                 f"{suite}: {len(shorts)} short prompts, but {len(longs)} long ones; pass one long prompt for each"
             )
-        if len(shorts) * samples > MOST_VIDEOS:
-            raise ConfigError(f"{suite}: {len(shorts)} prompts of {samples} videos each are more than {MOST_VIDEOS}")
+        if len(shorts) * count > MOST_VIDEOS:
+            raise ConfigError(f"{suite}: {len(shorts)} prompts of {count} videos each are more than {MOST_VIDEOS}")
         videos += [
             Video(suite=suite, name=file_name(prompt, index), short=prompt, prompt=long_prompt, index=index)
             for prompt, long_prompt in zip(shorts, longs, strict=True)
-            for index in range(samples)
+            for index in range(count)
         ]
     return videos
 
@@ -145,7 +167,7 @@ def _distinct(path: Path) -> list[str]:
 
 def _vbench_prompts(path: Path | None, suite: str) -> list[str]:
     """The prompts of a suite in VBench's list, each once."""
-    path = path or _installed_full_info()
+    path = path or find_full_info(None)
     text = read_text(path, missing=f"{path} is not VBench's list of prompts: there is no such file")
     try:
         entries = json.loads(text)
@@ -171,7 +193,10 @@ def _prompt(entry: dict[str, Any], where: str) -> str:
     return prompt
 
 
-def _installed_full_info() -> Path:
+def find_full_info(given: str | None) -> Path:
+    """VBench's list of prompts: the one that is given, or that of an installed `vbench`."""
+    if given is not None:
+        return Path(given)
     package = importlib.util.find_spec("vbench")
     folders = package.submodule_search_locations if package else None
     for folder in folders or []:

@@ -1,46 +1,76 @@
 """Starts one process per device; all of them end when the process that started them does."""
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
-
-DEVICE = "MOTIONCACHE_VBENCH_DEVICE"
-"""Environment variable of a worker process: the device that it samples on."""
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 _PATIENCE = 10
 """Seconds that a worker has for its end."""
 
 
-def run_workers(module: str, arguments: Sequence[str], devices: Sequence[str], lock: int) -> list[int]:
-    """Run `python -m module arguments` once per device, and wait for all.
+class Worker:
+    """A process on a device, and this process's ends of the pipes to it. See `worker.py`.
 
-    However this process ends, its end of the pipes closes, and with that each worker ends (`worker.py`).
-
-    Args:
-        lock: a file descriptor that workers inherit, so that they hold the lock as long as they live.
-
-    Returns:
-        The exit statuses.
+    Attributes:
+        events: descriptor of the pipe with the worker's answers.
+        log: the file that its output is appended to.
     """
-    command = [sys.executable, "-m", "motioncache_eval.vbench.worker", module, *arguments]
-    workers: list[subprocess.Popen[bytes]] = []
-    try:
-        for device in devices:
-            environment = os.environ | {DEVICE: device}
-            workers.append(subprocess.Popen(command, stdin=subprocess.PIPE, env=environment, pass_fds=(lock,)))
-        return [worker.wait() for worker in workers]
-    finally:
-        for worker in workers:
-            assert worker.stdin is not None
-            worker.stdin.close()
-        for worker in workers:
-            _await_end(worker)
 
+    def __init__(self, module: str, device: str, arguments: Sequence[str], *, log: Path, lock: int) -> None:
+        """Start the process.
 
-def _await_end(worker: subprocess.Popen[bytes]) -> None:
-    try:
-        worker.wait(_PATIENCE)
-    except subprocess.TimeoutExpired:
-        worker.kill()
-        worker.wait()
+        Args:
+            lock: a file descriptor that the worker inherits, so that it holds the lock as long as it lives.
+        """
+        self.device, self.log = device, log
+        self.events, write = os.pipe()
+        command = [sys.executable, "-m", "motioncache_eval.vbench.worker", module, device, str(write), *arguments]
+        try:
+            with log.open("ab") as output:
+                self._process = subprocess.Popen(
+                    command, stdin=subprocess.PIPE, stdout=output, stderr=output, pass_fds=(lock, write)
+                )
+        finally:
+            os.close(write)
+        self._unread = b""
+
+    @property
+    def id(self) -> int:
+        return self._process.pid
+
+    def order(self, order: dict[str, Any]) -> None:
+        """Ask for something; a worker that has just died doesn't read it, and its events say so."""
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(order).encode() + b"\n")
+            self._process.stdin.flush()
+
+    def read(self) -> list[dict[str, Any]] | None:
+        """The events that have arrived; blocks until there is one, and is None if the worker has ended."""
+        piece = os.read(self.events, 65536)
+        if not piece:
+            return None
+        *lines, self._unread = (self._unread + piece).split(b"\n")
+        return [json.loads(line) for line in lines]
+
+    def close(self) -> None:
+        """Tell the worker to end."""
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+
+    def wait(self) -> int:
+        """Wait for the end of a worker that was told to end, or has ended; return its exit status."""
+        self.close()
+        try:
+            self._process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        os.close(self.events)
+        return self._process.returncode
