@@ -8,12 +8,12 @@ class counts where an object of it is made, also if its constructor is generated
 import argparse
 import sys
 from collections.abc import Callable
-from functools import update_wrapper
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import motioncache
+from motioncache.foreign import Onlooker
 from motioncache_magi.job.config import load_magi_job
 from motioncache_magi.job.sample import load_pipeline as load_magi_pipeline
 from motioncache_magi.job.sample import run_pipeline as run_magi_pipeline
@@ -50,19 +50,18 @@ class Passed:
 class Tour:
     """Follows every call of a function but the first ones, and keeps the one that passes the most lines."""
 
-    def __init__(self, function: Callable[..., Any], *, skip: int) -> None:
-        self._function = function
+    def __init__(self, *, skip: int) -> None:
         self._skip = skip
         self.longest = Passed()
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         self._skip -= 1
         if self._skip >= 0:
-            return self._function(*args, **kwargs)
+            return function(*args, **kwargs)
         passed = Passed()
         sys.setprofile(passed)
         try:
-            return self._function(*args, **kwargs)
+            return function(*args, **kwargs)
         finally:
             sys.setprofile(None)
             if sum(passed.lines().values()) > sum(self.longest.lines().values()):
@@ -76,8 +75,8 @@ def follow_skyreels(preset: str, *overrides: str) -> Passed:
     pipeline = load_pipeline(job)
     pipeline.set_progress_bar_config(disable=True)
     motioncache.enable_cache(pipeline, preset)
-    tour = Tour(pipeline.transformer.forward, skip=2)
-    pipeline.transformer.forward = update_wrapper(tour, pipeline.transformer.forward)
+    tour = Tour(skip=2)
+    pipeline.transformer.forward = Onlooker(pipeline.transformer.forward, tour)
     run_pipeline(pipeline, job)
     return tour.longest
 
@@ -89,8 +88,8 @@ def follow_magi(preset: str, *overrides: str) -> Passed:
     pipeline.set_progress_bar_config(disable=True)
     motioncache.enable_cache(pipeline, preset)
     step = Sampler.step
-    tour = Tour(step, skip=1)
-    Sampler.step = lambda self, one: tour(self, one)
+    tour = Tour(skip=1)
+    Sampler.step = lambda self, one: tour(step, self, one)
     try:
         run_magi_pipeline(pipeline, job)
     finally:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from inspect import unwrap
 from types import MethodType
 from typing import Any, cast
 
@@ -26,6 +25,22 @@ class PackedHook:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.hook(*args, **kwargs)
+
+
+@dataclass(frozen=True, slots=True)
+class Onlooker:
+    """Stands in for the forward of a whole model, and calls it as it is called.
+
+    Args:
+        forward: what was there before.
+        look: gets `forward` and the arguments of a call; it calls `forward` with them, and returns the result.
+    """
+
+    forward: Callable[..., Any]
+    look: Callable[..., Any]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.look(self.forward, *args, **kwargs)
 
 
 Forwards = Mapping[nn.Module, object]
@@ -93,11 +108,8 @@ def _library_hooks(module: nn.Module) -> Iterator[object]:
 def _check_forward(model: nn.Module, module: nn.Module, put: object) -> None:
     """Every forward has to be a hook's wrapper, or what the cache has put there, or else the class's own."""
     found = [value for value in map(read_place, forward_places(module)) if value is not None]
-    if module is model:  # a wrapper of the whole model sees what it always does, if it says what it calls
-        found = [
-            unwrap(cast("Any", value), stop=lambda inner: inner is put or is_own_forward(module, inner))
-            for value in found
-        ]
+    if module is model:  # the whole model is called as it always is
+        found = [_looked_on(value) for value in found]
     for value in found:
         own = is_own_forward(module, value)
         if not (_is_wrapper(value) or own or value is put):
@@ -110,6 +122,13 @@ def _check_forward(model: nn.Module, module: nn.Module, put: object) -> None:
                 f"{_place(model, module)} no longer runs the cache: something has put its own forward back. Call "
                 "disable_cache and enable_cache again"
             )
+
+
+def _looked_on(value: object) -> object:
+    """What onlookers call."""
+    while isinstance(value, Onlooker):
+        value = value.forward
+    return value
 
 
 def forward_places(module: nn.Module) -> list[tuple[object, str]]:

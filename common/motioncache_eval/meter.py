@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Sequence
-from functools import partial, update_wrapper
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import sdpa_flop_count
 
 from motioncache.errors import MotionCacheError
+from motioncache.foreign import Onlooker
 
 _STATUS, _CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _RESET_PEAK = "5"  # see proc(5)
@@ -40,8 +40,7 @@ class Meter:
         for name in self._methods:
             if name in vars(self._model):
                 self._shadowed[name] = vars(self._model)[name]
-            method = getattr(self._model, name)
-            setattr(self._model, name, update_wrapper(partial(self._measured, method), method))
+            setattr(self._model, name, Onlooker(getattr(self._model, name), self._measured))
         return self
 
     def __exit__(
