@@ -66,7 +66,7 @@ TRUE_OR_FALSE = {"true": True, "1": True, "0": False}
 
 SHARED: dict[str, dict[str, Any]] = {
     "model": A_PATH,
-    "preset": ANY_TEXT,
+    "preset": {**ANY_TEXT, "null": None},
     "target_speedup": {**SIGNED, **NULL},
     "allow_foreign_calibration": TRUE_OR_FALSE,
     "prompt": {value: value for value in OVERRIDES if value.strip()},
