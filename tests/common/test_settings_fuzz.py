@@ -62,6 +62,14 @@ A_PATH = {
     value: value for value in OVERRIDES if value == "" or (value.isprintable() and value.strip() and len(value) <= 240)
 }
 MAYBE_A_PATH = {**A_PATH, "null": None}
+
+
+def without(values: dict[str, Any], *texts: str) -> dict[str, Any]:
+    """The values but for some that are out of range, see `motioncache.limits`."""
+    return {text: value for text, value in values.items() if text not in texts}
+
+
+FRAME_RATES = without(WHOLE, "1_000")
 TRUE_OR_FALSE = {"true": True, "1": True, "0": False}
 
 SHARED: dict[str, dict[str, Any]] = {
@@ -81,15 +89,15 @@ ACCEPTED_JOB = {
     "height": SIXTEENS,
     "width": SIXTEENS,
     "num_frames": {"1": 1, "17": 17, "97": 97},
-    "base_num_frames": {"97": 97, "1_000": 1000},
-    "overlap_history": {"-1": -1, "0": 0, **WHOLE, **NULL},
-    "addnoise_condition": SIGNED,
+    "base_num_frames": {"97": 97},
+    "overlap_history": {**without(WHOLE, "2", "7", "32", "64", "97", "0x10", "1_000"), **NULL},
+    "addnoise_condition": without(SIGNED, "-1", "-0.5"),
     "num_inference_steps": TWO_OR_MORE,
-    "guidance_scale": SIGNED,
-    "flow_shift": {**NUMBERS, **NULL},
+    "guidance_scale": without(SIGNED, "1_000", "1e3", "-1", "-0.5"),
+    "flow_shift": {**without(NUMBERS, "1_000", "1e3"), **NULL},
     "ar_step": {"0": 0, **WHOLE},
     "causal_block_size": TWO_OR_MORE,
-    "fps": WHOLE,
+    "fps": FRAME_RATES,
     "dtype": {"float32": "float32"},
 }
 MAYBE_WHOLE = {**WHOLE, **NULL}
@@ -98,7 +106,9 @@ ACCEPTED_MAGI = {
     "model": {key: value for key, value in A_PATH.items() if value},
     "variant": {**ANY_TEXT, "null": None},
     **dict.fromkeys(("config", "special_tokens", "image", "video"), MAYBE_A_PATH),
-    **dict.fromkeys(("height", "width", "num_frames", "num_inference_steps", "fps"), MAYBE_WHOLE),
+    **dict.fromkeys(("height", "width", "num_frames", "num_inference_steps"), MAYBE_WHOLE),
+    "fps": {**FRAME_RATES, **NULL},
+    "seed": {"0": 0, **WHOLE, **NULL},
     "dtype": {"null": None, "float32": "float32"},
 }
 LISTS: dict[str, tuple[str, ...]] = {
