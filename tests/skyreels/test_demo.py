@@ -95,7 +95,7 @@ def fail_at(monkeypatch: pytest.MonkeyPatch, call: int, error: BaseException) ->
     ("error", "status", "said"),
     [
         (KeyboardInterrupt(), 130, "interrupted; kept: mine.mp4 in "),
-        (torch.OutOfMemoryError(), 2, "error: cpu has too little memory for 37 frames of 32x16: pass"),
+        (torch.OutOfMemoryError(), 2, "error: cpu has too little memory for 37 frames of 32x16, which take about"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), 2, "error: cpu has too little memory"),
     ],
 )
