@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from functools import partial
 from inspect import signature
 from typing import Any
@@ -76,10 +77,10 @@ class SkyReelsHook:
     def _call(self, original: Any, *args: Any, **kwargs: Any) -> Any:
         """One call of the pipeline; what a callback does in between belongs to somebody else."""
         self._check()
-        filled = signature(original).bind(*args, **kwargs)
+        call = signature(original).bind(*args, **kwargs)
+        filled = copy(call)
         filled.apply_defaults()
         check_call(self._pipeline, filled.arguments)
-        call = signature(original).bind(*args, **kwargs)
         callback = call.arguments.get("callback_on_step_end")
         if isinstance(callback, PipelineCallback | MultiPipelineCallbacks):  # diffusers asks these for their inputs
             call.arguments["callback_on_step_end_tensor_inputs"] = callback.tensor_inputs

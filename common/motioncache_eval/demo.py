@@ -117,6 +117,7 @@ class Demo:
         self._take(self.name, prepare=self._recorder.attach)
         if compare and not (self.name == EXACT and self.loaded.exact_is_vanilla):
             self._compare()
+        self.samples = {name: self.samples[name] for name in self._reading_order()}
         results = measure(self.samples, self.videos, VANILLA)
         self._draw_decisions()
         report = run_report(self.job, self.policies, self.samples, results)
@@ -125,6 +126,10 @@ class Demo:
         print_table(results)
         report |= {"preset": self.name, "seconds_of_whole_run": time.perf_counter() - started}
         write_json(self.run.path / "run.json", report)
+
+    def _reading_order(self) -> list[str]:
+        """What was sampled, as tables and the page show it: what is compared with comes before what is compared."""
+        return [name for name in dict.fromkeys((VANILLA, EXACT, self.name, FORECAST)) if name in self.samples]
 
     def _compare(self) -> None:
         """Sample the others, and put vanilla beside the chosen preset."""

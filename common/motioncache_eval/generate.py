@@ -106,8 +106,7 @@ def claim_folder(folder: Path, settings: dict[str, Any]) -> None:
     make_folder(folder)
     path = folder / f"{SETTINGS}.json"
     if not any(folder.glob("*.mp4")):
-        with whole_file(path) as temporary:
-            temporary.write_text(json.dumps(settings, indent=1) + "\n")
+        write_json(path, settings)
         return
     found = _read_json(path)
     for section, values in settings.items():

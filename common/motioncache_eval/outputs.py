@@ -68,7 +68,7 @@ class RunFolder:
 
     def kept(self) -> str:
         """What is whole, in words."""
-        files = sorted(path.name for path in self.path.iterdir() if path.name[0] != "." and path.suffix != ".tmp")
+        files = sorted(path.name for path in self.path.iterdir() if path.name[0] != ".")
         return f"{', '.join(files)} in {self.path}" if files else "nothing was complete"
 
     def __enter__(self) -> Self:

@@ -14,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from motioncache.errors import MotionCacheError
+from motioncache.whole_file import whole_file
 
 logger = logging.getLogger(__name__)
 
@@ -229,9 +230,8 @@ def _save(
         "step": step,
         "minutes": minutes,
     }
-    temporary = path.with_suffix(".tmp")
-    torch.save(state, temporary)
-    temporary.replace(path)
+    with whole_file(path) as temporary:
+        torch.save(state, temporary)
 
 
 def _resume(path: Path, model: nn.Module, average: AveragedModel, optimizer: MatrixOptimizer) -> tuple[int, float]:

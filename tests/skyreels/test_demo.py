@@ -27,6 +27,7 @@ def test_forecast_is_compared_at_the_flops_of_the_chosen_preset(tmp_path: Path) 
     (folder,) = (tmp_path / "out").iterdir()
     report = json.loads((folder / "run.json").read_text())
     flops = {name: result["flops"] for name, result in report["results"].items()}
+    assert list(flops) == ["vanilla", "exact", "mine", "forecast"]
     assert flops["forecast"] == pytest.approx(flops["mine"], rel=0.05)
     assert flops["mine"] < 0.8 * flops["exact"]
     assert report["policies"]["forecast"]["target_speedup"] == pytest.approx(flops["vanilla"] / flops["mine"])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from motioncache.errors import ConfigError
+from motioncache.errors import ConfigError, MotionCacheError
 from motioncache.forecast.calibration import Calibration, ModelIdentity, sensitivity_at
 from motioncache.forecast.policy import ForecastCache
 from motioncache.forecast.prediction import Array, end_sigmas
@@ -72,10 +72,8 @@ class AutomaticCalibrations:
         path = _path(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = path.with_suffix(f".{os.getpid()}")
-            calibration.save(unfinished)
-            unfinished.replace(path)
-        except OSError as error:
+            calibration.save(path)
+        except (OSError, MotionCacheError) as error:
             logger.warning("the calibration is not kept for other processes: %s", error)
 
 

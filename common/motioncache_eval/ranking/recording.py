@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from motioncache.errors import MotionCacheError
+from motioncache.whole_file import whole_file
 from motioncache_eval.ranking.proxies import LAST_CHANGE, PROXIES, ChunkStep, moving_tokens, residual_change
 
 
@@ -37,10 +38,8 @@ class Recording:
         """Write the file, whole or not at all."""
         fields = {name: getattr(self, name) for name in ("prompt", "step", "chunk", "change", "moving")}
         proxies = {f"proxy: {name}": score for name, score in self.proxies.items()}
-        temporary = path.with_suffix(".tmp")
-        with temporary.open("wb") as file:
+        with whole_file(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, allow_pickle=False, **fields, **proxies)
-        temporary.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> "Recording":
