@@ -302,6 +302,12 @@ def test_the_fingerprint_of_a_model_sees_its_files(tmp_path: Path) -> None:
     assert len({before, changed, fingerprint(tmp_path)}) == 3
 
 
+def test_a_calibration_that_videos_give_is_recorded_by_its_name(tmp_path: Path) -> None:
+    presets = tmp_path / "config.yaml"
+    presets.write_text("polynomials: [1]")
+    assert describe_policy(ForecastConfig(calibration="auto"), presets)["calibration"] == "auto"
+
+
 def test_a_policy_is_recorded_with_what_it_takes_from_files(tmp_path: Path) -> None:
     presets = tmp_path / "config.yaml"
     presets.write_text("polynomials: [1]")

@@ -11,7 +11,7 @@ from typing import Any, cast
 from motioncache.config import PolicyConfig, plain_values, read_text, read_yaml
 from motioncache.errors import MotionCacheError
 from motioncache.field_types import shown
-from motioncache.forecast.budget import ForecastConfig, shipped_calibration
+from motioncache.forecast.budget import AUTO, ForecastConfig, shipped_calibration
 from motioncache_eval.report import PACKAGES, write_json
 
 Record = dict[str, Any]
@@ -46,7 +46,7 @@ def describe_policy(policy: PolicyConfig, presets: Path) -> Record:
         presets: the model's presets file.
     """
     fields: Record = {"name": type(policy).__name__, **asdict(cast("Any", policy))}
-    if isinstance(policy, ForecastConfig):
+    if isinstance(policy, ForecastConfig) and policy.calibration != AUTO:
         path = Path(policy.calibration) if policy.calibration else shipped_calibration(presets)
         fields["calibration"] = _hash(read_text(path, missing=f"there is no calibration {path}"))
     if fields.get("coefficients") == ():
