@@ -23,9 +23,9 @@ from motioncache_magi.model.config import MagiConfig
 from motioncache_magi.model.dit import VideoDiT
 from motioncache_magi.model.packed import Text
 from motioncache_magi.pipeline import MagiPipeline
-from motioncache_magi.sampling.guidance import Guidance, branches_of, passes_of
+from motioncache_magi.sampling.guidance import branches_of, passes_of
 from motioncache_magi.sampling.sampler import Settings
-from motioncache_magi.sampling.schedule import WindowSchedule, time_schedule
+from motioncache_magi.sampling.schedule import WindowSchedule
 from motioncache_magi.sampling.step import Step
 from motioncache_magi.vae.codec import VideoCodec
 from motioncache_magi.vae.config import VaeConfig
@@ -102,17 +102,9 @@ def decode(autoencoder: ViTVAE, config: MagiConfig) -> None:
 
 def sample_steps(model: VideoDiT, config: MagiConfig, preset: str | None) -> None:
     """Run the steps at which a chunk enters the window, which also move its keys and values, and the largest one."""
-    runtime, schedule, guidance = config.runtime, schedule_of(config), Guidance.of(config)
-    times = time_schedule(schedule.steps, shortcut_mode=schedule.shortcut_mode)
+    runtime, schedule = config.runtime, schedule_of(config)
+    settings = Settings.of(config, schedule)
     frames, size = schedule.chunks * runtime.chunk_width, (runtime.video_size_h // 8, runtime.video_size_w // 8)
-    settings = Settings(
-        schedule=schedule,
-        times=times,
-        guidance=guidance,
-        chunk_frames=runtime.chunk_width,
-        clean_time=runtime.clean_t,
-        distilled=config.engine.distill,
-    )
     device = model.rope.bands.device
     hook = _hook(model, config, preset)
     reuse = hook.create_reuse(settings)
@@ -127,8 +119,9 @@ def sample_steps(model: VideoDiT, config: MagiConfig, preset: str | None) -> Non
     )
     hook.engine.policy = ComputesAll(_history(hook.config, schedule))
     grid = TokenGrid(frames=frames, height=size[0] // 2, width=size[1] // 2, chunk_frames=runtime.chunk_width)
-    reuse.start(grid, schedule.total, branches_of(guidance))
-    for step in _chosen(schedule, lambda step: len(passes_of(step, times.tolist(), guidance, runtime.clean_t))):
+    reuse.start(grid, schedule.total, branches_of(settings.guidance))
+    times = settings.times.tolist()
+    for step in _chosen(schedule, lambda step: len(passes_of(step, times, settings.guidance, runtime.clean_t))):
         sampler.step(step)
     reuse.end()
     hook.undo()

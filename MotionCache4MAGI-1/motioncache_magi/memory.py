@@ -68,14 +68,7 @@ def _values_per_row(model: ModelConfig) -> int:
 
 
 def schedule_of(config: MagiConfig) -> WindowSchedule:
+    """The schedule of a video of the configuration's own length, without given frames."""
     runtime = config.runtime
     frames = math.ceil(runtime.num_frames / runtime.temporal_downsample_factor)
-    return WindowSchedule(
-        chunks=math.ceil(frames / runtime.chunk_width),
-        prefix_chunks=0,
-        steps=runtime.num_steps,
-        window=runtime.window_size,
-        ranges=runtime.noise2clean_kvrange,
-        clean_range=runtime.clean_chunk_kvrange,
-        shortcut_mode=config.engine.shortcut_mode,
-    )
+    return WindowSchedule.of(config, chunks=math.ceil(frames / runtime.chunk_width))

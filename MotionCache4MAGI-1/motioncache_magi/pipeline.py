@@ -23,7 +23,6 @@ from motioncache_magi.model.packed import Text
 from motioncache_magi.request import Plan, Request, check_noise, draw_noise, noise_shape
 from motioncache_magi.sampling.guidance import Guidance, deciding_branch
 from motioncache_magi.sampling.sampler import Sampler, Settings
-from motioncache_magi.sampling.schedule import time_schedule
 from motioncache_magi.text.caption import clean_caption
 from motioncache_magi.text.chunks import ChunkText, chunk_text
 from motioncache_magi.text.prompt import T5Text
@@ -205,21 +204,14 @@ class MagiPipeline:
                     yield _convert(frames, request.output_type)
 
     def _sampler(self, request: Request, plan: Plan, bar: tqdm) -> Sampler:
-        runtime, schedule = self.config.runtime, plan.schedule
+        schedule = plan.schedule
         texts = self._texts(request, plan)
         noise = request.latents
         if noise is None:
             noise = draw_noise(self.config, request, plan, patch=self.vae.config.patch_size, device=self.device)
         return self.create_sampler(
             self.transformer,
-            Settings(
-                schedule=schedule,
-                times=time_schedule(schedule.steps, shortcut_mode=schedule.shortcut_mode),
-                guidance=Guidance.of(self.config),
-                chunk_frames=runtime.chunk_width,
-                clean_time=runtime.clean_t,
-                distilled=self.config.engine.distill,
-            ),
+            Settings.of(self.config, schedule),
             noise[0].to(self.device, torch.float32, copy=True),
             prefix=plan.prefix,
             captions=self._embed(texts.caption[: schedule.chunks], texts.caption_mask[: schedule.chunks]),

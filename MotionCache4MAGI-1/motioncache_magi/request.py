@@ -79,14 +79,11 @@ class Plan:
         new = math.ceil(request.num_frames / runtime.temporal_downsample_factor)
         hidden = given if request.image is None else 0
         return cls(
-            schedule=WindowSchedule(
+            schedule=WindowSchedule.of(
+                config,
                 chunks=math.ceil((new + hidden) / runtime.chunk_width),
-                prefix_chunks=given // runtime.chunk_width,
+                prefix_frames=given,
                 steps=request.num_inference_steps,
-                window=runtime.window_size,
-                ranges=runtime.noise2clean_kvrange,
-                clean_range=runtime.clean_chunk_kvrange,
-                shortcut_mode=config.engine.shortcut_mode,
             ),
             prefix=prefix,
             hidden_frames=hidden,

@@ -1,6 +1,7 @@
 """A golden model, and samplers around it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -8,9 +9,8 @@ from motioncache_magi.model.config import MagiConfig
 from motioncache_magi.model.dit import VideoDiT
 from motioncache_magi.model.packed import Text
 from motioncache_magi.parity.golden import Golden
-from motioncache_magi.sampling.guidance import Guidance
 from motioncache_magi.sampling.sampler import Settings
-from motioncache_magi.sampling.schedule import WindowSchedule, time_schedule
+from motioncache_magi.sampling.schedule import WindowSchedule
 from motioncache_magi.text.chunks import NULL_TEXT_LENGTH
 
 
@@ -34,23 +34,7 @@ def null_text(model: VideoDiT) -> Text:
 
 def settings(config: MagiConfig, *, chunks: int, prefix_frames: int) -> Settings:
     """The settings of a whole video."""
-    runtime, engine = config.runtime, config.engine
-    return Settings(
-        schedule=WindowSchedule(
-            chunks=chunks,
-            prefix_chunks=prefix_frames // runtime.chunk_width,
-            steps=runtime.num_steps,
-            window=runtime.window_size,
-            ranges=runtime.noise2clean_kvrange,
-            clean_range=runtime.clean_chunk_kvrange,
-            shortcut_mode=engine.shortcut_mode,
-        ),
-        times=time_schedule(runtime.num_steps, shortcut_mode=engine.shortcut_mode),
-        guidance=Guidance.of(config),
-        chunk_frames=runtime.chunk_width,
-        clean_time=runtime.clean_t,
-        distilled=engine.distill,
-    )
+    return Settings.of(config, WindowSchedule.of(config, chunks=chunks, prefix_frames=prefix_frames))
 
 
 def fixed_settings(config: MagiConfig, times: Sequence[float], chunk_frames: int) -> Settings:
@@ -58,12 +42,6 @@ def fixed_settings(config: MagiConfig, times: Sequence[float], chunk_frames: int
 
     Chunk i is at denoise step 2 i.
     """
+    times_and_ends = torch.tensor([end for t in times for end in (t, t + 1)])
     base = settings(config, chunks=len(times), prefix_frames=0)
-    return Settings(
-        schedule=base.schedule,
-        times=torch.tensor([end for t in times for end in (t, t + 1)]),
-        guidance=base.guidance,
-        chunk_frames=chunk_frames,
-        clean_time=base.clean_time,
-        distilled=base.distilled,
-    )
+    return replace(base, times=times_and_ends, chunk_frames=chunk_frames)

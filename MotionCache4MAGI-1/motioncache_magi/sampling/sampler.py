@@ -7,13 +7,14 @@ from itertools import chain
 import torch
 
 from motioncache.grid import TokenGrid
+from motioncache_magi.model.config import MagiConfig
 from motioncache_magi.model.dit import VideoDiT, from_patches, to_patches
 from motioncache_magi.model.forward import ChunkInput, run_chunks
 from motioncache_magi.model.packed import Text
 from motioncache_magi.sampling.guidance import Guidance, Pass, Velocities, branches_of, join_branches, passes_of
 from motioncache_magi.sampling.kv_layout import ALONE, NEARLY_CLEAN, PAST, TEXT, KVLayout, MovingKVCache
 from motioncache_magi.sampling.reuse import ComputeAll, Due, Reuse
-from motioncache_magi.sampling.schedule import WindowSchedule
+from motioncache_magi.sampling.schedule import WindowSchedule, time_schedule
 from motioncache_magi.sampling.step import Step, distilled_step_size
 
 
@@ -33,6 +34,18 @@ class Settings:
     chunk_frames: int
     clean_time: float
     distilled: bool
+
+    @classmethod
+    def of(cls, config: MagiConfig, schedule: WindowSchedule) -> "Settings":
+        """The settings of a video of a model."""
+        return cls(
+            schedule=schedule,
+            times=time_schedule(schedule.steps, shortcut_mode=schedule.shortcut_mode),
+            guidance=Guidance.of(config),
+            chunk_frames=config.runtime.chunk_width,
+            clean_time=config.runtime.clean_t,
+            distilled=config.engine.distill,
+        )
 
 
 class Sampler:

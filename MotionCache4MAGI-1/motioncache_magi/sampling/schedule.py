@@ -11,6 +11,7 @@ from enum import Enum
 import torch
 
 from motioncache.errors import ConfigError
+from motioncache_magi.model.config import MagiConfig
 from motioncache_magi.sampling.step import KeyRange, Step
 
 
@@ -82,6 +83,28 @@ class WindowSchedule:
     ranges: tuple[int, ...]
     clean_range: int
     shortcut_mode: str = "8,16,16"
+
+    @classmethod
+    def of(
+        cls, config: MagiConfig, *, chunks: int, prefix_frames: int = 0, steps: int | None = None
+    ) -> "WindowSchedule":
+        """The schedule of a video of a model.
+
+        Args:
+            chunks: see the class.
+            prefix_frames: latent frames that are given.
+            steps: see the class; None takes the model's.
+        """
+        runtime = config.runtime
+        return cls(
+            chunks=chunks,
+            prefix_chunks=prefix_frames // runtime.chunk_width,
+            steps=runtime.num_steps if steps is None else steps,
+            window=runtime.window_size,
+            ranges=runtime.noise2clean_kvrange,
+            clean_range=runtime.clean_chunk_kvrange,
+            shortcut_mode=config.engine.shortcut_mode,
+        )
 
     def __post_init__(self) -> None:
         if self.steps % self.window:
