@@ -80,6 +80,12 @@ def is_running(process: int) -> bool:
         return False
 
 
+def heed_signals() -> None:
+    """A process started by nohup or in a script's background ignores some signals, and so do those that it starts."""
+    for number in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+
+
 Start = Callable[..., tuple[subprocess.Popen[str], list[int]]]
 
 
@@ -92,7 +98,14 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
     def begin(*devices: str, items: str = "a,b,c,d") -> tuple[subprocess.Popen[str], list[int]]:
         command = [sys.executable, "-c", PARENT, str(tmp_path), ",".join(devices), items]
-        parent = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True)
+        parent = subprocess.Popen(
+            command,
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            preexec_fn=heed_signals,
+        )
         started.append(parent)
         assert wait_for(lambda: all((tmp_path / device).exists() for device in devices))
         return parent, [int((tmp_path / device).read_text()) for device in devices]
