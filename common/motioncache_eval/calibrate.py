@@ -1,4 +1,4 @@
-"""Measure a model for `forecast`: `python -m motioncache_eval.calibrate MODEL JOB --output FILE [--prompts FILE]`.
+"""Measure a model for `forecast`: `motioncache calibrate MODEL JOB --output FILE [--prompts FILE]`.
 
 Some videos are sampled with every step computed; they give the mean products of a chunk's velocities at any two denoise
 steps. In others, one step of one chunk is forecast; they show how much its error changes the video. This takes as long
@@ -175,7 +175,7 @@ def error_growth(model: BenchModel, exact: Exact, chunk: int, step: int, forecas
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m motioncache_eval.calibrate",
+        prog="motioncache calibrate",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -1,4 +1,4 @@
-"""Measures every method on one model: `python -m motioncache_eval.bench CONFIG.yaml [key=value ...]`.
+"""Measures every method on one model: `motioncache bench CONFIG.yaml [key=value ...]`.
 
 CONFIG names the model, the prompts and the methods; `--tune` tunes the methods that have a `tune:` to the budgets,
 once. Each result is one JSON in `output/cells/METHOD/`; a cell that has a result is not measured again, so an
@@ -28,7 +28,7 @@ from motioncache_eval.progress import progress_bar, say
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m motioncache_eval.bench",
+        prog="motioncache bench",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
