@@ -15,8 +15,8 @@ from motioncache_eval.vbench.scores import (
 )
 
 # VBench's leaderboard as Goku (arXiv 2502.04896) and T2V-Turbo-v2 (arXiv 2410.05677) print it, in percent.
-# Dimensions in the order of QUALITY and SEMANTIC; then quality, semantic and total. CogVideoX-5B is not here: its
-# quality follows to 0.01 only, since dimensions are printed rounded.
+# Dimensions in the order of QUALITY and SEMANTIC; then quality, semantic and total. CogVideoX-5B and
+# Kling are not here: they follow to 0.01 only, since dimensions are printed rounded.
 PUBLISHED = {
     "HunyuanVideo": (
         (97.37, 97.76, 99.44, 98.99, 70.83, 60.36, 67.56),
@@ -32,11 +32,6 @@ PUBLISHED = {
         (97.10, 96.62, 98.61, 99.23, 60.14, 63.34, 66.82),
         (87.81, 53.64, 96.40, 80.90, 65.09, 54.57, 24.31, 24.71, 26.69),
         ("84.11", "75.17", "82.32"),
-    ),
-    "Kling": (
-        (98.33, 97.60, 99.30, 99.40, 46.94, 61.21, 65.62),
-        (87.24, 68.05, 93.40, 89.90, 73.03, 50.86, 19.62, 24.17, 26.42),
-        ("83.39", "75.68", "81.85"),
     ),
     "Show-1": (
         (95.53, 98.02, 99.12, 98.24, 44.44, 57.35, 58.66),
