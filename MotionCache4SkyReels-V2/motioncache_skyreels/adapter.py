@@ -1,5 +1,6 @@
 """SkyReels-V2 for `motioncache`: which pipelines are served, with which policies and presets."""
 
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from motioncache.registry import PipelineAdapter
 from motioncache_skyreels.foreign import check_transformer
 from motioncache_skyreels.hook import SkyReelsHook
 from motioncache_skyreels.opening import WindowOpener
+from motioncache_skyreels.stream import stream
 
 
 class SkyReelsAdapter(PipelineAdapter):
@@ -32,6 +34,9 @@ class SkyReelsAdapter(PipelineAdapter):
     def hook(self, pipeline: Any, config: PolicyConfig) -> SkyReelsHook:
         check_transformer(pipeline.transformer)
         return SkyReelsHook(pipeline, self.opener_of(config)(pipeline, config, self.presets()))
+
+    def stream(self, pipeline: Any, *args: Any, **call: Any) -> Generator[Any]:
+        return stream(pipeline, *args, **call)
 
     def opener_of(self, config: PolicyConfig) -> type[WindowOpener]:
         """What opens the windows under a policy."""

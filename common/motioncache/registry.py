@@ -1,6 +1,6 @@
 """Adapters: what a model's package brings so that its pipelines can be hooked."""
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -53,6 +53,8 @@ class Adapter(Protocol):
 
     def hook(self, pipeline: object, config: PolicyConfig) -> Hook: ...
 
+    def stream(self, pipeline: Any, *args: Any, **call: Any) -> Generator[Any]: ...
+
 
 class PipelineAdapter:
     """What adapters have in common: they serve some classes of pipelines, with presets beside their package.
@@ -74,6 +76,10 @@ class PipelineAdapter:
     def presets(self) -> Path:
         """The model's presets file."""
         return presets_file(self.package)
+
+    def stream(self, pipeline: Any, *args: Any, **call: Any) -> Generator[Any]:
+        """Call the pipeline, and yield the frames of each chunk as soon as it is clean."""
+        raise MotionCacheError(f"videos of {self.name} cannot be streamed: call the pipeline, which returns them whole")
 
 
 def find_adapter(pipeline: object) -> Adapter:
