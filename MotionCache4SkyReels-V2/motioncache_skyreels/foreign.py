@@ -59,8 +59,8 @@ def _check_other_caches(transformer: Any) -> None:
         )
     if getattr(transformer, "_parallel_config", None) is not None:
         raise MotionCacheError(
-            "transformer.enable_parallelism is on, which divides tokens among processes in a way that the cache would pass "
-            "by: load the pipeline without it, and pass parallel='ulysses' to enable_cache"
+            "transformer.enable_parallelism is on, which divides tokens among processes where the cache would pass it by: "
+            "load the pipeline without it, and pass parallel='ulysses' to enable_cache"
         )
 
 
@@ -94,8 +94,8 @@ def _check_attention(name: str, attention: Any) -> None:
         )
     if attention.processor._parallel_config is not None:
         raise MotionCacheError(
-            f"the processor of `{name}` divides tokens among processes in a way that the cache would pass by: load the "
-            "pipeline without it, and pass parallel='ulysses' to enable_cache"
+            f"the processor of `{name}` divides tokens among processes, which the cache would pass by: load the pipeline "
+            "without it, and pass parallel='ulysses' to enable_cache"
         )
     if attention.add_k_proj is not None:
         raise MotionCacheError(
