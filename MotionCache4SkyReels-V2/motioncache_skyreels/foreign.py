@@ -59,7 +59,7 @@ def _check_other_caches(transformer: Any) -> None:
         )
     if getattr(transformer, "_parallel_config", None) is not None:
         raise MotionCacheError(
-            "transformer.enable_parallelism is on, which divides tokens among processes where the cache would pass it by: "
+            "transformer.enable_parallelism is on, which divides tokens among processes, past the cache: "
             "load the pipeline without it, and pass parallel='ulysses' to enable_cache"
         )
 
@@ -94,7 +94,7 @@ def _check_attention(name: str, attention: Any) -> None:
         )
     if attention.processor._parallel_config is not None:
         raise MotionCacheError(
-            f"the processor of `{name}` divides tokens among processes, which the cache would pass by: load the pipeline "
+            f"the processor of `{name}` divides tokens among processes, past the cache: load the pipeline "
             "without it, and pass parallel='ulysses' to enable_cache"
         )
     if attention.add_k_proj is not None:
