@@ -1,5 +1,6 @@
 """MAGI-1 in the habits of diffusers: `MagiPipeline.from_pretrained(folder)`, `pipe(prompt)`, `pipe.stream(prompt)`."""
 
+import itertools
 import logging
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
@@ -146,6 +147,7 @@ class MagiPipeline:
         latents: torch.Tensor | None = None,
         output_type: str = "np",
         switches: TextSwitches | None = None,
+        on_step: Callable[[float], object] | None = None,
     ) -> Generator[Any]:
         """Yield the frames of each chunk as soon as it is clean.
 
@@ -158,6 +160,7 @@ class MagiPipeline:
             generator: draws the noise; without one, the configuration's `seed` does.
             latents: noise of the chunks that are sampled, `[1, channels, latent_frames, height / 8, width / 8]`.
             output_type, switches: see `MagiOutput`, without the batch dimension, and `TextSwitches`.
+            on_step: called after each model call, with the share of all that are done.
 
         Sizes that are not passed come from the configuration. What does not fit or exceeds `motioncache.limits` raises
         `MotionCacheError`; so do, while sampling, latents that are not finite.
@@ -176,7 +179,7 @@ class MagiPipeline:
             output_type=output_type,
             switches=TextSwitches() if switches is None else switches,
         )
-        return self._stream(request, self._plan(request))
+        return self._stream(request, self._plan(request), on_step)
 
     def _plan(self, request: Request) -> Plan:
         """What is sampled for a request, with everything checked that it depends on."""
@@ -189,11 +192,18 @@ class MagiPipeline:
             check_noise(request.latents, noise_shape(self.config, request, plan.schedule.chunks, patch))
         return plan
 
-    def _stream(self, request: Request, plan: Plan) -> Generator[Any]:
+    def _stream(self, request: Request, plan: Plan, on_step: Callable[[float], object] | None) -> Generator[Any]:
         chunk_frames = self.config.runtime.chunk_width
         missing = request.num_frames
         with tqdm(total=plan.schedule.total, **{"desc": "denoise steps", **self._progress}) as bar:
-            for chunk, latents in self._sampler(request, plan, bar):
+            done = itertools.count(1)
+
+            def step_done() -> None:
+                bar.update()
+                if on_step is not None:
+                    on_step(next(done) / plan.schedule.total)
+
+            for chunk, latents in self._sampler(request, plan, step_done):
                 check_latents(latents, first_frame=chunk * chunk_frames)
                 hidden = max(plan.hidden_frames - chunk * chunk_frames, 0)
                 if request.output_type == "latent":
@@ -203,7 +213,7 @@ class MagiPipeline:
                     missing -= len(frames)
                     yield _convert(frames, request.output_type)
 
-    def _sampler(self, request: Request, plan: Plan, bar: tqdm) -> Sampler:
+    def _sampler(self, request: Request, plan: Plan, step_done: Callable[[], None]) -> Sampler:
         schedule = plan.schedule
         texts = self._texts(request, plan)
         noise = request.latents
@@ -216,7 +226,7 @@ class MagiPipeline:
             prefix=plan.prefix,
             captions=self._embed(texts.caption[: schedule.chunks], texts.caption_mask[: schedule.chunks]),
             null=self._embed(texts.null[:1], texts.null_mask[:1])[0],
-            on_step=lambda: bar.update(),
+            on_step=step_done,
         )
 
     def _texts(self, request: Request, plan: Plan) -> ChunkText:

@@ -10,6 +10,7 @@ PACKAGES = {
     "bs4": ("beautifulsoup4", "magi"),
     "sentencepiece": ("sentencepiece", "magi"),
     "google.protobuf": ("protobuf", "magi"),
+    "gradio": ("gradio", "studio"),
     "cache_dit": ("cache-dit", "baselines"),
 }
 """By the module that is imported: the package's name, and the extra of motioncache that installs it."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -33,7 +33,11 @@ class LoadedJob:
         pipeline: has `set_progress_bar_config`.
         call: samples with the pipeline, cached or not, what a job says, and returns latents; calls its last argument
             when the first chunk is clean.
+        stream: samples with the pipeline, cached or not, what a job says, and yields float frames `[frames, 3, height,
+            width]` in [0, 1] of each chunk as soon as it is clean; calls its last argument after each model call with
+            the share of all that are done.
         decode: latents of a job to float frames `[frames, 3, height, width]` in [0, 1] on the host.
+        fit: another job of the same model, with what it leaves open filled in; refuses what cannot be sampled.
         warm_up: a short call of a job, so that no video pays for first-time allocations.
         branch: the CFG branch whose decisions are shown.
         exact_is_vanilla: the preset `exact` computes what the pipeline computes without a cache.
@@ -43,10 +47,16 @@ class LoadedJob:
     job: Any
     pipeline: Any
     call: Callable[[Any, Any, Callable[[], None]], torch.Tensor]
+    stream: Callable[[Any, Any, Callable[[float], object]], Generator[torch.Tensor]]
     decode: Callable[[Any, torch.Tensor], torch.Tensor]
+    fit: Callable[[Any], Any]
     warm_up: Callable[[Any], object]
     branch: str
     exact_is_vanilla: bool = False
+
+    def of_job(self, job: Any) -> "LoadedJob":
+        """The same pipeline for another job of its model."""
+        return replace(self, job=self.fit(job))
 
     def check(self, policy: PolicyConfig) -> None:
         """Refuse a policy that the pipeline cannot be sampled with, before any work is done."""

@@ -61,9 +61,14 @@ class RunFolder:
             return cls(partial)
         raise MotionCacheError(f"{output} holds a hundred runs of this second; wait a moment")
 
+    @property
+    def final(self) -> Path:
+        """What the folder is called once the run is complete."""
+        return self.path.with_name(self.path.name.removesuffix(PARTIAL))
+
     def complete(self) -> Path:
         """Take `.partial` from the name; return the folder."""
-        self.path = self.path.rename(self.path.with_name(self.path.name.removesuffix(PARTIAL)))
+        self.path = self.path.rename(self.final)
         return self.path
 
     def kept(self) -> str:

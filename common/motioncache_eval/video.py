@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from motioncache.extras import require_extra
+from motioncache.whole_file import whole_file
 
 WATCHABLE_WIDTH = 384
 """Videos that are narrower than this many pixels are enlarged to be watched."""
@@ -22,13 +24,23 @@ def to_uint8(video: torch.Tensor) -> NDArray[np.uint8]:
 
 def write_mp4(path: Path, frames: NDArray[np.uint8], *, fps: int, crf: int = 12) -> None:
     """Write `[frames, height, width, 3]` as H.264, which every player shows. It is lossy: measure nothing on it."""
+    _write(path, frames, fps, "libx264", "yuv420p", {"crf": str(crf)})
+
+
+def write_lossless(path: Path, frames: NDArray[np.uint8], *, fps: int) -> None:
+    """Write `[frames, height, width, 3]` as FFV1, which keeps every value; for files that are measured on."""
+    with whole_file(path) as temporary:
+        _write(temporary, frames, fps, "ffv1", "bgr0", {})
+
+
+def _write(path: Path, frames: NDArray[np.uint8], fps: int, codec: str, pixels: str, options: dict[str, str]) -> None:
     require_extra("av", "writing videos")
     import av
 
     _, height, width, _ = frames.shape
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=Fraction(fps), options={"crf": str(crf)})
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream: Any = container.add_stream(codec, rate=Fraction(fps), options=options)
+        stream.width, stream.height, stream.pix_fmt = width, height, pixels
         for image in frames:
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
             container.mux(stream.encode(frame))

@@ -12,7 +12,7 @@ from motioncache_eval.cli import main
 from motioncache_eval.video import read_video, write_mp4
 from motioncache_magi import pipeline
 from motioncache_magi.job.config import load_magi_job
-from motioncache_magi.job.sample import load_pipeline
+from motioncache_magi.job.sample import complete_job, load_pipeline
 
 CONFIG = str(Path(__file__).parents[2] / "MotionCache4MAGI-1" / "addconfig" / "job.yaml")
 
@@ -106,7 +106,8 @@ def test_bad_input_is_one_clear_line_and_status_2(
 
 def test_the_seed_is_the_models_where_the_job_has_none(distilled: Path) -> None:
     for text, seed in (("null", 1234), ("0", 0), ("7", 7)):
-        _, job = load_pipeline(load_magi_job(Path(CONFIG), [f"model={distilled}", "variant=null", f"seed={text}"]))
+        job = load_magi_job(Path(CONFIG), [f"model={distilled}", "variant=null", f"seed={text}"])
+        job = complete_job(load_pipeline(job), job)
         assert job.seed == seed
 
 

@@ -35,16 +35,26 @@ class MagiJobs:
         return load_magi_job(config, overrides)
 
     def load(self, job: MagiJobConfig) -> LoadedJob:
-        from motioncache_magi.job.sample import decode, load_pipeline, quiet_libraries, run_pipeline, warm_up
+        from motioncache_magi.job.sample import (
+            complete_job,
+            decode,
+            load_pipeline,
+            quiet_libraries,
+            run_pipeline,
+            stream_frames,
+            warm_up,
+        )
 
         quiet_libraries()
-        pipeline, job = load_pipeline(job)
+        pipeline = load_pipeline(job)
         return LoadedJob(
             adapter=self.adapter(),
-            job=job,
+            job=complete_job(pipeline, job),
             pipeline=pipeline,
             call=run_pipeline,
+            stream=stream_frames,
             decode=partial(decode, pipeline),
+            fit=partial(complete_job, pipeline),
             warm_up=partial(warm_up, pipeline),
             branch=pipeline.branch,
             exact_is_vanilla=True,

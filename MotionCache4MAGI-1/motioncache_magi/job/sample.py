@@ -1,6 +1,6 @@
 """Loads the pipeline that a job asks for, and calls it as the job says."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -16,10 +16,10 @@ from motioncache_magi.memory import memory
 from motioncache_magi.pipeline import MagiPipeline
 
 
-def load_pipeline(job: MagiJobConfig) -> tuple[MagiPipeline, MagiJobConfig]:
-    """Load the pipeline, and fill the sizes that the job leaves open with the model's own."""
+def load_pipeline(job: MagiJobConfig) -> MagiPipeline:
+    """Load the pipeline of a job."""
     check_device(job.device, job.cpu_offload)
-    pipeline = MagiPipeline.from_pretrained(
+    return MagiPipeline.from_pretrained(
         job.model,
         variant=job.variant,
         config=job.config,
@@ -28,6 +28,10 @@ def load_pipeline(job: MagiJobConfig) -> tuple[MagiPipeline, MagiJobConfig]:
         device=job.device,
         offload=job.cpu_offload,
     )
+
+
+def complete_job(pipeline: MagiPipeline, job: MagiJobConfig) -> MagiJobConfig:
+    """Fill what a job leaves open with the model's own; refuse sizes and files that cannot be sampled."""
     runtime = pipeline.config.runtime
     defaults = {
         "height": runtime.video_size_h,
@@ -39,7 +43,7 @@ def load_pipeline(job: MagiJobConfig) -> tuple[MagiPipeline, MagiJobConfig]:
     }
     job = replace(job, **{name: value for name, value in defaults.items() if getattr(job, name) is None})
     pipeline.stream(job.prompt, **_arguments(job))  # checks sizes and files; nothing is sampled yet
-    return pipeline, job
+    return job
 
 
 def quiet_libraries() -> None:
@@ -68,6 +72,22 @@ def run_pipeline(
             if chunk_done is not None:
                 chunk_done()
     return torch.cat(chunks, dim=1)[None]
+
+
+def stream_frames(
+    pipeline: MagiPipeline, job: MagiJobConfig, step_done: Callable[[float], object]
+) -> Generator[torch.Tensor]:
+    """Sample a job with the pipeline as it stands, and yield float frames `[frames, 3, height, width]` chunk by chunk.
+
+    Args:
+        step_done: called after each model call, with the share of all that are done.
+    """
+    assert job.seed is not None  # `load_pipeline` fills it in
+    generator = torch.Generator().manual_seed(job.seed)
+    with explain_out_of_memory(job, partial(_estimate, pipeline, job)):
+        yield from pipeline.stream(
+            job.prompt, generator=generator, output_type="pt", on_step=step_done, **_arguments(job)
+        )
 
 
 def _estimate(pipeline: MagiPipeline, job: MagiJobConfig) -> Footprint:

@@ -68,13 +68,19 @@ def _load(job: JobConfig) -> SkyReelsV2DiffusionForcingPipeline:
 
 def check_size(pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig) -> None:
     """Refuse a job whose frames or windows do not divide into chunks, before anything is sampled."""
-    factor = pipeline.vae_scale_factor_temporal
-    size = VideoSize(num_frames=job.num_frames, chunk=job.causal_block_size, factor=factor)
-    if job.long and job.overlap_history is not None:
-        base, overlap = ((frames - 1) // factor + 1 for frames in (job.base_num_frames, job.overlap_history))
-        size = replace(size, base=base, overlap=overlap)
+    size = video_size(pipeline, job)
     check_windows(size)
     check_chunks(size)
+
+
+def video_size(pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig) -> VideoSize:
+    """The length of a job's video, and of its windows and chunks."""
+    factor = pipeline.vae_scale_factor_temporal
+    size = VideoSize(num_frames=job.num_frames, chunk=job.causal_block_size, factor=factor)
+    if not job.long or job.overlap_history is None:
+        return size
+    base, overlap = ((frames - 1) // factor + 1 for frames in (job.base_num_frames, job.overlap_history))
+    return replace(size, base=base, overlap=overlap)
 
 
 def check_folder(model: str) -> None:

@@ -46,18 +46,24 @@ class SkyReelsJobs:
     def load(self, job: JobConfig) -> LoadedJob:
         from motioncache_skyreels.cli import quiet_libraries
         from motioncache_skyreels.job.load import check_size, load_pipeline
-        from motioncache_skyreels.job.sample import decode, run_pipeline, warm_up
+        from motioncache_skyreels.job.sample import decode, run_pipeline, stream_frames, warm_up
         from motioncache_skyreels.window import BRANCHES
 
         quiet_libraries()
         pipeline = load_pipeline(job)
-        check_size(pipeline, job)
+
+        def fit(job: JobConfig) -> JobConfig:
+            check_size(pipeline, job)
+            return job
+
         return LoadedJob(
             adapter=self.adapter(),
-            job=job,
+            job=fit(job),
             pipeline=pipeline,
             call=run_pipeline,
+            stream=stream_frames,
             decode=lambda _, latents: decode(pipeline, latents),
+            fit=fit,
             warm_up=partial(warm_up, pipeline),
             branch=BRANCHES[0],
         )

@@ -1,6 +1,6 @@
 """Calls the pipeline as a job says, and decodes what it returns."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -14,7 +14,9 @@ from motioncache_eval.jobs import explain_out_of_memory
 from motioncache_eval.memory import Footprint
 from motioncache_eval.sampling import Sample, take_sample
 from motioncache_skyreels.job.config import JobConfig
+from motioncache_skyreels.job.load import video_size
 from motioncache_skyreels.memory import memory
+from motioncache_skyreels.stream import stream
 
 
 def sample(
@@ -65,6 +67,28 @@ def _estimate(pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig) -> F
     )
 
 
+def stream_frames(
+    pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig, step_done: Callable[[float], object]
+) -> Generator[torch.Tensor]:
+    """Sample a job with the pipeline as it stands, and yield float frames `[frames, 3, height, width]` chunk by chunk.
+
+    Args:
+        step_done: called after each iteration, with the share of all that are done.
+    """
+    size = video_size(pipeline, job)
+    window = -1
+
+    def count(_: Any, iteration: int, __: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        nonlocal window
+        window += iteration == 0
+        step_done((window + (iteration + 1) / pipeline.num_timesteps) / size.windows)
+        return tensors
+
+    torch.manual_seed(job.seed)
+    with explain_out_of_memory(job, partial(_estimate, pipeline, job)):
+        yield from stream(pipeline, **_arguments(job), output_type="pt", callback_on_step_end=count)
+
+
 def _call(
     pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig, chunk_done: Callable[[], None] | None
 ) -> torch.Tensor:
@@ -74,24 +98,16 @@ def _call(
         return tensors
 
     torch.manual_seed(job.seed)  # diffusers draws the noise of addnoise_condition from the global generator
-    return pipeline(
-        job.prompt,
-        negative_prompt=job.negative_prompt,
-        height=job.height,
-        width=job.width,
-        num_frames=job.num_frames,
-        base_num_frames=job.base_num_frames,
-        overlap_history=job.overlap_history,
-        addnoise_condition=job.addnoise_condition,
-        num_inference_steps=job.num_inference_steps,
-        guidance_scale=job.guidance_scale,
-        ar_step=job.ar_step,
-        causal_block_size=job.causal_block_size,
-        fps=job.fps,
-        generator=torch.Generator().manual_seed(job.seed),
-        output_type="latent",
-        callback_on_step_end=step_done,
-    ).frames
+    return pipeline(**_arguments(job), output_type="latent", callback_on_step_end=step_done).frames
+
+
+def _arguments(job: JobConfig) -> dict[str, Any]:
+    """What the pipeline is called with."""
+    names = (
+        "prompt", "negative_prompt", "height", "width", "num_frames", "base_num_frames", "overlap_history",
+        "addnoise_condition", "num_inference_steps", "guidance_scale", "ar_step", "causal_block_size", "fps",
+    )  # fmt: skip
+    return {name: getattr(job, name) for name in names} | {"generator": torch.Generator().manual_seed(job.seed)}
 
 
 @torch.inference_mode()

@@ -10,6 +10,7 @@ COMMANDS = {
     "bench": "measure methods against each other",
     "calibrate": "measure a model for the policy forecast",
     "vbench": "sample VBench's prompts",
+    "studio": "make and compare videos in the browser",
     "presets": "list the presets of the models",
     "parity": "compare with golden files of the official code",
     "memory": "measure what a released model takes of a GPU's memory, without a GPU",

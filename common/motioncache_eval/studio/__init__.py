@@ -1,0 +1,1 @@
+"""The studio: a page in the browser that makes videos, shows them while they are made, and compares them."""

@@ -1,0 +1,82 @@
+"""The web application: the page, the files of the history, and the progress of what is being made."""
+
+import re
+from dataclasses import asdict
+from importlib.resources import files
+from typing import Any
+
+import gradio
+import uvicorn
+from fastapi import FastAPI, HTTPException
+from fastapi.responses import FileResponse, HTMLResponse
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from motioncache.errors import MotionCacheError
+from motioncache_eval.page.build import read_part
+from motioncache_eval.studio.config import StudioConfig
+from motioncache_eval.studio.history import FRAMES, PAGE, VIDEO
+from motioncache_eval.studio.page import CSS, build_page
+from motioncache_eval.studio.studio import COMPARISONS, Studio
+
+SERVED = re.compile(rf"{VIDEO}\.(mp4|json)|settings\.json|{re.escape(PAGE)}|part-\d+\.mp4")
+"""The files of an entry that are handed out."""
+
+LOCAL = ("127.0.0.1", "localhost", "::1")
+
+
+def create_app(studio: Studio, config: StudioConfig) -> FastAPI:
+    """The application, ready to be served."""
+    app = FastAPI(title="MotionCache studio", docs_url=None, redoc_url=None, openapi_url=None)
+    if config.host in LOCAL:  # a page elsewhere whose name resolves to this machine is not answered
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOCAL, "testserver"])
+    app.get("/runs/{entry}/{name}")(lambda entry, name: _file(studio, entry, name))
+    app.get("/progress/{entry}")(lambda entry: _progress(studio, entry))
+    app.get("/live/{entry}")(lambda entry: HTMLResponse(live_page()))
+    app.get("/comparisons/{name}")(lambda name: _comparison(studio, name))
+    page = build_page(studio)
+    page.queue(default_concurrency_limit=1, max_size=config.queue)
+    return gradio.mount_gradio_app(app, page, path="/", show_error=True, css=CSS)
+
+
+def serve(studio: Studio, config: StudioConfig) -> None:
+    """Serve until an interrupt."""
+    uvicorn.run(create_app(studio, config), host=config.host, port=config.port, log_level="warning")
+
+
+def live_page() -> str:
+    """The page that follows a video in the making."""
+    here = files("motioncache_eval.studio")
+    parts = {
+        "STYLE": read_part("page.css"),
+        "LEGEND": read_part("legend.html"),
+        "SCRIPT": (here / "live.js").read_text("utf-8"),
+    }
+    text = (here / "live.html").read_text("utf-8")
+    return re.sub(r"\[\[([A-Z]+)\]\]", lambda found: parts[found[1]], text)
+
+
+def _file(studio: Studio, entry: str, name: str) -> FileResponse:
+    if not SERVED.fullmatch(name):
+        raise HTTPException(404, f"{name} is no file of a video; {FRAMES} stays on this machine")
+    try:
+        path = studio.history.find(entry).folder / name
+    except MotionCacheError as error:
+        raise HTTPException(404, str(error)) from None
+    if not path.is_file():
+        raise HTTPException(404, f"{entry} has no {name}")
+    return FileResponse(path)
+
+
+def _progress(studio: Studio, entry: str) -> dict[str, Any]:
+    progress = studio.progress(entry)
+    if progress is None:
+        raise HTTPException(404, f"{entry} is not being made")
+    shown = {key: value for key, value in asdict(progress).items() if key not in ("folder", "finished")}
+    return {**shown, "seconds_left": progress.seconds_left}
+
+
+def _comparison(studio: Studio, name: str) -> FileResponse:
+    folder = studio.history.output / COMPARISONS
+    if name not in {path.name for path in folder.glob("*.html")}:
+        raise HTTPException(404, f"{name} was not compared")
+    return FileResponse(folder / name)

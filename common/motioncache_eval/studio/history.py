@@ -1,0 +1,148 @@
+"""The videos that were made, on disk: a folder for each, with the video, its chunks and the settings."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from motioncache.errors import MotionCacheError
+from motioncache_eval.demo_results import describe_policy
+from motioncache_eval.generate import SETTINGS, settings_of
+from motioncache_eval.outputs import PARTIAL, RunFolder
+from motioncache_eval.report import environment, write_json
+from motioncache_eval.sampling import Sample
+from motioncache_eval.studio.models import VANILLA, Wanted
+from motioncache_eval.video import read_video, write_lossless
+
+VIDEO = "video"
+"""Stem of the files of a video, as `generate` would name them."""
+
+FRAMES = "frames.mkv"
+"""The frames as they were made, to compare with: the MP4 is lossy."""
+
+PAGE = "page.html"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A video of the history.
+
+    Attributes:
+        name: of its folder.
+        report: the content of its JSON file; of one that was interrupted, only what was asked for.
+        parts: its chunks as videos, in order.
+    """
+
+    name: str
+    folder: Path
+    report: dict[str, Any]
+    parts: tuple[str, ...]
+
+    @property
+    def whole(self) -> bool:
+        return (self.folder / f"{VIDEO}.mp4").is_file()
+
+    @property
+    def state(self) -> str:
+        if not self.whole:
+            return "interrupted"
+        return "stopped" if self.report.get("stopped") else "complete"
+
+    def frames(self) -> NDArray[np.uint8]:
+        """The frames as they were made, uint8 `[frames, height, width, 3]`."""
+        if not (self.folder / FRAMES).is_file():
+            raise MotionCacheError(f"{self.name} was interrupted, and has no whole video to compare")
+        return read_video(self.folder / FRAMES)
+
+
+class History:
+    """The entries in a folder, of which other processes may make some at the same time."""
+
+    def __init__(self, output: Path) -> None:
+        self.output = output
+
+    def entries(self) -> list[Entry]:
+        """All entries, the newest first."""
+        return sorted(self._read(), key=lambda entry: entry.name, reverse=True)
+
+    def find(self, name: str) -> Entry:
+        """An entry by its name, which is never taken as a path.
+
+        Raises:
+            MotionCacheError: if there is none.
+        """
+        for entry in self._read():
+            if entry.name == name:
+                return entry
+        raise MotionCacheError(f"there is no video {name!r} in the history")
+
+    def remove(self, name: str) -> None:
+        """Delete an entry and its files."""
+        shutil.rmtree(self.find(name).folder)
+
+    def _read(self) -> Iterator[Entry]:
+        if not self.output.is_dir():
+            return
+        for folder in self.output.iterdir():
+            asked = _read_json(folder / f"{SETTINGS}.json")
+            if folder.is_symlink() or asked is None:
+                continue
+            report = _read_json(folder / f"{VIDEO}.json")
+            parts = tuple(sorted(path.name for path in folder.glob("part-*.mp4")))
+            yield Entry(
+                name=folder.name.removesuffix(PARTIAL),
+                folder=folder,
+                report=report or {**asked.get("job", {}), "preset": asked.get("preset")},
+                parts=parts,
+            )
+
+
+def begin_entry(output: Path, wanted: Wanted) -> RunFolder:
+    """A folder for a video that is about to be made, with what was asked for."""
+    run = RunFolder.create(output, wanted.preset)
+    write_json(run.path / f"{SETTINGS}.json", {**_settings(wanted), "preset": wanted.preset})
+    return run
+
+
+def complete_entry(run: RunFolder, wanted: Wanted, sample: Sample, frames: NDArray[np.uint8], *, stopped: bool) -> None:
+    """Write the frames and the figures of a video; `sample` has no latents of use here."""
+    write_lossless(run.path / FRAMES, frames, fps=wanted.job.fps)
+    write_json(run.path / f"{VIDEO}.json", _report(wanted, sample, frames, stopped=stopped))
+
+
+def _report(wanted: Wanted, sample: Sample, frames: NDArray[np.uint8], *, stopped: bool) -> dict[str, Any]:
+    summary = sample.summary
+    return {
+        "prompt": wanted.job.prompt,
+        "model": wanted.model,
+        "preset": wanted.preset,
+        "stopped": stopped,
+        "frames": len(frames),
+        "config": asdict(wanted.job),
+        "policy": describe_policy(wanted.policy),
+        **environment(wanted.job.device),
+        "seconds": sample.seconds,
+        "flops": None if summary is None else summary.flops,
+        "vanilla_flops": None if summary is None else summary.vanilla_flops,
+        "summary": None if summary is None else asdict(summary),
+    }
+
+
+def _settings(wanted: Wanted) -> dict[str, Any]:
+    if wanted.policy is not None:
+        return settings_of(wanted.job, wanted.policy)
+    return json.loads(json.dumps({"job": asdict(wanted.job), "policy": VANILLA}, default=str))
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    """The content of a JSON file; None where it is missing or damaged."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
