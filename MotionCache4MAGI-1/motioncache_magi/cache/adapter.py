@@ -1,5 +1,6 @@
 """MAGI-1 for `motioncache`: which pipelines are served, with which policies and presets."""
 
+from collections.abc import Generator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -47,3 +48,6 @@ class MagiAdapter(PipelineAdapter):
     def uncached_parallel(self, pipeline: Any, parallel: Parallel) -> AbstractContextManager[None]:
         """Sample without a cache on several processes."""
         return uncached_parallel(pipeline, ranks_of(pipeline, parallel))
+
+    def stream(self, pipeline: Any, *args: Any, **call: Any) -> Generator[Any]:
+        return pipeline.stream(*args, **call)
