@@ -38,6 +38,7 @@ class MagiJobs:
         from motioncache_magi.job.sample import (
             complete_job,
             decode,
+            encode,
             load_pipeline,
             quiet_libraries,
             run_pipeline,
@@ -51,6 +52,7 @@ class MagiJobs:
             adapter=self.adapter(),
             job=complete_job(pipeline, job),
             pipeline=pipeline,
+            encode=partial(encode, pipeline),
             call=run_pipeline,
             stream=stream_frames,
             decode=partial(decode, pipeline),

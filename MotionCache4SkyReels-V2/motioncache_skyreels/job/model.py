@@ -47,10 +47,12 @@ class SkyReelsJobs:
         from motioncache_skyreels.cli import quiet_libraries
         from motioncache_skyreels.job.load import check_size, load_pipeline
         from motioncache_skyreels.job.sample import decode, run_pipeline, stream_frames, warm_up
+        from motioncache_skyreels.job.text import Prompts
         from motioncache_skyreels.window import BRANCHES
 
         quiet_libraries()
         pipeline = load_pipeline(job)
+        prompts = Prompts(pipeline)
 
         def fit(job: JobConfig) -> JobConfig:
             check_size(pipeline, job)
@@ -60,8 +62,9 @@ class SkyReelsJobs:
             adapter=self.adapter(),
             job=fit(job),
             pipeline=pipeline,
-            call=run_pipeline,
-            stream=stream_frames,
+            encode=prompts.encode,
+            call=partial(run_pipeline, prompts=prompts),
+            stream=partial(stream_frames, prompts=prompts),
             decode=lambda _, latents: decode(pipeline, latents),
             fit=fit,
             warm_up=partial(warm_up, pipeline),

@@ -15,6 +15,7 @@ from motioncache_eval.memory import Footprint
 from motioncache_eval.sampling import Sample, take_sample
 from motioncache_skyreels.job.config import JobConfig
 from motioncache_skyreels.job.load import video_size
+from motioncache_skyreels.job.text import Prompts
 from motioncache_skyreels.memory import memory
 from motioncache_skyreels.stream import stream
 
@@ -37,18 +38,23 @@ def warm_up(pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig) -> Non
 
 
 def run_pipeline(
-    pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig, chunk_done: Callable[[], None] | None = None
+    pipeline: SkyReelsV2DiffusionForcingPipeline,
+    job: JobConfig,
+    chunk_done: Callable[[], None] | None = None,
+    *,
+    prompts: Prompts | None = None,
 ) -> torch.Tensor:
     """Call the pipeline once, as it stands, cached or not; return latents.
 
     Args:
         chunk_done: called when the first chunk of a window has taken all its denoise steps.
+        prompts: keeps embeddings; without it, the call encodes the prompt.
 
     Raises:
         MotionCacheError: if the memory is too small for the video, or its latents are not finite.
     """
     with explain_out_of_memory(job, partial(_estimate, pipeline, job)):
-        latents = _call(pipeline, job, chunk_done)
+        latents = _call(pipeline, job, chunk_done, prompts or Prompts(pipeline))
     check_latents(latents)
     return latents
 
@@ -68,7 +74,7 @@ def _estimate(pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig) -> F
 
 
 def stream_frames(
-    pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig, step_done: Callable[[float], object]
+    pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig, step_done: Callable[[float], object], prompts: Prompts
 ) -> Generator[torch.Tensor]:
     """Sample a job with the pipeline as it stands, and yield float frames `[frames, 3, height, width]` chunk by chunk.
 
@@ -86,11 +92,14 @@ def stream_frames(
 
     torch.manual_seed(job.seed)
     with explain_out_of_memory(job, partial(_estimate, pipeline, job)):
-        yield from stream(pipeline, **_arguments(job), output_type="pt", callback_on_step_end=count)
+        yield from stream(pipeline, **_arguments(job, prompts), output_type="pt", callback_on_step_end=count)
 
 
 def _call(
-    pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig, chunk_done: Callable[[], None] | None
+    pipeline: SkyReelsV2DiffusionForcingPipeline,
+    job: JobConfig,
+    chunk_done: Callable[[], None] | None,
+    prompts: Prompts,
 ) -> torch.Tensor:
     def step_done(_: Any, iteration: int, __: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         if chunk_done is not None and iteration == job.num_inference_steps - 1:
@@ -98,16 +107,17 @@ def _call(
         return tensors
 
     torch.manual_seed(job.seed)  # diffusers draws the noise of addnoise_condition from the global generator
-    return pipeline(**_arguments(job), output_type="latent", callback_on_step_end=step_done).frames
+    return pipeline(**_arguments(job, prompts), output_type="latent", callback_on_step_end=step_done).frames
 
 
-def _arguments(job: JobConfig) -> dict[str, Any]:
+def _arguments(job: JobConfig, prompts: Prompts) -> dict[str, Any]:
     """What the pipeline is called with."""
     names = (
-        "prompt", "negative_prompt", "height", "width", "num_frames", "base_num_frames", "overlap_history",
-        "addnoise_condition", "num_inference_steps", "guidance_scale", "ar_step", "causal_block_size", "fps",
+        "height", "width", "num_frames", "base_num_frames", "overlap_history", "addnoise_condition",
+        "num_inference_steps", "guidance_scale", "ar_step", "causal_block_size", "fps",
     )  # fmt: skip
-    return {name: getattr(job, name) for name in names} | {"generator": torch.Generator().manual_seed(job.seed)}
+    settings = {name: getattr(job, name) for name in names}
+    return {**prompts.arguments(job), **settings, "generator": torch.Generator().manual_seed(job.seed)}
 
 
 @torch.inference_mode()
