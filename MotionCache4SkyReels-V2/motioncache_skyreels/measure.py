@@ -33,8 +33,8 @@ TEXT_ENCODER, TRANSFORMER, AUTOENCODER = "text encoder", "transformer", "autoenc
 
 CHUNK_FRAMES = 5
 
-ITERATIONS = 3
-"""Of a window whose chunks all run at once: then both CFG branches run together, and two outputs of each are kept."""
+STEPS = 3
+"""Denoise steps that a chunk takes at least: then both CFG branches run together, and two outputs of each are kept."""
 
 
 def measure_released(name: str, settings: MemorySettings) -> MeasuredMemory:
@@ -72,6 +72,11 @@ def check_window(frames: int) -> None:
             f"a window of {frames} frames does not divide into chunks of {CHUNK_FRAMES} latent frames: pass "
             f"base_num_frames (or num_frames) such as {', '.join(map(str, allowed))}"
         )
+
+
+def chunks_of(frames: int) -> int:
+    """Chunks of a window; with as many denoise steps each, all of them run together before the first one finishes."""
+    return ((frames - 1) // 4 + 1) // CHUNK_FRAMES
 
 
 def create_transformer(sizes: dict[str, Any], dtype: torch.dtype) -> SkyReelsV2Transformer3DModel:
@@ -116,7 +121,13 @@ def sample_window(transformer: SkyReelsV2Transformer3DModel, vae: AutoencoderKLW
     pipeline = _Pipeline(tokenizer=None, text_encoder=None, transformer=transformer, vae=vae, scheduler=_scheduler())  # pyright: ignore[reportArgumentType]
     pipeline.set_progress_bar_config(disable=True)
     adapter = SkyReelsAdapter()
-    policy = resolve_preset(adapter, settings.preset, None, allow_foreign_calibration=True)
+    policy = resolve_preset(
+        adapter,
+        settings.preset,
+        allow_foreign_calibration=True,
+        kv=settings.kv,
+        split_guidance=settings.split_guidance,
+    )
     hook = SkyReelsHook(pipeline, _Opener(pipeline, policy, adapter.presets()))
     text = torch.zeros(1, TEXT_LENGTH, transformer.config.text_dim, dtype=transformer.dtype)
     frames = min(settings.num_frames or 0, settings.base_num_frames or 0)
@@ -129,9 +140,9 @@ def sample_window(transformer: SkyReelsV2Transformer3DModel, vae: AutoencoderKLW
             width=settings.width,
             num_frames=frames,
             base_num_frames=frames,
-            ar_step=0,
+            ar_step=0 if settings.synchronous else 1,
             causal_block_size=CHUNK_FRAMES,
-            num_inference_steps=ITERATIONS,
+            num_inference_steps=max(STEPS, 0 if settings.synchronous else chunks_of(frames)),
             output_type="latent",
         )
     finally:

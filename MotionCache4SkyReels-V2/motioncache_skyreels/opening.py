@@ -8,12 +8,15 @@ from typing import Any
 import torch
 from diffusers import SkyReelsV2Transformer3DModel
 
-from motioncache.config import PolicyConfig
+from motioncache.chunk_store import ChunkStore
+from motioncache.config import KVStorage, PolicyConfig
 from motioncache.engine import Engine
 from motioncache.forecast.budget import ForecastConfig
 from motioncache.forecast.calibration import ModelIdentity, sample_weights
 from motioncache.grid import TokenGrid
+from motioncache.kept import FORMS
 from motioncache.kv_cache import KVCache
+from motioncache.kv_store import KVStore
 from motioncache.policies.distance import DistanceConfig
 from motioncache.policies.motioncache import MotionCache, MotionCacheConfig
 from motioncache.policies.none import NoCache
@@ -92,11 +95,19 @@ class WindowOpener:
             schedule.visits,
             shape,
             guided=partial(getattr, self._pipeline, "do_classifier_free_guidance"),
-            cache=allocate(self._transformer, hidden_states, shape),
+            cache=self._create_store(hidden_states, schedule, shape),
             rotary=self._transformer.rope(hidden_states),
             texts=texts,
             keeps_velocity=self._planner is not None,
+            split_guidance=self.config.split_guidance,
         )
+
+    def _create_store(self, hidden_states: torch.Tensor, schedule: Schedule, shape: WindowShape) -> KVStore:
+        """What keeps keys and values: all of them, where a chunk may see another that is not computed with it."""
+        keeps_all = not self.engine.policy.computes_together(schedule.starts())
+        if keeps_all and self.config.kv is KVStorage.model:
+            return allocate(self._transformer, hidden_states, shape)
+        return ChunkStore(FORMS[self.config.kv], keeps_all=keeps_all)
 
     def create_schedule(self, matrices: Matrices, chunk_frames: int, fps: Sequence[int] | None) -> Schedule:
         """The schedule of a window, with step distances where the policy accumulates them."""

@@ -14,7 +14,8 @@ from diffusers import SkyReelsV2Transformer3DModel
 from diffusers.models.attention_dispatch import dispatch_attention_fn
 from diffusers.models.transformers.transformer_skyreels_v2 import SkyReelsV2Attention, SkyReelsV2TransformerBlock
 
-from motioncache.kv_cache import KVCache
+from motioncache.grid import TokenGrid
+from motioncache.kv_store import KVStore, Segment
 from motioncache_skyreels.patch import Patch
 
 
@@ -39,16 +40,6 @@ def version_of(tensor: torch.Tensor) -> int:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Segment:
-    """Rows `[start, stop)` of the pack: one chunk of one CFG branch, and the rows of the KV cache that it may see."""
-
-    branch: str
-    start: int
-    stop: int
-    attended: slice
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Pack:
     """Everything a block needs to know of the packed rows.
 
@@ -62,7 +53,7 @@ class Pack:
     """
 
     segments: Sequence[Segment]
-    cache: KVCache
+    cache: KVStore
     cache_rows: torch.Tensor
     rotary: tuple[torch.Tensor, torch.Tensor]
     modulation: torch.Tensor
@@ -126,10 +117,10 @@ def self_attention(attn: SkyReelsV2Attention, x: torch.Tensor, pack: Pack, layer
         query, key, value = attn.to_q(x), attn.to_k(x), attn.to_v(x)
     query = rotate(attn.norm_q(query).unflatten(2, (attn.heads, -1)), pack.rotary)
     key = rotate(attn.norm_k(key).unflatten(2, (attn.heads, -1)), pack.rotary)
-    pack.cache.write(layer, pack.cache_rows, key, value.unflatten(2, (attn.heads, -1)))
+    seen = pack.cache.exchange(layer, pack, key, value.unflatten(2, (attn.heads, -1)))
     attended = [
-        _attend(attn, query[:, segment.start : segment.stop], *pack.cache.read(layer, segment.attended))
-        for segment in pack.segments
+        _attend(attn, query[:, segment.start : segment.stop], *keys_values)
+        for segment, keys_values in zip(pack.segments, seen, strict=True)
     ]
     return _project_out(attn, torch.cat(attended, dim=1).type_as(query))
 
@@ -162,6 +153,19 @@ def rotate(x: torch.Tensor, rotary: tuple[torch.Tensor, torch.Tensor]) -> torch.
     even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)
     turned = torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1)
     return turned.flatten(-2).type_as(x)
+
+
+def apply_head(
+    transformer: SkyReelsV2Transformer3DModel, grid: TokenGrid, hidden: torch.Tensor, temb: torch.Tensor
+) -> torch.Tensor:
+    """Output norm, projection, unpatching of one chunk: `[B, tokens, D]` -> `[B, channels, f, height, width]`."""
+    shift, scale = (transformer.scale_shift_table + temb[:, None]).unbind(1)  # [f, D]
+    frames = torch.arange(len(temb), device=hidden.device)
+    normed = modulate(transformer.norm_out(hidden.float()), shift, scale, frames).type_as(hidden)
+    _, patch_height, patch_width = transformer.config.patch_size
+    patches = transformer.proj_out(normed).unflatten(2, (patch_height, patch_width, -1))
+    patches = patches.unflatten(1, (len(temb), grid.height, grid.width))  # [B, f, rows, columns, p_h, p_w, C]
+    return patches.permute(0, 6, 1, 2, 4, 3, 5).flatten(5, 6).flatten(3, 4)
 
 
 def _attend(attn: SkyReelsV2Attention, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:

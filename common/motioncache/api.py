@@ -3,6 +3,7 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 
+from motioncache.config import KVStorage
 from motioncache.errors import MotionCacheError
 from motioncache.registry import Adapter, Hook, Preset, find_adapter, resolve_preset
 from motioncache.summary import Summary, summarise
@@ -17,6 +18,8 @@ def enable_cache(
     *,
     target_speedup: float | None = None,
     allow_foreign_calibration: bool = False,
+    kv: KVStorage | str | None = None,
+    split_guidance: bool = False,
     adapter: Adapter | None = None,
 ) -> None:
     """Turn the cache on for this pipeline, until `disable_cache`.
@@ -28,6 +31,8 @@ def enable_cache(
         target_speedup: FLOPs of the video without a cache over those that it may take; without a preset it chooses
             `forecast`, and only policies of that kind take it.
         allow_foreign_calibration: let `forecast` take a calibration file that was measured on another model.
+        kv: how keys and values are kept: `model`, in the model's own dtype, `int8` or `host`; None takes the preset's.
+        split_guidance: compute the CFG branches one after another, in half the memory for activations.
         adapter: hooks the pipeline in place of the installed adapter that serves it.
 
     Raises:
@@ -37,7 +42,14 @@ def enable_cache(
     if _find_hook(pipeline) is not None:
         raise MotionCacheError("the cache is already on for this pipeline: call disable_cache first")
     adapter = adapter or find_adapter(pipeline)
-    config = resolve_preset(adapter, preset, target_speedup, allow_foreign_calibration=allow_foreign_calibration)
+    config = resolve_preset(
+        adapter,
+        preset,
+        target_speedup,
+        allow_foreign_calibration=allow_foreign_calibration,
+        kv=kv,
+        split_guidance=split_guidance,
+    )
     hook = adapter.hook(pipeline, config)
     setattr(pipeline, _ATTRIBUTE, _Attached(pipeline, hook))
 
@@ -88,6 +100,8 @@ def cached(
     *,
     target_speedup: float | None = None,
     allow_foreign_calibration: bool = False,
+    kv: KVStorage | str | None = None,
+    split_guidance: bool = False,
     adapter: Adapter | None = None,
 ) -> Generator[Statistics]:
     """The cache for the length of a `with` block, see `enable_cache`; undone on an exception too."""
@@ -96,6 +110,8 @@ def cached(
         preset,
         target_speedup=target_speedup,
         allow_foreign_calibration=allow_foreign_calibration,
+        kv=kv,
+        split_guidance=split_guidance,
         adapter=adapter,
     )
     statistics = Statistics(pipeline)

@@ -1,6 +1,10 @@
 """Keys and values of a window, one pair of buffers per layer."""
 
+from collections.abc import Iterator
+
 import torch
+
+from motioncache.kv_store import Pass
 
 
 class KVCache:
@@ -24,12 +28,13 @@ class KVCache:
         shape = (layers, 2, batch, rows, heads, head_dim)
         self._buffer = torch.empty(shape, dtype=dtype, device=device)
 
-    def grow(self, rows: int) -> None:
-        """Make room for so many rows in all; those that are there stay."""
-        layers, two, batch, before, heads, head_dim = self._buffer.shape
-        if rows > before:
-            more = self._buffer.new_empty(layers, two, batch, rows - before, heads, head_dim)
-            self._buffer = torch.cat([self._buffer, more], dim=3)
+    def exchange(
+        self, layer: int, rows: Pass, key: torch.Tensor, value: torch.Tensor
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """See `KVStore`."""
+        self.write(layer, rows.cache_rows, key, value)
+        for segment in rows.segments:
+            yield self.read(layer, segment.attended)
 
     def write(self, layer: int, rows: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> None:
         """Store `[batch, n, heads, head_dim]` keys and values at `rows`, int64 `[n]`."""

@@ -106,7 +106,9 @@ class _FlashAttention(TorchFunctionMode):
 
 
 def _zeros_on_host(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor | None:
-    """What a copy of a meta tensor to the host gives: zeros; None for any other operator."""
+    """What a copy of a meta tensor to the host gives: zeros, or what was there; None for any other operator."""
+    if func is torch.ops.aten.copy_.default and args[1].is_meta and not args[0].is_meta:
+        return args[0]
     if func is not torch.ops.aten._to_copy.default or not args[0].is_meta:
         return None
     if torch.device(kwargs.get("device") or "meta").type == "meta":

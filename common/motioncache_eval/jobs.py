@@ -11,7 +11,7 @@ import torch
 
 from motioncache.config import PolicyConfig
 from motioncache.errors import MotionCacheError
-from motioncache.registry import Adapter, resolve_preset
+from motioncache.registry import Adapter, Preset, resolve_preset
 from motioncache_eval.sampling import Sample, take_sample
 
 if TYPE_CHECKING:
@@ -122,10 +122,15 @@ class JobModel(Protocol):
 
 
 def policy_of(adapter: Adapter, job: Any) -> PolicyConfig:
-    """The policy that a job's `preset`, `target_speedup` and `allow_foreign_calibration` stand for."""
-    return resolve_preset(
-        adapter, job.preset, job.target_speedup, allow_foreign_calibration=job.allow_foreign_calibration
-    )
+    """The policy that a job's `preset` and `target_speedup` stand for, with what the job says of memory."""
+    return preset_of(adapter, job, job.preset, job.target_speedup)
+
+
+def preset_of(adapter: Adapter, job: Any, preset: Preset, target_speedup: float | None = None) -> PolicyConfig:
+    """The policy that a preset and a target stand for, with a job's `allow_foreign_calibration` and memory settings."""
+    memory = {name: getattr(job, name) for name in ("kv", "split_guidance") if hasattr(job, name)}
+    allowed: bool = job.allow_foreign_calibration
+    return resolve_preset(adapter, preset, target_speedup, allow_foreign_calibration=allowed, **memory)
 
 
 def installed_models() -> dict[str, JobModel]:

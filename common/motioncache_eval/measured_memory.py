@@ -12,6 +12,7 @@ from motioncache.decision import Call, Decision, Memory
 from motioncache.limits import check_limits
 from motioncache.policies.policy import Policy
 from motioncache.record import Phase, WindowShape
+from motioncache.registry import kv_storage
 from motioncache_eval.allocations import WEIGHTS, Allocations
 from motioncache_eval.settings import require
 
@@ -21,7 +22,10 @@ OUTPUTS, KV, TEXT_KV = "residuals or velocities", "K/V", "text K/V"
 
 _PARTS = {
     "KVCache.__init__": KV,
-    "KVCache.grow": KV,
+    "KeptAsIs.__init__": KV,
+    "quantise": KV,
+    "KeptOnHost.fetch": KV,
+    "ChunkStore._put_together": KV,
     "Engine.complete": OUTPUTS,
     "text_keys_values": TEXT_KV,
     "Attention._attend_text": TEXT_KV,
@@ -40,6 +44,9 @@ class MemorySettings:
             file names.
         dtype: `float32`, `bfloat16` or `float16`; null takes the model's.
         cpu_offload: keep only that part of the model on the GPU that is needed at the time.
+        kv: how keys and values are kept: `model`, `int8` or `host`; null takes the preset's.
+        split_guidance: compute the CFG branches one after another.
+        synchronous: denoise all chunks at once, as `ar_step=0` does; else they finish one after another.
     """
 
     height: int | None = None
@@ -49,9 +56,14 @@ class MemorySettings:
     preset: str | None = None
     dtype: str | None = None
     cpu_offload: bool = False
+    kv: str | None = None
+    split_guidance: bool = False
+    synchronous: bool = False
 
     def __post_init__(self) -> None:
         check_limits(asdict(self), optional=("height", "width", "num_frames", "base_num_frames"))
+        if self.kv is not None:
+            kv_storage(self.kv)
         for name in ("height", "width"):
             value = getattr(self, name)
             require(name, value, value is None or value % 16 == 0, "a multiple of 16")

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from motioncache.config import PolicyConfig
+from motioncache.config import KVStorage, PolicyConfig
+from motioncache.errors import ConfigError
 from motioncache.forecast.budget import ForecastConfig
 from motioncache.policies.none import NoCacheConfig
 from motioncache.presets import Policies
@@ -32,4 +33,8 @@ class MagiAdapter(PipelineAdapter):
     package = Path(__file__).parents[1]
 
     def hook(self, pipeline: Any, config: PolicyConfig) -> MagiHook:
+        if config.kv is not KVStorage.model:
+            raise ConfigError(f"kv: {config.kv.value} is of SkyReels-V2; MAGI-1 keeps keys and values as they are")
+        if config.split_guidance:
+            raise ConfigError("split_guidance is of SkyReels-V2: leave it out")
         return MagiHook(pipeline, config, presets=self.presets())

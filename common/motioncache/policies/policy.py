@@ -24,6 +24,16 @@ class Policy(Protocol):
         """Decide for every call, without waiting for the device."""
         ...
 
+    def computes_together(self, starts: Sequence[int]) -> bool:
+        """Whether no chunk is ever computed whose predecessors denoise without being computed whole with it.
+
+        Then a chunk never sees keys and values that another one left at an earlier step.
+
+        Args:
+            starts: the iteration of each chunk's first denoise step.
+        """
+        return self.history == 0
+
     def remember(self, decision: Decision, hidden: torch.Tensor, window: WindowShape, predecessor: Memory) -> Memory:
         """The chunk's memory once it has been computed.
 

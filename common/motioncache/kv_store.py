@@ -1,0 +1,59 @@
+"""What keeps the keys and values of a window, and what it is asked: a pass through the blocks gives and takes."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """Rows `[start, stop)` of a pass: what is computed of one chunk of one CFG branch.
+
+    Attributes:
+        chunk: the rows of the whole chunk in the KV cache.
+        attended: the rows of the KV cache that it may see; they begin where those of its branch begin.
+        clean: whether it is computed for its keys and values alone, which later passes see as they are now.
+    """
+
+    branch: str
+    start: int
+    stop: int
+    chunk: slice
+    attended: slice
+    clean: bool = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether all rows of the chunk are in the pass."""
+        return self.stop - self.start == self.chunk.stop - self.chunk.start
+
+
+class Pass(Protocol):
+    """What is computed in one pass through the blocks.
+
+    Attributes:
+        segments: in the order of the rows; the segments of one branch are neighbours.
+        cache_rows: row of the KV cache of each row, int64 `[n]`.
+    """
+
+    @property
+    def segments(self) -> Sequence[Segment]: ...
+
+    @property
+    def cache_rows(self) -> torch.Tensor: ...
+
+
+class KVStore(Protocol):
+    """Keeps keys and values from one pass to the next. Keys come after rotary embedding."""
+
+    def exchange(
+        self, layer: int, rows: Pass, key: torch.Tensor, value: torch.Tensor
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Take a layer's keys and values of a pass, `[B, n, heads, head_dim]`.
+
+        Yields:
+            What each segment attends to, in their order, valid until the next is asked for.
+        """
+        ...
