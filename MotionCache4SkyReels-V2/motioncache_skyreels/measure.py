@@ -20,6 +20,7 @@ from motioncache.config import PolicyConfig
 from motioncache.errors import ConfigError
 from motioncache.forecast.budget import ForecastConfig
 from motioncache.policies.distance import DistanceConfig
+from motioncache.policies.motioncache import MotionCacheConfig
 from motioncache.registry import resolve_preset
 from motioncache_eval.measured_memory import ComputesAll, MeasuredMemory, MemorySettings, measure, size_of
 from motioncache_skyreels.adapter import SkyReelsAdapter
@@ -196,7 +197,8 @@ class _Opener(WindowOpener):
         window = super().open(*args, **kwargs)
         config = self.config
         history = config.order_at(None) if isinstance(config, ForecastConfig) else self.engine.policy.history
-        self.engine.policy = ComputesAll(history)
+        by_token = isinstance(config, MotionCacheConfig) and config.chunk_phase_updates is not None
+        self.engine.policy = ComputesAll(history, by_token=by_token)
         return window
 
     def create_schedule(self, matrices: Matrices, chunk_frames: int, fps: Sequence[int] | None) -> Schedule:

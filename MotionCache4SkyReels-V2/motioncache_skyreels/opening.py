@@ -24,6 +24,7 @@ from motioncache.policies.policy import Policy
 from motioncache.policies.teacache import TeaCache, TeaCacheConfig
 from motioncache.record import WindowShape
 from motioncache_skyreels.cost import SkyReelsCost
+from motioncache_skyreels.fits import check_fits
 from motioncache_skyreels.guards import check_window
 from motioncache_skyreels.packed import TextContext
 from motioncache_skyreels.polynomials import with_model_polynomial
@@ -104,6 +105,8 @@ class WindowOpener:
 
     def _create_store(self, hidden_states: torch.Tensor, schedule: Schedule, shape: WindowShape) -> KVStore:
         """What keeps keys and values: all of them, where a chunk may see another that is not computed with it."""
+        synchronous = len(set(schedule.starts())) <= 1
+        check_fits(self._transformer, hidden_states, shape, self.config, synchronous=synchronous)
         keeps_all = not self.engine.policy.computes_together(schedule.starts())
         if keeps_all and self.config.kv is KVStorage.model:
             return allocate(self._transformer, hidden_states, shape)

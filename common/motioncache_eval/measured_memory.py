@@ -146,13 +146,21 @@ class MeasuredMemory:
 
 
 class ComputesAll(Policy):
-    """Computes everything, and keeps the outputs that another policy would keep: the worst case of each."""
+    """Computes everything, and keeps the outputs that another policy would keep: the worst case of each.
 
-    def __init__(self, history: int) -> None:
+    Args:
+        by_token: after the first step, chunks are computed token by token, all but one of each.
+    """
+
+    def __init__(self, history: int, *, by_token: bool = False) -> None:
         self.history = history
+        self._by_token = by_token
 
     def decide(self, calls: Sequence[Call], memories: Sequence[Memory], window: WindowShape) -> list[Decision]:
-        return [Decision(call=call, phase=Phase.uncached, due=True) for call in calls]
+        return [Decision(call=call, phase=Phase.uncached, due=self._due(call)) for call in calls]
+
+    def _due(self, call: Call) -> bool | torch.Tensor:
+        return torch.arange(call.tokens) > 0 if self._by_token and call.step > 0 else True
 
 
 def measure(stage: str, needs: Mapping[str, nn.Module], run: Callable[[], object], device: str = "meta") -> Stage:

@@ -8,9 +8,10 @@ import torch
 from motioncache.errors import MotionCacheError
 from motioncache_eval.cli import main
 from motioncache_eval.cli.memory import fitting_flags
-from motioncache_eval.jobs import explain_out_of_memory, find_model
+from motioncache_eval.jobs import find_model
 from motioncache_eval.measured_memory import MeasuredMemory, MemorySettings, Stage
 from motioncache_eval.memory import GIB, Footprint
+from motioncache_eval.out_of_memory import explain_out_of_memory
 
 
 def measured(frames: int) -> MeasuredMemory:
@@ -95,5 +96,5 @@ def test_an_error_of_a_gpu_says_what_sampling_takes() -> None:
         "cuda has too little memory for 97 frames of 960x544, which take about 51 GiB, or 40 GiB with "
         "cpu_offload=true: pass cpu_offload=true, dtype=bfloat16, a smaller base_num_frames, or a smaller video"
     )
-    with pytest.raises(MotionCacheError, match=f"^{found}$"), explain_out_of_memory(Job, lambda: estimate):
+    with pytest.raises(MotionCacheError, match=f"^{found}$"), explain_out_of_memory(Job, lambda _: estimate):
         raise torch.OutOfMemoryError
