@@ -22,11 +22,13 @@ def check_fits(
     policy: PolicyConfig,
     *,
     synchronous: bool,
+    shares: int = 1,
 ) -> None:
     """Compare what a window keeps with what is free.
 
     Args:
         hidden_states: latents of the window, `[B, channels, F, height, width]`.
+        shares: processes among which keys and values are divided.
 
     Raises:
         MotionCacheError: names settings with which it fits.
@@ -34,6 +36,7 @@ def check_fits(
     free = free_memory(hidden_states.device)
     if free is None:
         return
+    free *= shares
     estimate = partial(_estimate, transformer, hidden_states, shape, synchronous)
     needed = estimate(policy)
     if needed.kv_cache + needed.text_kv + needed.outputs <= free:

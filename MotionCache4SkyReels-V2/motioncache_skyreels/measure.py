@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from diffusers import (
     SkyReelsV2Transformer3DModel,
     UniPCMultistepScheduler,
 )
+from torch import nn
+from torch.nn import functional
 from torch.utils.weak import WeakTensorKeyDictionary
 from transformers import UMT5Config, UMT5EncoderModel
 
@@ -22,7 +24,7 @@ from motioncache.forecast.budget import ForecastConfig
 from motioncache.policies.distance import DistanceConfig
 from motioncache.policies.motioncache import MotionCacheConfig
 from motioncache.registry import resolve_preset
-from motioncache_eval.measured_memory import ComputesAll, MeasuredMemory, MemorySettings, measure, size_of
+from motioncache_eval.measured_memory import ComputesAll, MeasuredMemory, MemorySettings, Stage, measure, size_of
 from motioncache_skyreels.adapter import SkyReelsAdapter
 from motioncache_skyreels.hook import SkyReelsHook
 from motioncache_skyreels.memory import RELEASED, TEXT_LENGTH
@@ -50,6 +52,8 @@ def measure_released(name: str, settings: MemorySettings) -> MeasuredMemory:
     check_window(frames)
     dtype: torch.dtype = getattr(torch, settings.dtype)
     transformer, text_encoder = create_transformer(sizes, dtype), create_text_encoder(dtype)
+    if settings.weights == "int8":
+        quantise_layers(transformer)
     autoencoder = create_autoencoder()
     weights = {TRANSFORMER: transformer, TEXT_ENCODER: text_encoder, AUTOENCODER: autoencoder}
     sample = partial(sample_window, transformer, autoencoder, settings)
@@ -58,11 +62,23 @@ def measure_released(name: str, settings: MemorySettings) -> MeasuredMemory:
         frames=frames,
         weights={part: size_of(model) for part, model in weights.items()},
         stages=(
-            measure("prompt", {TEXT_ENCODER: text_encoder}, partial(encode, text_encoder)),
+            _prompt_stage(dtype),
             measure("sampling", {TRANSFORMER: transformer}, sample),
-            measure("decoding", {AUTOENCODER: autoencoder}, partial(decode, autoencoder, settings)),
+            _decoding_stage(settings.num_frames, settings.height, settings.width),
         ),
     )
+
+
+@cache
+def _prompt_stage(dtype: torch.dtype) -> Stage:
+    text_encoder = create_text_encoder(dtype)
+    return measure("prompt", {TEXT_ENCODER: text_encoder}, partial(encode, text_encoder))
+
+
+@cache
+def _decoding_stage(frames: int, height: int, width: int) -> Stage:
+    autoencoder = create_autoencoder()
+    return measure("decoding", {AUTOENCODER: autoencoder}, partial(decode, autoencoder, frames, height, width))
 
 
 def check_window(frames: int) -> None:
@@ -92,6 +108,28 @@ def create_transformer(sizes: dict[str, Any], dtype: torch.dtype) -> SkyReelsV2T
 
 def _is_one_of(name: str, modules: Sequence[str]) -> bool:
     return any(part in modules for part in name.split("."))
+
+
+class Int8Linear(nn.Module):
+    """A linear layer with weights in int8 and a scale for each row, which is brought into its dtype to be applied."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        shape, device = layer.weight.shape, layer.weight.device
+        self.weight = nn.Parameter(torch.zeros(shape, dtype=torch.int8, device=device), requires_grad=False)
+        self.scale = nn.Parameter(layer.weight.new_ones(shape[0], 1), requires_grad=False)
+        self.bias = layer.bias
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return functional.linear(x, self.weight.to(self.scale.dtype) * self.scale, self.bias)
+
+
+def quantise_layers(transformer: nn.Module) -> None:
+    """Put int8 in place of the weights of the blocks' linear layers."""
+    for name, layer in list(transformer.named_modules()):
+        if isinstance(layer, nn.Linear) and name.startswith("blocks."):
+            parent, _, last = name.rpartition(".")
+            setattr(transformer.get_submodule(parent), last, Int8Linear(layer))
 
 
 def create_text_encoder(dtype: torch.dtype) -> UMT5EncoderModel:
@@ -154,10 +192,9 @@ def _scheduler() -> UniPCMultistepScheduler:
     return UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=8.0)
 
 
-def decode(autoencoder: AutoencoderKLWan, settings: MemorySettings) -> None:
-    """Decode the latents of the video."""
-    frames, height, width = ((settings.num_frames or 1) - 1) // 4 + 1, settings.height, settings.width
-    autoencoder.decode(torch.zeros(1, 16, frames, (height or 0) // 8, (width or 0) // 8, device="meta"))
+def decode(autoencoder: AutoencoderKLWan, frames: int, height: int, width: int) -> None:
+    """Decode the latents of a video."""
+    autoencoder.decode(torch.zeros(1, 16, (frames - 1) // 4 + 1, height // 8, width // 8, device="meta"))
 
 
 class _Transformer(SkyReelsV2Transformer3DModel):

@@ -88,6 +88,15 @@ def kept_keys(policy: PolicyConfig, *, synchronous: bool) -> KeptKeys:
     return KeptKeys(kv=policy.kv, all_chunks=not together, synchronous=synchronous)
 
 
+WAYS: tuple[dict[str, Any], ...] = (
+    {},
+    {"kv": "int8"},
+    {"kv": "host"},
+    {"kv": "host", "split_guidance": True},
+    {"kv": "host", "weights": "int8"},
+)
+"""Settings of `motioncache memory` that take less and less memory."""
+
 _WINDOWS = (57, 77, 97)
 """Frames of a window (`base_num_frames`); a longer video takes no more."""
 

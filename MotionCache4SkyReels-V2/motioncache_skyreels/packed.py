@@ -14,6 +14,7 @@ from diffusers import SkyReelsV2Transformer3DModel
 from diffusers.models.attention_dispatch import dispatch_attention_fn
 from diffusers.models.transformers.transformer_skyreels_v2 import SkyReelsV2Attention, SkyReelsV2TransformerBlock
 
+from motioncache.decision import Decision
 from motioncache.grid import TokenGrid
 from motioncache.kv_store import KVStore, Segment
 from motioncache_skyreels.patch import Patch
@@ -59,6 +60,16 @@ class Pack:
     modulation: torch.Tensor
     frames: torch.Tensor
     texts: dict[str, TextContext]
+
+    def attend(
+        self, attn: SkyReelsV2Attention, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layer: int
+    ) -> torch.Tensor:
+        """Hand over the rows' keys and values, then attend chunk by chunk to what the chunk may see: `[B, n, D]`."""
+        attended = [
+            _attend(attn, query[:, segment.start : segment.stop], *seen)
+            for segment, seen in zip(self.segments, self.cache.exchange(layer, self, key, value), strict=True)
+        ]
+        return torch.cat(attended, dim=1)
 
     def branch_rows(self) -> dict[str, slice]:
         """The rows of each CFG branch."""
@@ -110,19 +121,15 @@ def gated(x: torch.Tensor, gate: torch.Tensor, frames: torch.Tensor) -> torch.Te
 
 
 def self_attention(attn: SkyReelsV2Attention, x: torch.Tensor, pack: Pack, layer: int) -> torch.Tensor:
-    """Write the rows' keys and values, then attend chunk by chunk to everything the chunk may see."""
+    """Project the rows, and let them attend to what they may see."""
     if getattr(attn, "fused_projections", False):
         query, key, value = attn.to_qkv(x).chunk(3, dim=-1)
     else:
         query, key, value = attn.to_q(x), attn.to_k(x), attn.to_v(x)
     query = rotate(attn.norm_q(query).unflatten(2, (attn.heads, -1)), pack.rotary)
     key = rotate(attn.norm_k(key).unflatten(2, (attn.heads, -1)), pack.rotary)
-    seen = pack.cache.exchange(layer, pack, key, value.unflatten(2, (attn.heads, -1)))
-    attended = [
-        _attend(attn, query[:, segment.start : segment.stop], *keys_values)
-        for segment, keys_values in zip(pack.segments, seen, strict=True)
-    ]
-    return _project_out(attn, torch.cat(attended, dim=1).type_as(query))
+    attended = pack.attend(attn, query, key, value.unflatten(2, (attn.heads, -1)), layer)
+    return _project_out(attn, attended.type_as(query))
 
 
 def cross_attention(attn: SkyReelsV2Attention, x: torch.Tensor, pack: Pack, layer: int) -> torch.Tensor:
@@ -153,6 +160,13 @@ def rotate(x: torch.Tensor, rotary: tuple[torch.Tensor, torch.Tensor]) -> torch.
     even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)
     turned = torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1)
     return turned.flatten(-2).type_as(x)
+
+
+def due_rows(embedded: torch.Tensor, decision: Decision) -> torch.Tensor:
+    """The due tokens of a chunk `[B, tokens, D]`."""
+    if decision.due is True:
+        return embedded
+    return embedded.index_select(1, decision.indices().to(embedded.device, non_blocking=True))
 
 
 def apply_head(

@@ -12,7 +12,7 @@ from motioncache.engine import Engine
 from motioncache.errors import MotionCacheError
 from motioncache.kv_store import KVStore, Segment
 from motioncache.record import Phase, WindowShape
-from motioncache_skyreels.packed import Pack, TextContext, apply_head, version_of
+from motioncache_skyreels.packed import Pack, TextContext, apply_head, due_rows, version_of
 from motioncache_skyreels.schedule import Visit
 
 BRANCHES = ("cond", "uncond")
@@ -70,6 +70,7 @@ class Window:
         self._texts = texts
         self._keeps_velocity = keeps_velocity
         self._split_guidance = split_guidance
+        self._cached = BRANCHES  # the branches whose keys and values are in the cache, one after another
         self._iteration = -1
         self._called: dict[str, int] = {}  # the last iteration at which the pipeline asked for a branch
         self._kept: dict[str, int] = {}  # the last iteration at which a branch was computed
@@ -271,21 +272,25 @@ class Window:
 
     def _run_blocks(self, decisions: Sequence[Decision], frames: Frames) -> list[torch.Tensor]:
         """The due tokens of every chunk after the blocks; no block is called when nothing is due."""
-        rows = [_due_rows(frames.embedded[decision.call.chunk], decision) for decision in decisions]
+        rows = [due_rows(frames.embedded[decision.call.chunk], decision) for decision in decisions]
         hidden = torch.cat(rows, dim=1)
         if hidden.shape[1] == 0:
             return rows
         pack = self._pack([decision for decision in decisions if decision.computed], frames, hidden.device)
+        hidden = self._through_blocks(hidden, pack)
+        return list(hidden.split([decision.computed for decision in decisions], dim=1))
+
+    def _through_blocks(self, hidden: torch.Tensor, pack: Pack) -> torch.Tensor:
         for layer, block in enumerate(self._transformer.blocks):
             hidden = block(hidden, pack, layer)
-        return list(hidden.split([decision.computed for decision in decisions], dim=1))
+        return hidden
 
     def _pack(self, decisions: Sequence[Decision], frames: Frames, device: torch.device) -> Pack:
         grid = self.grid
         positions, cache_rows, segments, stop = [], [], [], 0
         for decision in decisions:
             branch, chunk = decision.call.branch, decision.call.chunk
-            offset = BRANCHES.index(branch) * grid.tokens  # where the branch begins in the KV cache
+            offset = self._cached.index(branch) * grid.tokens  # where the branch begins in the KV cache
             position = grid.chunk_of_tokens(chunk).start + decision.indices()
             positions.append(position)
             cache_rows.append(offset + position)
@@ -318,10 +323,3 @@ class Window:
 
 def _shifted(rows: slice, offset: int) -> slice:
     return slice(offset + rows.start, offset + rows.stop)
-
-
-def _due_rows(embedded: torch.Tensor, decision: Decision) -> torch.Tensor:
-    """The due tokens of a chunk `[B, tokens, D]`."""
-    if decision.due is True:
-        return embedded
-    return embedded.index_select(1, decision.indices().to(embedded.device, non_blocking=True))

@@ -47,6 +47,8 @@ class MemorySettings:
         kv: how keys and values are kept: `model`, `int8` or `host`; null takes the preset's.
         split_guidance: compute the CFG branches one after another.
         synchronous: denoise all chunks at once, as `ar_step=0` does; else they finish one after another.
+        weights: `int8` for a transformer whose linear layers were quantised; null keeps the dtype. Each layer is
+            counted in its dtype while it is applied.
     """
 
     height: int | None = None
@@ -59,6 +61,7 @@ class MemorySettings:
     kv: str | None = None
     split_guidance: bool = False
     synchronous: bool = False
+    weights: str | None = None
 
     def __post_init__(self) -> None:
         check_limits(asdict(self), optional=("height", "width", "num_frames", "base_num_frames"))
@@ -68,6 +71,7 @@ class MemorySettings:
             value = getattr(self, name)
             require(name, value, value is None or value % 16 == 0, "a multiple of 16")
         require("dtype", self.dtype, self.dtype in (None, *DTYPES), f"null, {', '.join(DTYPES)}")
+        require("weights", self.weights, self.weights in (None, "int8"), "null, int8")
 
     def filled(self, **defaults: Any) -> "MemorySettings":
         """The settings, with defaults in place of nulls."""
@@ -82,11 +86,13 @@ class Released:
         names: what `motioncache memory` calls them.
         frames_key: the setting that says how many frames K/V are kept for.
         lengths: values of it, from the longest to the shortest.
+        ways: settings that take less memory, the mildest first; the first one is none.
     """
 
     names: tuple[str, ...]
     frames_key: str
     lengths: tuple[int, ...]
+    ways: tuple[Mapping[str, Any], ...] = ({},)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +120,7 @@ class MeasuredMemory:
     Attributes:
         name: the model and the size of the video.
         frames: the value of `Released.frames_key`.
+        flags: the settings that were chosen of `Released.ways`, as texts `key=value`.
         weights: bytes by model.
         stays: models that stay on the GPU with `cpu_offload`.
         on_host: models that are never on the GPU.
@@ -125,6 +132,7 @@ class MeasuredMemory:
     stages: tuple[Stage, ...]
     stays: tuple[str, ...] = ()
     on_host: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
 
     def held(self, stage: Stage, offload: bool) -> set[str]:
         """The models that are on the GPU during a stage."""
@@ -142,7 +150,13 @@ class MeasuredMemory:
     def from_dict(cls, values: Mapping[str, Any]) -> "MeasuredMemory":
         """The inverse of `dataclasses.asdict`, also after JSON."""
         stages = tuple(Stage(**{**stage, "needs": tuple(stage["needs"])}) for stage in values["stages"])
-        return cls(**{**values, "stages": stages, "stays": tuple(values["stays"]), "on_host": tuple(values["on_host"])})
+        texts = {name: tuple(values.get(name, ())) for name in ("stays", "on_host", "flags")}
+        return cls(**{**values, "stages": stages, **texts})
+
+
+def flags_of(way: Mapping[str, Any]) -> tuple[str, ...]:
+    """Settings as a command line takes them."""
+    return tuple(f"{key}={str(value).lower()}" for key, value in way.items())
 
 
 class ComputesAll(Policy):

@@ -47,13 +47,13 @@ def sample(policy: PolicyConfig, **call: Any) -> torch.Tensor:
 def stores(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What the windows keep their keys and values in."""
     made: list[Any] = []
-    create = WindowOpener._create_store
+    create = WindowOpener.create_store
 
     def watched(*args: Any) -> Any:
         made.append(create(*args))
         return made[-1]
 
-    monkeypatch.setattr(WindowOpener, "_create_store", watched)
+    monkeypatch.setattr(WindowOpener, "create_store", watched)
     return made
 
 
