@@ -1,5 +1,6 @@
 """MAGI-1 for `motioncache`: which pipelines are served, with which policies and presets."""
 
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -38,3 +39,6 @@ class MagiAdapter(PipelineAdapter):
         if config.split_guidance:
             raise ConfigError("split_guidance is of SkyReels-V2: leave it out")
         return MagiHook(pipeline, config, presets=self.presets())
+
+    def stream(self, pipeline: Any, *args: Any, **call: Any) -> Generator[Any]:
+        return pipeline.stream(*args, **call)
