@@ -16,15 +16,15 @@ from motioncache_eval.memory import GIB, Footprint
 from motioncache_eval.out_of_memory import explain_out_of_memory, fitting
 
 
-def measured(frames: int) -> MeasuredMemory:
-    """A model that takes 10 GiB of weights, 10 of an encoder's, and a GiB for each five frames."""
+def measured(frames: int, less: int = 0) -> MeasuredMemory:
+    """A model that takes 10 GiB of weights, 10 of an encoder's, and a GiB for each five frames, less some."""
     return MeasuredMemory(
         name=f"a model, {frames} frames",
         frames=frames,
         weights={"transformer": 10 * GIB, "text encoder": 10 * GIB},
         stages=(
             Stage(name="prompt", needs=("text encoder",), parts={}),
-            Stage(name="sampling", needs=("transformer",), parts={"K/V": frames * GIB // 5, "GELU": 0}),
+            Stage(name="sampling", needs=("transformer",), parts={"K/V": frames * GIB // 5 - less * GIB, "GELU": 0}),
         ),
     )
 
@@ -36,7 +36,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, MemorySettings]]:
 
     def measure(self: Any, name: str, settings: MemorySettings) -> MeasuredMemory:
         calls.append((name, settings))
-        return measured(settings.base_num_frames or 97)
+        return measured(settings.base_num_frames or 97, less=4 * (settings.kv == "host" and settings.preset == "slow"))
 
     monkeypatch.setattr(type(find_model("skyreels-v2")), "measure_memory", measure)
     return calls
@@ -56,8 +56,21 @@ def test_it_prints_parts_peaks_and_what_fits(
         "80 GB  as it is",
         "141 GB  as it is",
     ]
-    assert [settings.base_num_frames for _, settings in asked] == [None, 77, 57]
+    assert [settings.base_num_frames for _, settings in asked if settings.kv is None] == [None, 77, 57]
     assert {settings.preset for _, settings in asked} == {"exact"}
+
+
+def test_settings_that_take_less_come_before_shorter_windows(
+    asked: list[tuple[str, MemorySettings]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["memory", "1.3B-540P", "preset=slow", "num_frames=97", "base_num_frames=77"]) == 0
+    (fit,) = [line.split("GB")[1].strip() for line in capsys.readouterr().out.splitlines() if " 24 GB " in line]
+    assert fit == "kv=host cpu_offload=true"  # 10 + 15.4 - 4, and a GiB for CUDA
+    assert [(settings.base_num_frames, settings.kv) for _, settings in asked] == [
+        (77, None),
+        (77, "int8"),
+        (77, "host"),
+    ]
 
 
 def test_a_card_keeps_a_gib_for_cuda() -> None:
