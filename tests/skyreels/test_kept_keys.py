@@ -19,10 +19,12 @@ from motioncache_skyreels.opening import WindowOpener
 
 from .conftest import COEFFICIENTS, generate, make_pipeline
 
-LONG = {"num_frames": 137, "overlap_history": 17}
+LONG = {"num_frames": 97, "overlap_history": 17, "base_num_frames": 57}
 """Two windows, of which the second one begins with a given chunk."""
 
-SYNCHRONOUS = {"ar_step": 0}
+SYNCHRONOUS = {"ar_step": 0, "num_frames": 57}
+
+SHORT = {"num_inference_steps": 7, "ar_step": 2}
 
 
 @pytest.fixture(params=["exact", "tokens", "chunks", "teacache", "forecast"])
@@ -32,7 +34,7 @@ def policy(request: pytest.FixtureRequest, config: Callable[..., MotionCacheConf
         "tokens": config,
         "chunks": lambda: config(chunk_phase_updates=None),
         "teacache": lambda: TeaCacheConfig(warmup=1, coefficients=COEFFICIENTS, threshold=0.4),
-        "forecast": lambda: ForecastConfig(target_speedup=3.0, calibration=measured),
+        "forecast": lambda: ForecastConfig(target_speedup=2.0, calibration=measured),
     }
     return policies[request.param]()
 
@@ -40,7 +42,7 @@ def policy(request: pytest.FixtureRequest, config: Callable[..., MotionCacheConf
 def sample(policy: PolicyConfig, **call: Any) -> torch.Tensor:
     pipeline = make_pipeline()
     with motioncache.cached(pipeline, policy):
-        return generate(pipeline, **call)
+        return generate(pipeline, **{**SHORT, **call})
 
 
 @pytest.fixture
@@ -87,7 +89,7 @@ def test_chunks_that_are_computed_anyway_need_not_be_kept(
 
 
 def test_synchronous_sampling_keeps_nothing(stores: list[Any], measured: str) -> None:
-    for policy in (NoCacheConfig(), ForecastConfig(target_speedup=3.0, calibration=measured)):
+    for policy in (NoCacheConfig(), ForecastConfig(target_speedup=2.0, calibration=measured)):
         sample(policy, **SYNCHRONOUS)
         assert stores.pop()._chunks == {}
 
