@@ -92,7 +92,7 @@ def check_window(frames: int) -> None:
 
 
 def chunks_of(frames: int) -> int:
-    """Chunks of a window; with as many denoise steps each, all of them run together before the first one finishes."""
+    """Chunks of a window; with one denoise step more, all of them keep two outputs before the first one finishes."""
     return ((frames - 1) // 4 + 1) // CHUNK_FRAMES
 
 
@@ -181,7 +181,7 @@ def sample_window(transformer: SkyReelsV2Transformer3DModel, vae: AutoencoderKLW
             base_num_frames=frames,
             ar_step=0 if settings.synchronous else 1,
             causal_block_size=CHUNK_FRAMES,
-            num_inference_steps=max(STEPS, 0 if settings.synchronous else chunks_of(frames)),
+            num_inference_steps=max(STEPS, 0 if settings.synchronous else chunks_of(frames) + 1),
             output_type="latent",
         )
     finally:
