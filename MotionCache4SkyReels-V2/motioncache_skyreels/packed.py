@@ -16,7 +16,7 @@ from diffusers.models.transformers.transformer_skyreels_v2 import SkyReelsV2Atte
 
 from motioncache.decision import Decision
 from motioncache.grid import TokenGrid
-from motioncache.kv_store import KVStore, Segment
+from motioncache.kv_store import KVStore
 from motioncache_skyreels.patch import Patch
 
 MOST_ROWS = 16_384
@@ -41,6 +41,18 @@ class TextContext:
 def version_of(tensor: torch.Tensor) -> int:
     """How often a tensor has been changed in place; 0 for those of inference mode, which do not count."""
     return 0 if tensor.is_inference() else tensor._version
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """See `motioncache.kv_store.Segment`."""
+
+    branch: str
+    start: int
+    stop: int
+    chunk: slice
+    attended: slice
+    clean: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from itertools import groupby
 import torch
 
 from motioncache.kept import Kept
-from motioncache.kv_store import Pass, Segment
+from motioncache.kv_store import KeysValues, Pass, Segment
 
 
 class ChunkStore:
@@ -27,9 +27,7 @@ class ChunkStore:
         self._keeps_all = keeps_all
         self._chunks: dict[tuple[int, int], tuple[Kept, Kept]] = {}  # by layer and first row
 
-    def exchange(
-        self, layer: int, rows: Pass, key: torch.Tensor, value: torch.Tensor
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def exchange(self, layer: int, rows: Pass, key: torch.Tensor, value: torch.Tensor) -> Iterator[KeysValues]:
         """See `KVStore`."""
         branches = [list(group) for _, group in groupby(rows.segments, key=lambda segment: segment.branch)]
         for ahead in (layer, layer + 1):  # the next layer comes over while this one is computed
@@ -88,9 +86,14 @@ class ChunkStore:
 
 def _missing(segments: list[Segment]) -> list[int]:
     """First rows of the chunks that the segments of a branch attend to, and that are not computed whole with them."""
-    computed = {segment.chunk.start for segment in segments if segment.whole}
+    computed = {segment.chunk.start for segment in segments if _is_whole(segment)}
     last = max(segment.attended.stop for segment in segments)
     return [start for start in range(segments[0].attended.start, last, _length(segments)) if start not in computed]
+
+
+def _is_whole(segment: Segment) -> bool:
+    """Whether all rows of the chunk are in the pass."""
+    return segment.stop - segment.start == segment.chunk.stop - segment.chunk.start
 
 
 def _length(segments: list[Segment]) -> int:
@@ -99,6 +102,6 @@ def _length(segments: list[Segment]) -> int:
 
 def _due(segment: Segment, rows: Pass) -> torch.Tensor | None:
     """The rows of a segment within its chunk, int64; None for all of them."""
-    if segment.whole:
+    if _is_whole(segment):
         return None
     return rows.cache_rows[segment.start : segment.stop] - segment.chunk.start

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import torch
 
-from motioncache.kv_store import Pass
+from motioncache.kv_store import KeysValues, Pass
 
 
 class KVCache:
@@ -15,22 +15,12 @@ class KVCache:
     """
 
     def __init__(
-        self,
-        *,
-        layers: int,
-        batch: int,
-        rows: int,
-        heads: int,
-        head_dim: int,
-        dtype: torch.dtype,
-        device: torch.device,
+        self, *, layers: int, batch: int, rows: int, heads: int, head_dim: int, dtype: torch.dtype, device: torch.device
     ) -> None:
         shape = (layers, 2, batch, rows, heads, head_dim)
         self._buffer = torch.empty(shape, dtype=dtype, device=device)
 
-    def exchange(
-        self, layer: int, rows: Pass, key: torch.Tensor, value: torch.Tensor
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def exchange(self, layer: int, rows: Pass, key: torch.Tensor, value: torch.Tensor) -> Iterator[KeysValues]:
         """See `KVStore`."""
         self.write(layer, rows.cache_rows, key, value)
         for segment in rows.segments:
@@ -41,6 +31,6 @@ class KVCache:
         self._buffer[layer, 0].index_copy_(1, rows, key.to(self._buffer.dtype))
         self._buffer[layer, 1].index_copy_(1, rows, value.to(self._buffer.dtype))
 
-    def read(self, layer: int, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
+    def read(self, layer: int, rows: slice) -> KeysValues:
         """Views of the keys and values of a range of rows."""
         return self._buffer[layer, 0, :, rows], self._buffer[layer, 1, :, rows]

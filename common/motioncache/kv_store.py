@@ -1,14 +1,14 @@
 """What keeps the keys and values of a window, and what it is asked: a pass through the blocks gives and takes."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 
+KeysValues = tuple[torch.Tensor, torch.Tensor]
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Segment:
+
+class Segment(Protocol):
     """Rows `[start, stop)` of a pass: what is computed of one chunk of one CFG branch.
 
     Attributes:
@@ -17,17 +17,23 @@ class Segment:
         clean: whether it is computed for its keys and values alone, which later passes see as they are now.
     """
 
-    branch: str
-    start: int
-    stop: int
-    chunk: slice
-    attended: slice
-    clean: bool = False
+    @property
+    def branch(self) -> str: ...
 
     @property
-    def whole(self) -> bool:
-        """Whether all rows of the chunk are in the pass."""
-        return self.stop - self.start == self.chunk.stop - self.chunk.start
+    def start(self) -> int: ...
+
+    @property
+    def stop(self) -> int: ...
+
+    @property
+    def chunk(self) -> slice: ...
+
+    @property
+    def attended(self) -> slice: ...
+
+    @property
+    def clean(self) -> bool: ...
 
 
 class Pass(Protocol):
@@ -48,9 +54,7 @@ class Pass(Protocol):
 class KVStore(Protocol):
     """Keeps keys and values from one pass to the next. Keys come after rotary embedding."""
 
-    def exchange(
-        self, layer: int, rows: Pass, key: torch.Tensor, value: torch.Tensor
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def exchange(self, layer: int, rows: Pass, key: torch.Tensor, value: torch.Tensor) -> Iterator[KeysValues]:
         """Take a layer's keys and values of a pass, `[B, n, heads, head_dim]`.
 
         Yields:

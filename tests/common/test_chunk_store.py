@@ -9,13 +9,25 @@ from motioncache.chunk_store import ChunkStore
 from motioncache.config import KVStorage
 from motioncache.kept import FORMS, KeptInInt8, quantise
 from motioncache.kv_cache import KVCache
-from motioncache.kv_store import KVStore, Segment
+from motioncache.kv_store import KVStore
 
 LAYERS, HEADS, DIM, LENGTH, CHUNKS = 3, 2, 8, 4, 3
 ROWS = LENGTH * CHUNKS
 
 Chosen = dict[tuple[str, int], list[int] | None]
 """The due tokens of chunks by branch and number, None for all of them; clean chunks have a number below zero."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """One chunk of a pass, or a part of it."""
+
+    branch: str
+    start: int
+    stop: int
+    chunk: slice
+    attended: slice
+    clean: bool
 
 
 @dataclass

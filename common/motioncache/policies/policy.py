@@ -25,13 +25,7 @@ class Policy(Protocol):
         ...
 
     def computes_together(self, starts: Sequence[int]) -> bool:
-        """Whether no chunk is ever computed whose predecessors denoise without being computed whole with it.
-
-        Then a chunk never sees keys and values that another one left at an earlier step.
-
-        Args:
-            starts: the iteration of each chunk's first denoise step.
-        """
+        """Whether no chunk sees what another left at an earlier step; `starts` are the iterations of first steps."""
         return self.history == 0
 
     def remember(self, decision: Decision, hidden: torch.Tensor, window: WindowShape, predecessor: Memory) -> Memory:
