@@ -97,6 +97,14 @@ WAYS: tuple[dict[str, Any], ...] = (
 )
 """Settings of `motioncache memory` that take less and less memory."""
 
+PRESETS: tuple[dict[str, Any], ...] = (
+    {"preset": "exact"},
+    {"preset": "forecast"},
+    {"preset": "exact", "kv": "int8"},
+    {"preset": "exact", "synchronous": True},
+)
+"""Settings whose memory the documents show besides."""
+
 _WINDOWS = (57, 77, 97)
 """Frames of a window (`base_num_frames`); a longer video takes no more."""
 

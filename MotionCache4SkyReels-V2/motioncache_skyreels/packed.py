@@ -158,8 +158,8 @@ def after_attention(
 
     normed = block.norm2(hidden.float()).type_as(hidden)
     query = block.attn2.norm_q(block.attn2.to_q(normed)).unflatten(2, (block.attn2.heads, -1))
-    attended = [_attend(block.attn2, query[:, rows], *texts[branch]) for branch, rows in branches.items()]
-    hidden = hidden + _project_out(block.attn2, torch.cat(attended, dim=1).type_as(query))
+    seen = [_attend(block.attn2, query[:, rows], *texts[branch]) for branch, rows in branches.items()]
+    hidden = hidden + _project_out(block.attn2, torch.cat(seen, dim=1).type_as(query))
 
     normed = modulate(block.norm3(hidden.float()), ff_shift, ff_scale, frames).type_as(hidden)
     return (hidden.float() + gated(block.ffn(normed).float(), ff_gate, frames)).type_as(hidden)

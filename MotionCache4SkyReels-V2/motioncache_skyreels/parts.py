@@ -38,7 +38,9 @@ def block_in_parts(
         cos, sin = (one[:, part.rows] for one in pack.rotary)
         return before_attention(block, hidden[:, part.rows], (cos, sin), table, part.frames)
 
-    attended = pack.attend(block.attn1, *_by_parts(parts, before, hidden.shape[1]), layer)
+    query, key, value = _by_parts(parts, before, hidden.shape[1])
+    attended = pack.attend(block.attn1, query, key, value, layer)
+    del query, key, value
 
     def after(part: Part) -> Sequence[torch.Tensor]:
         rows = part.rows

@@ -272,12 +272,12 @@ class Window:
 
     def _run_blocks(self, decisions: Sequence[Decision], frames: Frames) -> list[torch.Tensor]:
         """The due tokens of every chunk after the blocks; no block is called when nothing is due."""
-        rows = [due_rows(frames.embedded[decision.call.chunk], decision) for decision in decisions]
-        hidden = torch.cat(rows, dim=1)
-        if hidden.shape[1] == 0:
-            return rows
-        pack = self._pack([decision for decision in decisions if decision.computed], frames, hidden.device)
-        hidden = self._through_blocks(hidden, pack)
+        computed = [decision for decision in decisions if decision.computed]
+        if not computed:
+            return [frames.embedded[decision.call.chunk][:, :0] for decision in decisions]
+        pack = self._pack(computed, frames, frames.temb.device)
+        rows = (due_rows(frames.embedded[decision.call.chunk], decision) for decision in computed)
+        hidden = self._through_blocks(torch.cat([*rows], dim=1), pack)  # which nothing else holds
         return list(hidden.split([decision.computed for decision in decisions], dim=1))
 
     def _through_blocks(self, hidden: torch.Tensor, pack: Pack) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -56,12 +56,13 @@ class KeptInInt8:
     """
 
     def __init__(self, x: torch.Tensor) -> None:
-        self._values, self._scales = quantise(x)
+        values, scales = quantise(x)
+        self._values, self._scales = values.to(torch.int8), scales.clone()
 
     def update(self, x: torch.Tensor, due: torch.Tensor | None) -> None:
         """See `Kept`."""
         values, scales = quantise(x if due is None else x.index_select(1, due))
-        for new, old in ((values, self._values), (scales, self._scales)):
+        for new, old in ((values.to(torch.int8), self._values), (scales, self._scales)):
             old.copy_(new) if due is None else old.index_copy_(1, due, new)
 
     def fetch(self) -> None:
@@ -73,10 +74,10 @@ class KeptInInt8:
 
 
 def quantise(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """int8 values, and scales in the dtype of `x`, whose product is `x` again: `[..., d]` and `[..., 1]`."""
+    """Whole numbers, and scales in the dtype of `x`, whose product is `x` again: `[..., d]` and `[..., 1]`."""
     largest = torch.maximum(x.amax(-1, keepdim=True), -x.amin(-1, keepdim=True))
     scales = (largest.float() / LEVELS).clamp(min=torch.finfo(x.dtype).tiny).to(x.dtype)
-    return (x.float() / scales.float()).round_().clamp_(-LEVELS, LEVELS).to(torch.int8), scales
+    return (x.float() / scales.float()).round_().clamp_(-LEVELS, LEVELS), scales
 
 
 class KeptOnHost:
@@ -86,7 +87,7 @@ class KeptOnHost:
         self._device = x.device
         self._host = torch.empty(x.shape, dtype=x.dtype, device="cpu", pin_memory=x.is_cuda)
         self._here: torch.Tensor | None = None
-        self._arrived: torch.cuda.Event | None = None
+        self._arrived: Any = None  # an event, with CUDA
         self.update(x, None)
 
     def update(self, x: torch.Tensor, due: torch.Tensor | None) -> None:

@@ -70,7 +70,7 @@ def quantise_to_4_bits_by_bitsandbytes(transformer: nn.Module) -> None:
 
     def create(layer: nn.Linear) -> nn.Module:
         new = layers.Linear4bit(layer.in_features, layer.out_features, quant_type="nf4", compute_dtype=torch.float32)
-        new.weight = layers.Params4bit(layer.weight.data.clone(), requires_grad=False, quant_type="nf4")
+        new.weight = layers.Params4bit(layer.weight.data.clone(), False, quant_type="nf4")
         return new
 
     replace_linear(transformer, create)
