@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,12 +21,11 @@ from motioncache.forecast.calibration import ModelIdentity
 from motioncache_eval.sampling import Sample
 from motioncache_eval.vbench import lock
 from motioncache_eval.vbench.check import VideoSize, video_fault
+from motioncache_eval.vbench.deliver import Delivery, accept, deliver
 from motioncache_eval.vbench.folder import OutputFolder, hold
 from motioncache_eval.vbench.manifest import Entry, add_entry, describe_file, read_manifest
-from motioncache_eval.vbench.plan import Item
 from motioncache_eval.vbench.prompts import Video
 from motioncache_eval.vbench.record import describe_policy, fingerprint
-from motioncache_eval.vbench.sampler import keep_video
 from motioncache_eval.video import write_mp4
 
 from ..calibration import write_calibration
@@ -245,13 +245,19 @@ def test_what_was_not_finished_is_cleared_away(folder: OutputFolder) -> None:
     assert list(folder.partial.iterdir()) == []
 
 
-def keep(folder: OutputFolder, frames: torch.Tensor) -> str | None:
+def send(folder: OutputFolder | None, frames: torch.Tensor) -> Delivery | str:
     job = SimpleNamespace(fps=8, num_frames=5, height=16, width=32, seed=7)
-    return keep_video(folder, Item("slow", VIDEOS[1]), job, Sample(latents=frames, seconds=2.5), frames)
+    return deliver(folder, VIDEOS[1], job, Sample(latents=frames, seconds=2.5), frames)
 
 
-def test_a_kept_video_is_entered_with_what_it_is(folder: OutputFolder) -> None:
-    assert keep(folder, noise()) is None
+def keep(folder: OutputFolder, frames: torch.Tensor, *, through: OutputFolder | None = None) -> str | None:
+    sent = send(through, frames)
+    return sent if isinstance(sent, str) else accept(folder, VIDEOS[1], sent)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_kept_video_is_entered_with_what_it_is(folder: OutputFolder, shared: bool) -> None:
+    assert keep(folder, noise(), through=folder if shared else None) is None
     path = folder.path(VIDEOS[1])
     entry = read_manifest(folder.manifest)["scene/beach-0.mp4"]
     assert entry == Entry(
@@ -273,16 +279,35 @@ def test_a_kept_video_is_entered_with_what_it_is(folder: OutputFolder) -> None:
     ],
 )
 def test_a_faulty_video_is_not_kept(folder: OutputFolder, frames: torch.Tensor, reason: str) -> None:
-    assert reason in str(keep(folder, frames))
+    assert reason in str(keep(folder, frames, through=folder))
     assert folder.find_missing(VIDEOS) == [VIDEOS[1]]
     assert set(read_manifest(folder.manifest)) == {"scene/alley-0.mp4"}
     assert list(folder.partial.iterdir()) == []
 
 
+DAMAGES: dict[str, Callable[[OutputFolder, Delivery], Delivery]] = {
+    "cut": lambda folder, sent: (cut(folder.partial / str(sent.partial)), sent)[1],
+    "lost": lambda folder, sent: ((folder.partial / str(sent.partial)).unlink(), sent)[1],
+    "changed": lambda folder, sent: replace(sent, sha256="0" * 64),
+    "content": lambda folder, sent: replace(sent, partial=None, content=b"half"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_arrives_otherwise_than_it_was_sent_is_not_entered(folder: OutputFolder, damage: str) -> None:
+    sent = send(folder, noise())
+    assert isinstance(sent, Delivery)
+    wrong = accept(folder, VIDEOS[1], DAMAGES[damage](folder, sent))
+    assert wrong is not None
+    assert ("has not arrived" if damage == "lost" else "or others than were sent") in wrong
+    assert folder.find_missing(VIDEOS) == [VIDEOS[1]]
+    assert set(read_manifest(folder.manifest)) == {"scene/alley-0.mp4"}
+
+
 def test_an_entry_is_on_the_disk_before_its_video_has_its_name(folder: OutputFolder) -> None:
     """A process that ends between the two has made nothing, and the video is made again."""
     with patch.object(Path, "replace", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
-        keep(folder, noise())
+        keep(folder, noise(), through=folder)
     assert "scene/beach-0.mp4" in read_manifest(folder.manifest)
     assert folder.find_missing(VIDEOS) == [VIDEOS[1]]
 
