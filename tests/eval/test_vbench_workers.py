@@ -13,6 +13,7 @@ import pytest
 from motioncache.errors import MotionCacheError
 from motioncache_eval.vbench import lock
 from motioncache_eval.vbench.lock import locked
+from motioncache_eval.vbench.patience import Patience
 
 WORKER = """
 import os, sys, time
