@@ -23,9 +23,7 @@ from motioncache_eval.vbench.prompts import Video
 from motioncache_eval.vbench.record import describe_policy, fingerprint
 
 from ..calibration import write_calibration
-from .vbench_folders import SETTINGS, SIZE, VIDEOS, cut, enter, folder, noise, write
-
-__all__ = ["folder"]
+from .vbench_folders import SETTINGS, SIZE, VIDEOS, cut, enter, noise, write
 
 
 def prepare(folder: OutputFolder, settings: dict[str, Any] = SETTINGS, videos: list[Video] = VIDEOS) -> None:

@@ -1,9 +1,8 @@
-"""A folder of VBench sampling in which one of two small videos is made."""
+"""Small videos in the folders of VBench sampling."""
 
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 
 from motioncache_eval.vbench.check import VideoSize
@@ -26,16 +25,6 @@ def noise(frames: int = 5, height: int = 16, width: int = 32) -> torch.Tensor:
 def write(path: Path, video: torch.Tensor) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_mp4(path, (video * 255).to(torch.uint8).permute(0, 2, 3, 1).numpy(), fps=8)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> OutputFolder:
-    """A folder in which one of two videos is made."""
-    folder = OutputFolder(tmp_path / "out")
-    folder.prepare(SETTINGS, VIDEOS)
-    write(folder.path(VIDEOS[0]), noise())
-    enter(folder, VIDEOS[0])
-    return folder
 
 
 def enter(folder: OutputFolder, video: Video) -> None:
