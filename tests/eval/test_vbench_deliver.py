@@ -30,7 +30,7 @@ def keep(folder: OutputFolder, frames: torch.Tensor, *, through: OutputFolder | 
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_a_kept_video_is_entered_with_what_it_is(folder: OutputFolder, shared: bool) -> None:
-    assert keep(noise(), through=folder if shared else None) is None
+    assert keep(folder, noise(), through=folder if shared else None) is None
     path = folder.path(VIDEOS[1])
     entry = read_manifest(folder.manifest)["scene/beach-0.mp4"]
     assert entry == Entry(
@@ -68,7 +68,7 @@ DAMAGES: dict[str, Callable[[OutputFolder, Delivery], Delivery]] = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_what_arrives_otherwise_than_it_was_sent_is_not_entered(folder: OutputFolder, damage: str) -> None:
-    sent = send(noise())
+    sent = send(folder, noise())
     assert isinstance(sent, Delivery)
     wrong = accept(folder, VIDEOS[1], DAMAGES[damage](folder, sent))
     assert wrong is not None
@@ -80,6 +80,6 @@ def test_what_arrives_otherwise_than_it_was_sent_is_not_entered(folder: OutputFo
 def test_an_entry_is_on_the_disk_before_its_video_has_its_name(folder: OutputFolder) -> None:
     """A process that ends between the two has made nothing, and the video is made again."""
     with patch.object(Path, "replace", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
-        keep(noise(), through=folder)
+        keep(folder, noise(), through=folder)
     assert "scene/beach-0.mp4" in read_manifest(folder.manifest)
     assert folder.find_missing(VIDEOS) == [VIDEOS[1]]

@@ -63,14 +63,14 @@ def deliver(
     if folder is None:
         with tempfile.TemporaryDirectory() as temporary:
             return _write(Path(temporary) / "video.mp4", job, sample, frames, send=True)
-    partial = folder.new_partial(video)
-    made: Delivery | str | None = None
+    partial, whole = folder.new_partial(video), False
     try:
         made = _write(partial, job, sample, frames, send=False)
+        whole = isinstance(made, Delivery)
+        return made
     finally:
-        if not isinstance(made, Delivery):
+        if not whole:
             partial.unlink(missing_ok=True)
-    return made
 
 
 def _write(path: Path, job: Any, sample: Sample, frames: torch.Tensor, *, send: bool) -> Delivery | str:
