@@ -1,7 +1,7 @@
 """MAGI-1 in the habits of diffusers: `MagiPipeline.from_pretrained(folder)`, `pipe(prompt)`, `pipe.stream(prompt)`."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -146,7 +146,7 @@ class MagiPipeline:
         latents: torch.Tensor | None = None,
         output_type: str = "np",
         switches: TextSwitches | None = None,
-    ) -> Iterator[Any]:
+    ) -> Generator[Any]:
         """Yield the frames of each chunk as soon as it is clean.
 
         Args:
@@ -189,7 +189,7 @@ class MagiPipeline:
             check_noise(request.latents, noise_shape(self.config, request, plan.schedule.chunks, patch))
         return plan
 
-    def _stream(self, request: Request, plan: Plan) -> Iterator[Any]:
+    def _stream(self, request: Request, plan: Plan) -> Generator[Any]:
         chunk_frames = self.config.runtime.chunk_width
         missing = request.num_frames
         with tqdm(total=plan.schedule.total, **{"desc": "denoise steps", **self._progress}) as bar:
