@@ -53,6 +53,8 @@ class VBenchConfig:
         executor: `local` starts the workers on this machine, `ray` on a Ray cluster (the extra `cluster`).
         address: of the cluster, for `ray`: `auto` for that of this machine, `HOST:PORT`, or `ray://HOST:PORT`; empty
             starts a cluster of this machine alone, which ends with the run.
+        verify: what makes sure that a video of an earlier run is whole: `checksum` its size and SHA-256, `decode` all its
+            frames, too.
         item_timeout: seconds after which a worker that is still making a video counts as hung, and is ended; null
             allows ten times the longest that a video of the run has taken, and at least ten minutes.
         dry_run: list what would be made, and how long it takes, and make nothing.
@@ -74,6 +76,7 @@ class VBenchConfig:
     executor: str = "local"
     address: str = ""
     item_timeout: float | None = None
+    verify: str = "checksum"
     dry_run: bool = False
     seconds_per_video: dict[str, float] = field(default_factory=dict)
     score: bool = False
@@ -85,6 +88,7 @@ class VBenchConfig:
             allowed = samples is None or 1 <= samples <= MOST_SAMPLES
             require(name, samples, allowed, f"from 1 to {MOST_SAMPLES}")
         require("presets", list(self.presets), bool(self.presets), "a list of at least one preset, such as [slow]")
+        require("verify", self.verify, self.verify in ("checksum", "decode"), "checksum, decode")
         self._check_executor()
         for preset, seconds in self.seconds_per_video.items():
             require(f"seconds_per_video.{preset}", seconds, seconds > 0, "more than 0")

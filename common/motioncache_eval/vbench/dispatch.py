@@ -71,6 +71,8 @@ class Dispatcher:
         match event["event"]:
             case "ready":
                 self._progress.begin()
+                if "where" in event:
+                    self._progress.say(f"worker {place} is ready: {event['where']}")
                 self._bad_starts[place] = 0
                 self._idle.add(place)
                 self._hand_out()

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from motioncache.errors import MotionCacheError
 from motioncache_eval.kept_settings import Record, keep_settings, require_records
+from motioncache_eval.vbench.check import decoding_fault
 from motioncache_eval.vbench.lock import locked
 from motioncache_eval.vbench.manifest import file_fault, read_manifest
 from motioncache_eval.vbench.prompts import Video
@@ -78,11 +79,15 @@ class OutputFolder:
             keep_prompts(self.prompts, prompts)
             for suite in prompts:
                 (self.videos / suite).mkdir(parents=True, exist_ok=True)
-            for path in self.partial.iterdir():
+            for path in (*self.partial.iterdir(), *self.root.glob(".*.json")):  # the latter by `whole_file`
                 path.unlink()
 
-    def find_missing(self, videos: Sequence[Video]) -> list[Video]:
-        """The videos that have no file as the manifest describes it; other files are set aside."""
+    def find_missing(self, videos: Sequence[Video], *, decode: bool = False) -> list[Video]:
+        """The videos that have no file as the manifest describes it; other files are set aside.
+
+        Args:
+            decode: a file that cannot be decoded does not count, either.
+        """
         missing: list[Video] = []
         stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
         with self.errors():
@@ -94,7 +99,7 @@ class OutputFolder:
                     continue
                 if not path.is_file():
                     raise MotionCacheError(f"{path} is no file, and a video belongs there: move it away")
-                fault = file_fault(path, entries.get(video.key))
+                fault = file_fault(path, entries.get(video.key)) or (decoding_fault(path) if decode else None)
                 if fault is not None:
                     aside = self.root / "set-aside" / stamp / video.suite
                     aside.mkdir(parents=True, exist_ok=True)

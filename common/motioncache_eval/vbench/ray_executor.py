@@ -6,14 +6,12 @@ sends their content. Either way they are checked and entered here.
 
 import os
 import secrets
+from importlib import import_module
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import ray  # pyright: ignore
-from ray.exceptions import RayError, RayTaskError  # pyright: ignore
 
 from motioncache.errors import MotionCacheError
 from motioncache_eval.kept_settings import Record
@@ -33,17 +31,19 @@ class RayExecutor:
             records: of each preset, what its videos are made with.
             logs: folder of the workers' logs.
         """
+        self._ray: Any = import_module("ray")
         self._logs, self._token = logs.resolve(), f".{secrets.token_hex(8)}"
         self._head: Head | None = None
         self._actors: dict[int, Any] = {}
         self._calls: dict[Any, int] = {}
+        self._where: dict[int, str] = {}
         try:
             (self._logs / self._token).write_text(self._token)
             address = plan.settings.address or self._start(plan)
-            _connect(address)
-            self.places = _places(plan.settings.devices, address)
+            _connect(self._ray, address)
+            self.places = _places(self._ray, plan.settings.devices, address)
             settings = replace(plan.settings, output=str(plan.output.resolve()))
-            self._assignment = ray.put(
+            self._assignment = self._ray.put(
                 Assignment(
                     plan=replace(plan, settings=settings),
                     records=records,
@@ -64,7 +64,7 @@ class RayExecutor:
     def start(self, place: int) -> None:
         device = self.places[place]
         needs = {"num_gpus": 1} if device == "cuda" else {"num_cpus": 1, "scheduling_strategy": "SPREAD"}
-        actor = ray.remote(RayWorker).options(max_restarts=0, **needs)
+        actor = self._ray.remote(RayWorker).options(max_restarts=0, **needs)
         self._actors[place] = actor.remote(self._assignment, device, log_name(place, device))
         self._calls[self._actors[place].load.remote()] = place
 
@@ -72,8 +72,8 @@ class RayExecutor:
         self._calls[self._actors[place].make.remote(order)] = place
 
     def hear(self, seconds: float) -> list[tuple[int, Event]]:
-        ray.wait(list(self._calls), num_returns=1, timeout=seconds)
-        answered, _ = ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0)
+        self._ray.wait(list(self._calls), num_returns=1, timeout=seconds)
+        answered, _ = self._ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0)
         heard: list[tuple[int, Event]] = []
         for call in answered:
             place = self._calls.pop(call)
@@ -82,31 +82,34 @@ class RayExecutor:
 
     def _read(self, place: int, call: Any) -> list[Event]:
         try:
-            event: Event = ray.get(call)
-        except RayError as error:
-            ray.kill(self._actors.pop(place))
-            return [{"event": "ended", "reason": f"worker {place} ended: {_in_one_line(error)}"}]
+            event: Event = self._ray.get(call)
+        except self._ray.exceptions.RayError as error:
+            self._ray.kill(self._actors.pop(place))
+            where = self._where.pop(place, "")
+            return [{"event": "ended", "reason": f"worker {place}{where} ended: {_reason(error)}"}]
+        if "where" in event:
+            self._where[place] = f" ({event['where']})"
         return [event, {"event": "ready"}] if event["event"] in ("made", "failed") else [event]
 
     def kill(self, place: int) -> None:
-        ray.kill(self._actors[place])
+        self._ray.kill(self._actors[place])
 
     def close(self) -> None:
         for actor in self._actors.values():
-            ray.kill(actor)
-        ray.shutdown()
+            self._ray.kill(actor)
+       self._ray.shutdown()
         if self._head is not None:
             self._head.close()
         with suppress(FileNotFoundError):
             (self._logs / self._token).unlink()
 
 
-def _connect(address: str) -> None:
+def _connect(ray: Any, address: str) -> None:
     # Workers import what this process does, also where the package is run without being installed.
     variables = {"PYTHONPATH": os.environ["PYTHONPATH"]} if "PYTHONPATH" in os.environ else {}
     try:
         ray.init(address=address, runtime_env={"env_vars": variables}, log_to_driver=False, logging_level="error")
-    except (OSError, RuntimeError, ValueError, RayError) as error:
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         reason = " ".join(str(error).split())[:300]
         raise MotionCacheError(
             f"there is no Ray cluster to be reached at address={address}: {reason}; start one with ray start, or pass "
@@ -114,7 +117,7 @@ def _connect(address: str) -> None:
         ) from None
 
 
-def _places(devices: Sequence[str], address: str) -> tuple[str, ...]:
+def _places(ray: Any, devices: Sequence[str], address: str) -> tuple[str, ...]:
     """The device of each worker.
 
     Raises:
@@ -132,6 +135,9 @@ def _places(devices: Sequence[str], address: str) -> tuple[str, ...]:
     return places
 
 
-def _in_one_line(error: RayError) -> str:
-    cause = error.cause if isinstance(error, RayTaskError) else error
-    return " ".join(f"{type(cause).__name__}: {cause}".split())[:500]
+def _reason(error: Any) -> str:
+    """What Ray says, in one line, without its advice and the names that it gives to workers."""
+    text = str(getattr(error, "cause", None) or error)
+    _, found, detail = text.partition("Worker exit detail:")
+    lines = (detail if found else text).strip().splitlines() or [type(error).__name__]
+    return lines[0].split(" Some common causes")[0].strip()[:300]

@@ -41,10 +41,11 @@ class RayWorker:
             log: name of the worker's log in the folder of logs.
         """
         self._assignment, self._device = assignment, device
+        self._log = assignment.logs / log
         token = assignment.logs / assignment.token
         self._shared = token.is_file() and token.read_text() == assignment.token
         if self._shared:
-            descriptor = os.open(assignment.logs / log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+            descriptor = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
             os.dup2(descriptor, 1)
             os.dup2(descriptor, 2)
             os.close(descriptor)
@@ -58,8 +59,8 @@ class RayWorker:
             self._loaded = load(plan, self._device, self._assignment.records)
         except MotionCacheError as error:
             return self._stop(error)
-        writes = "writes to the folder" if self._shared else "does not see the folder, and sends its videos"
-        return {"event": "ready", "where": f"{self._device} of {socket.gethostname()} {writes}"}
+        log = f"log {self._log}" if self._shared else "it sends its videos; its log is among those of Ray"
+        return {"event": "ready", "where": f"{self._device} of {socket.gethostname()}; {log}"}
 
     def make(self, order: dict[str, Any]) -> Event:
         try:

@@ -50,7 +50,9 @@ def find_missing(plan: Plan) -> list[Item]:
     for preset in plan.policies:
         folder = plan.folder(preset)
         folder.prepare(plan.describe(preset), plan.videos)
-        absent |= {Item(preset, video) for video in folder.find_missing(plan.videos)}
+        absent |= {
+            Item(preset, video) for video in folder.find_missing(plan.videos, decode=plan.settings.verify == "decode")
+        }
     return [item for item in plan.items() if item in absent]
 
 
