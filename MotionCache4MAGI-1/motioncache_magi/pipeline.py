@@ -25,6 +25,7 @@ from motioncache_magi.sampling.guidance import Guidance, deciding_branch
 from motioncache_magi.sampling.sampler import Sampler, Settings
 from motioncache_magi.text.caption import clean_caption
 from motioncache_magi.text.chunks import ChunkText, chunk_text
+from motioncache_magi.text.kept import KeptText
 from motioncache_magi.text.prompt import T5Text
 from motioncache_magi.text.special_tokens import SpecialTokens, TextSwitches
 from motioncache_magi.vae.codec import VideoCodec
@@ -54,7 +55,7 @@ class MagiPipeline:
         self,
         transformer: VideoDiT,
         vae: ViTVAE,
-        text_encoder: T5Text,
+        text_encoder: T5Text | KeptText,
         config: MagiConfig,
         *,
         special_tokens: SpecialTokens | None = None,
@@ -63,7 +64,7 @@ class MagiPipeline:
     ) -> None:
         self.transformer = transformer
         self.vae = vae
-        self.text_encoder = text_encoder
+        self.text_encoder: T5Text | KeptText = text_encoder
         self.config = config
         self.special_tokens = special_tokens
         self.device = device

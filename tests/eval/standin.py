@@ -64,6 +64,7 @@ class StandIn:
             adapter=self.adapter(),
             job=job,
             pipeline=pipeline,
+            encode=lambda job: None,
             call=_call,
             decode=lambda job, latents: latents,
             warm_up=lambda job: None,

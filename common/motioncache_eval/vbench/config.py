@@ -9,7 +9,7 @@ from motioncache.config import parse_overrides, plain_values, read_yaml, structu
 from motioncache.errors import ConfigError
 from motioncache.field_types import shown
 from motioncache_eval.jobs import JobModel
-from motioncache_eval.settings import read_settings, require, require_device, require_path
+from motioncache_eval.settings import read_settings, require, require_device, require_path, resolve_model
 
 MOST_SAMPLES = 1000
 """VBench takes 25 of a prompt at most."""
@@ -53,8 +53,8 @@ class VBenchConfig:
         executor: `local` starts the workers on this machine, `ray` on a Ray cluster (the extra `cluster`).
         address: of the cluster, for `ray`: `auto` for that of this machine, `HOST:PORT`, or `ray://HOST:PORT`; empty
             starts a cluster of this machine alone, which ends with the run.
-        verify: what makes sure that a video of an earlier run is whole: `checksum` its size and SHA-256, `decode` all its
-            frames, too.
+        verify: how videos of an earlier run are looked at: `checksum` compares size and SHA-256, `decode` also decodes
+            all their frames.
         item_timeout: seconds after which a worker that is still making a video counts as hung, and is ended; null
             allows ten times the longest that a video of the run has taken, and at least ten minutes.
         dry_run: list what would be made, and how long it takes, and make nothing.
@@ -150,9 +150,5 @@ def _from_file(section: dict[str, Any], path: Path, model: JobModel, overriding:
 def _resolved(values: dict[str, Any], repository: Path) -> dict[str, Any]:
     """Values of a file, with paths that start at the repository."""
     values = read_settings(values, repository=repository, paths=PATHS)
-    model = values.get("model")
-    if isinstance(model, str):
-        require_path("model", model)
-        if model and (repository / model).exists():  # otherwise it is a hub id
-            values["model"] = str(repository / model)
+    resolve_model(values, repository)
     return values

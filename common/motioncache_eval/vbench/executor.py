@@ -6,9 +6,10 @@ from typing import Any, Protocol
 Event = dict[str, Any]
 """What a worker says, under the key `event`.
 
-`ready`: it can be given something; with `where` it is, if that is not plain. `made`, with the fields of a `Delivery`; `failed`, with a `reason`: what came of the
-last order; a worker that says so is not ready before it says that, too. `stop`, with a `reason`: a mistake that all
-items share. `ended`, with a `reason`: there is no worker any more, whoever ended it; its last event.
+`ready`: it can be given something; the first time with `where`, if that is worth a line. `made`, with the fields of a
+`Delivery`, and `failed`, with a `reason`: what came of the last order; the worker is ready when it says that again.
+`stop`, with a `reason`: a mistake that all items share. `ended`, with a `reason`: there is no worker any more, whoever
+ended it; its last event.
 """
 
 

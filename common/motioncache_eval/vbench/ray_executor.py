@@ -6,10 +6,10 @@ sends their content. Either way they are checked and entered here.
 
 import os
 import secrets
-from importlib import import_module
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +97,7 @@ class RayExecutor:
     def close(self) -> None:
         for actor in self._actors.values():
             self._ray.kill(actor)
-       self._ray.shutdown()
+        self._ray.shutdown()
         if self._head is not None:
             self._head.close()
         with suppress(FileNotFoundError):

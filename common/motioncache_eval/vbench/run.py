@@ -46,13 +46,11 @@ def sample_videos(plan: Plan, arguments: Sequence[str]) -> int:
 
 def find_missing(plan: Plan) -> list[Item]:
     """The items that have no whole video."""
-    absent = set()
+    absent, decode = set(), plan.settings.verify == "decode"
     for preset in plan.policies:
         folder = plan.folder(preset)
         folder.prepare(plan.describe(preset), plan.videos)
-        absent |= {
-            Item(preset, video) for video in folder.find_missing(plan.videos, decode=plan.settings.verify == "decode")
-        }
+        absent |= {Item(preset, video) for video in folder.find_missing(plan.videos, decode=decode)}
     return [item for item in plan.items() if item in absent]
 
 

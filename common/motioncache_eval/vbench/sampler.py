@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from motioncache.errors import MotionCacheError
-from motioncache_eval.jobs import LoadedJob, find_model
+from motioncache_eval.jobs import LoadedJob, explain_out_of_memory, find_model
 from motioncache_eval.kept_settings import Record, read_record, refuse_other_settings
 from motioncache_eval.vbench.deliver import Delivery, UnusableFolderError, deliver
 from motioncache_eval.vbench.executor import Event
@@ -89,6 +89,8 @@ def make_item(plan: Plan, loaded: LoadedJob, item: Item, *, send: bool) -> Deliv
     """Make one video, and deliver it if it is whole; return what is wrong with it."""
     seed = plan.seed(item.video)
     job = replace(loaded.job, prompt=item.video.prompt, **({} if seed is None else {"seed": seed}))
+    with explain_out_of_memory(job):
+        loaded.encode(job)
     sample, frames = loaded.make_video(job, plan.policies[item.preset])
     if not frames.isfinite().all():
         return "its values are not finite; try dtype=float32 or another preset"
