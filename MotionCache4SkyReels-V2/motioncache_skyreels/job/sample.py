@@ -98,7 +98,7 @@ def stream_frames(
         return tensors
 
     torch.manual_seed(job.seed)
-    with explain_out_of_memory(job, partial(_estimate, pipeline, job)):
+    with explain_out_of_memory(job, partial(_estimate, pipeline)):
         yield from stream(pipeline, **_arguments(job, prompts), output_type="pt", callback_on_step_end=count)
 
 
