@@ -1,6 +1,6 @@
 """What a model's package registers, so that the command line, the demo and the benchmark can sample with it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path

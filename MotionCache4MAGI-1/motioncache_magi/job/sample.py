@@ -92,7 +92,7 @@ def stream_frames(
     """
     assert job.seed is not None  # `load_pipeline` fills it in
     generator = torch.Generator().manual_seed(job.seed)
-    with explain_out_of_memory(job, partial(_estimate, pipeline, job)):
+    with explain_out_of_memory(job, partial(_estimate, pipeline)):
         yield from pipeline.stream(
             job.prompt, generator=generator, output_type="pt", on_step=step_done, **_arguments(job)
         )
