@@ -68,10 +68,10 @@ class _MakeTab:
             self._video = gr.Video(label="Video", sources=["upload"])
         self._preset = gr.Radio(models.presets(first), value=FIRST_PRESET, label="Preset")
         self._target = gr.Slider(1.5, 8, value=3, step=0.5, label="How many times fewer FLOPs", visible=False)
-        labels = (("Frames", 1), ("Height", 16), ("Width", 16), ("Denoise steps", 1), ("Seed", 0))
         with gr.Row():
-            self._numbers = [gr.Number(None, label=label, precision=0, minimum=low) for label, low in labels]
-        gr.Markdown("What is left empty is the model's own.")
+            labels = ("Frames", "Height", "Width", "Denoise steps", "Seed")
+            self._numbers = [gr.Number(0, label=label, precision=0) for label in labels]
+        gr.Markdown("0 frames, pixels or steps are the model's own.")
         self._cost = gr.Markdown()
 
     def _wire(self) -> None:
@@ -99,7 +99,7 @@ class _MakeTab:
         except MotionCacheError as error:
             return str(error)
 
-    def _run(self, *values: Any, request: gr.Request) -> Generator[tuple[str, str]]:
+    def _run(self, request: gr.Request, *values: Any) -> Generator[tuple[str, str]]:
         yield from _run(self._studio, request.session_hash or "", values)
 
     def _end(self, request: gr.Request) -> None:
@@ -129,10 +129,10 @@ def _wanted(
         "negative_prompt": negative or None,
         "image": image,
         "video": video,
-        "num_frames": frames,
-        "height": height,
-        "width": width,
-        "num_inference_steps": steps,
+        "num_frames": frames or None,
+        "height": height or None,
+        "width": width or None,
+        "num_inference_steps": steps or None,
         "seed": seed,
         "target_speedup": target if preset == FORECAST else None,
     }
