@@ -136,8 +136,8 @@ def test_a_process_that_is_killed_at_any_step_has_made_nothing(folder: OutputFol
 
 def test_a_video_that_cannot_be_decoded_is_found_when_asked(folder: OutputFolder) -> None:
     content = bytearray(folder.path(VIDEOS[0]).read_bytes())
-    middle = len(content) // 2
-    content[middle - 40 : middle + 40] = bytes(80)
+    start = content.find(b"mdat") + 1000  # behind the encoder's name, in the first frame
+    content[start : start + 400] = bytes(400)
     folder.path(VIDEOS[0]).write_bytes(content)
     enter(folder, VIDEOS[0])
     assert folder.find_missing(VIDEOS) == [VIDEOS[1]]
