@@ -20,6 +20,7 @@ def plan(request: pytest.FixtureRequest, tmp_path: Path) -> Plan:
     """Two presets, two prompts, two videos of each."""
     model = find_model(request.param)
     texts = [*SMALL[request.param], "presets=[vanilla,slow]", "samples_per_prompt=2", f"output={tmp_path / 'out'}"]
+    texts.append("dimensions=[subject_consistency]")
     plan = make_plan(model, model.adapter().presets(), [*texts, f"full_info={full_info(tmp_path)}"])
     for preset in plan.policies:
         plan.folder(preset).prepare(plan.describe(preset), plan.videos)

@@ -89,7 +89,7 @@ def test_presets_stand_side_by_side_with_their_differences() -> None:
     assert table.header == ["dimension", "vanilla", "slow", "slow - vanilla"]
     assert list(table.rows) == [
         ["color", "50.00", "37.50", "-12.50 [-12.50, -12.50]"],
-        ["scene", "40.00", "-", "-"],
+        ["scene", "40.00", "not measured", "-"],
         *([f"**{name}**", "-", "-", "-"] for name in ("quality", "semantic", "total")),
     ]
 
