@@ -14,6 +14,7 @@ from motioncache.errors import ConfigError, MotionCacheError
 from motioncache.whole_file import whole_file
 from motioncache_eval.demo_results import describe_policy, used_calibration
 from motioncache_eval.jobs import LoadedJob
+from motioncache_eval.kept_settings import keep_settings, require_records
 from motioncache_eval.outputs import make_folder
 from motioncache_eval.report import environment, write_json
 from motioncache_eval.sampling import Sample
@@ -22,7 +23,10 @@ from motioncache_eval.video import to_uint8, write_mp4
 SETTINGS = "settings"
 """Stem of the file that says what all videos of a folder were made with."""
 
-WITHOUT_EFFECT = ("prompt", "output", "device", "cpu_offload", "preset", "target_speedup", "allow_foreign_calibration")
+WITHOUT_EFFECT = (
+    "prompt", "output", "device", "cpu_offload", "preset", "target_speedup", "allow_foreign_calibration", "kv",
+    "split_guidance",
+)  # fmt: skip
 """Settings that may differ among the videos of a folder; the policy that a preset stands for is compared by itself."""
 
 LONGEST_NAME = 80
@@ -37,11 +41,14 @@ class GenerateConfig:
         prompts: a text file with one prompt a line; null takes the one of `prompt`.
         names: a text file with one file name a line, without `.mp4`; null makes names of the prompts.
         output: folder that gets the videos, each with a JSON file of its settings and figures.
+        parallel: what the processes that `torchrun` has started divide, each with a GPU of its own: `ulysses`, `cfg` or
+            `cfg+ulysses`; null for one process.
     """
 
     prompts: str | None = None
     names: str | None = None
     output: str = "outputs/videos"
+    parallel: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,25 +105,15 @@ def settings_of(job: Any, policy: PolicyConfig) -> dict[str, Any]:
     values = {key: value for key, value in asdict(job).items() if key not in WITHOUT_EFFECT}
     if Path(job.model).exists():
         values["model"] = str(Path(job.model).resolve())
-    return json.loads(json.dumps({"job": values, "policy": describe_policy(policy)}, default=lambda value: value.value))
+    return {**values, "policy": describe_policy(policy)}
 
 
 def claim_folder(folder: Path, settings: dict[str, Any]) -> None:
     """Make the folder and write its settings, or refuse a folder whose videos have other ones."""
     make_folder(folder)
     path = folder / f"{SETTINGS}.json"
-    if not any(folder.glob("*.mp4")):
-        write_json(path, settings)
-        return
-    found = _read_json(path)
-    for section, values in settings.items():
-        others = found.get(section) or {}
-        for key in {**values, **others}:
-            if values.get(key) != others.get(key):
-                raise MotionCacheError(
-                    f"output={folder} holds videos with {key}={others.get(key)!r}, and this run has "
-                    f"{key}={values.get(key)!r}: pass another output"
-                )
+    require_records(folder, any(folder.glob("*.mp4")), path)
+    keep_settings(path, settings)
 
 
 def missing_videos(folder: Path, videos: Sequence[Video]) -> list[Video]:
@@ -146,7 +143,8 @@ def make_videos(loaded: LoadedJob, policy: PolicyConfig, videos: Sequence[Video]
     try:
         for done, video in enumerate(videos):
             label = f"{done + 1} of {len(videos)}" if len(videos) > 1 else video.name
-            loaded.pipeline.set_progress_bar_config(desc=label, leave=False, mininterval=0.5)
+            bar = {} if loaded.team.leads else {"disable": True}
+            loaded.pipeline.set_progress_bar_config(desc=label, leave=False, mininterval=0.5, **bar)
             figures = make_video(loaded, policy, video, folder)
             print(f"{folder / video.name}.mp4  {figures}{time_left(started, done + 1, len(videos))}", flush=True)
     except KeyboardInterrupt:
@@ -159,10 +157,12 @@ def make_video(loaded: LoadedJob, policy: PolicyConfig, video: Video, folder: Pa
     """Sample one video and write it; return its figures in words. The JSON file is there before the video is."""
     job = replace(loaded.job, prompt=video.prompt)
     sample, decoded = loaded.make_video(job, policy)
-    path = folder / f"{video.name}.mp4"
-    with whole_file(path) as temporary:
-        write_mp4(temporary, to_uint8(decoded), fps=job.fps)
-        write_json(path.with_suffix(".json"), video_report(job, policy, sample))
+    if loaded.team.leads:
+        path = folder / f"{video.name}.mp4"
+        with whole_file(path) as temporary:
+            write_mp4(temporary, to_uint8(decoded), fps=job.fps)
+            report = video_report(job, policy, sample) | {"processes": loaded.team.size}
+            write_json(path.with_suffix(".json"), report)
     assert sample.summary is not None
     fewer = sample.summary.vanilla_flops / max(sample.summary.flops, 1)
     return f"{sample.seconds:.1f} s, {sample.summary.flops / 1e12:.3g} TFLOPs, {fewer:.2f}x fewer than without a cache"
