@@ -100,7 +100,7 @@ def _within(moment: Moment, kept: KeptKeys, sizes: Sizes) -> Iterator[tuple[int,
     always = sizes.tokens / sizes.branches * (moment.computed * sizes.width * sizes.itemsize + 8 * HEAD)
     always += rows * 8 * HEAD + sizes.tokens * 192  # rotary tables in float32; latents and outputs
     stays = sizes.layers * sizes.layer * moment.kept * _share(kept.kv, sizes.itemsize)
-    comes = sizes.layer * moment.read if kept.kv is KVStorage.host else 0
+    comes = sizes.layer * moment.read / sizes.passes if kept.kv is KVStorage.host else 0
     copies = kept.kv is not KVStorage.model or not kept.all_chunks
     beside = sizes.layer / sizes.branches if copies and moment.read else 0
     if kept.kv is KVStorage.host:
