@@ -28,7 +28,9 @@ import evaluate
 del sys.path[0]
 evaluate.import_torchvision()
 """
-FLICKERING = "from vbench.temporal_flickering import temporal_flickering as score; print(json.dumps(score(sys.argv[1:])))"
+FLICKERING = (
+    "from vbench.temporal_flickering import temporal_flickering as score; print(json.dumps(score(sys.argv[1:])))"
+)
 RANDOM_AMT = """
 import torch, vbench
 from pathlib import Path

@@ -105,7 +105,7 @@ def frames_shown(tab: Any) -> list[int]:
 def test_the_scores_come_first_and_the_videos_of_one_prompt_are_loaded(opened: Any) -> None:
     assert opened.locator("h2").all_inner_texts() == ["Scores", "Videos"]
     rows = opened.locator("tbody tr").all_inner_texts()
-    assert rows[0].split("\t") == ["temporal_flickering", "90.00", "80.00", "-10.00"]
+    assert rows[0].split("\t") == ["temporal flickering", "90.00", "80.00", "-10.00"]
     assert rows[1].split("\t") == ["scene", "not measured", "not measured", "-"]
     check_headings(opened)
     loaded = [url for url in opened.requests if url.endswith(".mp4")]

@@ -101,5 +101,5 @@ def test_a_missing_static_filter_and_missing_dimensions_are_told() -> None:
     }
     said = remarks(scores)
     assert any(line.startswith("temporal_flickering of vanilla was scored without VBench's static") for line in said)
-    assert any(line.startswith("slow has no total, for 15 of 16 dimensions have no score: subject_") for line in said)
+    assert any(line.startswith("No total for slow: 15 of 16 dimensions have no score: subject_") for line in said)
     assert len(said) == 3

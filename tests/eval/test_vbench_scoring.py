@@ -85,7 +85,7 @@ def test_dimensions_are_scored_and_one_that_cannot_be_is_named(
     assert "| subject_consistency | 60.00 | 50.00 | -10.00 [-10.00, -10.00] |" in said.out
     assert "| motion_smoothness | 60.00 |" in said.out
     assert "| **total** | - | - | - |" in said.out
-    assert "vanilla has no total, for 14 of 16 dimensions have no score: " in said.out
+    assert "No total for vanilla, exact: 14 of 16 dimensions have no score: " in said.out
     first, second = said.err.splitlines()
     assert first.startswith("error: vanilla has no score in dynamic_degree: OSError: the weights cannot be fetched (")
     assert second.startswith("error: exact has no score in dynamic_degree: ")

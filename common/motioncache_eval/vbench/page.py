@@ -2,6 +2,7 @@
 
 import html
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from motioncache_eval.page.build import draw_table, read_part, section, write_do
 from motioncache_eval.table import Table
 from motioncache_eval.vbench.plan import Plan
 from motioncache_eval.vbench.prompts import SUITE_OF_DIMENSION
-from motioncache_eval.vbench.scores import Score
+from motioncache_eval.vbench.scores import TOTALS, Score
 from motioncache_eval.video import frame_rate
 
 DIGITS = 4
@@ -28,8 +29,9 @@ def write_scores_page(
     path = plan.output / "report.html"
     listed = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
     prompts = len({(video.suite, video.short) for video in plan.videos})
+    plain = replace(table, rows=[[row[0].strip("*").replace("_", " "), *row[1:]] for row in table.rows])
     main = [
-        section("Scores", f"{draw_table(table)}<ul>{listed}</ul>"),
+        section("Scores", f"{draw_table(plain, TOTALS)}<ul>{listed}</ul>"),
         section("Videos", read_part("scores.html")),
     ]
     lead = f"{prompts} prompts, {len(plan.videos)} videos of each of {', '.join(plan.policies)}."

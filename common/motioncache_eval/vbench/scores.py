@@ -32,6 +32,8 @@ SEMANTIC = (
 )
 DIMENSIONS = (*QUALITY, *SEMANTIC)
 
+TOTALS = ("quality", "semantic", "total")
+
 BOUNDS = {
     "subject_consistency": (0.1462, 1.0),
     "background_consistency": (0.2615, 1.0),
@@ -92,7 +94,7 @@ def totals(scores: Mapping[str, float]) -> dict[str, float | None]:
     total = None
     if quality is not None and semantic is not None:
         total = (QUALITY_WEIGHT * quality + SEMANTIC_WEIGHT * semantic) / (QUALITY_WEIGHT + SEMANTIC_WEIGHT)
-    return {"quality": quality, "semantic": semantic, "total": total}
+    return dict(zip(TOTALS, (quality, semantic, total), strict=True))
 
 
 def paired_differences(dimension: str, of: Score, reference: Score) -> list[float]:
@@ -141,7 +143,7 @@ def score_table(scores: Mapping[str, Mapping[str, Score]], asked: Sequence[str] 
     shown = [name for name in DIMENSIONS if name in asked or any(name in of for of in scores.values())]
     rows = [_dimension_row(name, scores) for name in shown]
     sums = {preset: totals({name: score.value for name, score in of.items()}) for preset, of in scores.items()}
-    for name in ("quality", "semantic", "total"):
+    for name in TOTALS:
         values = [sums[preset][name] for preset in scores]
         row = [f"**{name}**", _percent(values[0])]
         for value in values[1:]:
@@ -170,13 +172,19 @@ def remarks(
             "be compared with VBench's leaderboard."
         )
     lines += _not_measured(reasons or {})
+    return lines + _without_total(scores)
+
+
+def _without_total(scores: Mapping[str, Mapping[str, Score]]) -> list[str]:
+    """A sentence for all presets that lack the same dimensions."""
+    lacking: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for preset, of in scores.items():
-        missing = [name for name in DIMENSIONS if name not in of]
-        if missing:
-            lines.append(
-                f"{preset} has no total, for {len(missing)} of 16 dimensions have no score: {', '.join(missing)}."
-            )
-    return lines
+        lacking[tuple(name for name in DIMENSIONS if name not in of)].append(preset)
+    return [
+        f"No total for {', '.join(presets)}: {len(missing)} of 16 dimensions have no score: {', '.join(missing)}."
+        for missing, presets in lacking.items()
+        if missing
+    ]
 
 
 def _not_measured(reasons: Mapping[str, Mapping[str, str]]) -> list[str]:
