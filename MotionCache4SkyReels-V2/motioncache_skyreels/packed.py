@@ -92,19 +92,81 @@ def _block_forward(block: SkyReelsV2TransformerBlock, *args: Any, **kwargs: Any)
 
 
 def packed_block(block: SkyReelsV2TransformerBlock, hidden: torch.Tensor, pack: Pack, layer: int) -> torch.Tensor:
-    """A transformer block on packed rows `[B, n, D]`, in the arithmetic of the block's own forward."""
-    table = block.scale_shift_table + pack.modulation.float()  # [F, 6, D]
-    shift, scale, gate, ff_shift, ff_scale, ff_gate = table.unbind(1)
+    """A transformer block on packed rows `[B, n, D]`: attention runs eagerly between two functions of tensors alone."""
+    rows = pack.branch_rows()
+    texts = [text_keys_values(block.attn2, pack.texts[branch], layer) for branch in rows]
+    lengths = [branch.stop - branch.start for branch in rows.values()]
+    return after_attention(
+        block,
+        hidden,
+        self_attention(block, hidden, pack, layer),  # without a name, so that it is freed when it has been used
+        pack.modulation,
+        pack.frames,
+        lengths,
+        texts,
+    )
 
-    normed = modulate(block.norm1(hidden.float()), shift, scale, pack.frames).type_as(hidden)
-    attended = self_attention(block.attn1, normed, pack, layer)
-    hidden = (hidden.float() + gated(attended, gate, pack.frames)).type_as(hidden)
+
+def self_attention(block: SkyReelsV2TransformerBlock, hidden: torch.Tensor, pack: Pack, layer: int) -> torch.Tensor:
+    """Write the rows' keys and values, then attend chunk by chunk to everything the chunk may see, `[B, n, D]`."""
+    query, key, value = before_attention(block, hidden, pack.rotary, pack.modulation, pack.frames)
+    pack.cache.write(layer, pack.cache_rows, key, value)
+    attended = [
+        _attend(block.attn1, query[:, segment.start : segment.stop], *pack.cache.read(layer, segment.attended))
+        for segment in pack.segments
+    ]
+    return torch.cat(attended, dim=1).type_as(query)
+
+
+def before_attention(
+    block: SkyReelsV2TransformerBlock,
+    hidden: torch.Tensor,
+    rotary: tuple[torch.Tensor, torch.Tensor],
+    modulation: torch.Tensor,
+    frames: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Queries, keys and values of the rows, `[B, n, H, d]`."""
+    attn = block.attn1
+    shift, scale = _rows_of(block, modulation)[:2]
+    normed = modulate(block.norm1(hidden.float()), shift, scale, frames).type_as(hidden)
+    if getattr(attn, "fused_projections", False):
+        query, key, value = attn.to_qkv(normed).chunk(3, dim=-1)
+    else:
+        query, key, value = attn.to_q(normed), attn.to_k(normed), attn.to_v(normed)
+    query = rotate(attn.norm_q(query).unflatten(2, (attn.heads, -1)), rotary)
+    key = rotate(attn.norm_k(key).unflatten(2, (attn.heads, -1)), rotary)
+    return query, key, value.unflatten(2, (attn.heads, -1))
+
+
+def after_attention(
+    block: SkyReelsV2TransformerBlock,
+    hidden: torch.Tensor,
+    attended: torch.Tensor,
+    modulation: torch.Tensor,
+    frames: torch.Tensor,
+    lengths: Sequence[int],
+    texts: Sequence[tuple[torch.Tensor, torch.Tensor]],
+) -> torch.Tensor:
+    """The rest of the block, in the arithmetic of the block's own forward.
+
+    Args:
+        attended: `[B, n, D]`.
+        lengths: rows that attend to each of the `texts`, which are keys and values.
+    """
+    gate, ff_shift, ff_scale, ff_gate = _rows_of(block, modulation)[2:]
+    attended = _project_out(block.attn1, attended)
+    hidden = (hidden.float() + gated(attended, gate, frames)).type_as(hidden)
 
     normed = block.norm2(hidden.float()).type_as(hidden)
-    hidden = hidden + cross_attention(block.attn2, normed, pack, layer)
+    hidden = hidden + cross_attention(block.attn2, normed, lengths, texts)
 
-    normed = modulate(block.norm3(hidden.float()), ff_shift, ff_scale, pack.frames).type_as(hidden)
-    return (hidden.float() + gated(block.ffn(normed).float(), ff_gate, pack.frames)).type_as(hidden)
+    normed = modulate(block.norm3(hidden.float()), ff_shift, ff_scale, frames).type_as(hidden)
+    return (hidden.float() + gated(block.ffn(normed).float(), ff_gate, frames)).type_as(hidden)
+
+
+def _rows_of(block: SkyReelsV2TransformerBlock, modulation: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """The six rows of a block's modulation, `[F, D]` each."""
+    return (block.scale_shift_table + modulation.float()).unbind(1)
 
 
 def modulate(x: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
@@ -118,29 +180,16 @@ def gated(x: torch.Tensor, gate: torch.Tensor, frames: torch.Tensor) -> torch.Te
     return (x.unflatten(1, (len(frames), -1)) * gate[frames][:, None]).flatten(1, 2)
 
 
-def self_attention(attn: SkyReelsV2Attention, x: torch.Tensor, pack: Pack, layer: int) -> torch.Tensor:
-    """Write the rows' keys and values, then attend chunk by chunk to everything the chunk may see."""
-    if getattr(attn, "fused_projections", False):
-        query, key, value = attn.to_qkv(x).chunk(3, dim=-1)
-    else:
-        query, key, value = attn.to_q(x), attn.to_k(x), attn.to_v(x)
-    query = rotate(attn.norm_q(query).unflatten(2, (attn.heads, -1)), pack.rotary)
-    key = rotate(attn.norm_k(key).unflatten(2, (attn.heads, -1)), pack.rotary)
-    pack.cache.write(layer, pack.cache_rows, key, value.unflatten(2, (attn.heads, -1)))
-    attended = [
-        _attend(attn, query[:, segment.start : segment.stop], *pack.cache.read(layer, segment.attended))
-        for segment in pack.segments
-    ]
-    return _project_out(attn, torch.cat(attended, dim=1).type_as(query))
-
-
-def cross_attention(attn: SkyReelsV2Attention, x: torch.Tensor, pack: Pack, layer: int) -> torch.Tensor:
+def cross_attention(
+    attn: SkyReelsV2Attention,
+    x: torch.Tensor,
+    lengths: Sequence[int],
+    texts: Sequence[tuple[torch.Tensor, torch.Tensor]],
+) -> torch.Tensor:
     """Attend to the prompt of each row's CFG branch."""
     query = attn.norm_q(attn.to_q(x)).unflatten(2, (attn.heads, -1))
-    attended = [
-        _attend(attn, query[:, rows], *text_keys_values(attn, pack.texts[branch], layer))
-        for branch, rows in pack.branch_rows().items()
-    ]
+    parts = query.split(lengths, dim=1)
+    attended = [_attend(attn, part, *text) for part, text in zip(parts, texts, strict=True)]
     return _project_out(attn, torch.cat(attended, dim=1).type_as(query))
 
 

@@ -64,6 +64,7 @@ class Window:
         self._causal = shape.causal
         self._cache = cache
         self._rotary = rotary
+        self._positions = torch.arange(shape.grid.tokens, device=rotary[0].device)
         self._texts = texts
         self._keeps_velocity = keeps_velocity
         self._iteration = -1
@@ -253,7 +254,7 @@ class Window:
         if transformer.config.inject_sample_info:
             if fps is None:
                 raise MotionCacheError("this model was trained with frame rates: pass fps")
-            index = torch.tensor([fps[0]], device=hidden_states.device)
+            index = torch.full((1,), fps[0], device=hidden_states.device)  # a kernel, where a list would be copied
             modulation = modulation + transformer.fps_projection(transformer.fps_embedding(index)).unflatten(1, (6, -1))
         split = tokens.split(self.grid.tokens_per_chunk, dim=1)
         return Frames(embedded=dict(zip(chunks, split, strict=True)), temb=temb, modulation=modulation)
@@ -264,12 +265,12 @@ class Window:
         hidden = torch.cat(rows, dim=1)
         if hidden.shape[1] == 0:
             return rows
-        pack = self._pack([decision for decision in decisions if decision.computed], frames, hidden.device)
+        pack = self._pack([decision for decision in decisions if decision.computed], frames)
         for layer, block in enumerate(self._transformer.blocks):
             hidden = block(hidden, pack, layer)
         return list(hidden.split([decision.computed for decision in decisions], dim=1))
 
-    def _pack(self, decisions: Sequence[Decision], frames: Frames, device: torch.device) -> Pack:
+    def _pack(self, decisions: Sequence[Decision], frames: Frames) -> Pack:
         grid = self.grid
         branches = 1 + max(BRANCHES.index(decision.call.branch) for decision in decisions)
         self._cache.grow(branches * grid.tokens)
@@ -277,27 +278,34 @@ class Window:
         for decision in decisions:
             branch, chunk = decision.call.branch, decision.call.chunk
             offset = BRANCHES.index(branch) * grid.tokens  # where the branch begins in the KV cache
-            position = grid.chunk_of_tokens(chunk).start + decision.indices()
+            position = self._positions_of(decision)
             positions.append(position)
             cache_rows.append(offset + position)
             start, stop = stop, stop + decision.computed
             seen = self._attended(chunk)
             attended = slice(offset + seen.start, offset + seen.stop)
             segments.append(Segment(branch=branch, start=start, stop=stop, attended=attended))
-        row_frames = torch.cat(positions) // grid.tokens_per_frame
+        position = torch.cat(positions)
+        row_frames = position // grid.tokens_per_frame
         if all(decision.due is True for decision in decisions):
             row_frames = row_frames[:: grid.tokens_per_frame]  # whole latent frames: one row of the table for each
-        position = torch.cat(positions).to(device, non_blocking=True)
         cos, sin = (table.index_select(1, position) for table in self._rotary)
         return Pack(
             segments=segments,
             cache=self._cache,
-            cache_rows=torch.cat(cache_rows).to(device, non_blocking=True),
+            cache_rows=torch.cat(cache_rows),
             rotary=(cos[..., 0::2], sin[..., 1::2]),
             modulation=frames.modulation,
-            frames=row_frames.to(device, non_blocking=True),
+            frames=row_frames,
             texts=self._texts,
         )
+
+    def _positions_of(self, decision: Decision) -> torch.Tensor:
+        """The due tokens of a chunk as tokens of the window, on the device."""
+        tokens = self.grid.chunk_of_tokens(decision.call.chunk)
+        if decision.due is True:
+            return self._positions[tokens]
+        return decision.indices_on(self._positions.device) + tokens.start
 
     def _head(self, hidden: torch.Tensor, temb: torch.Tensor) -> torch.Tensor:
         """Output norm, projection, unpatching of one chunk: `[B, tokens, D]` -> `[B, channels, f, height, width]`."""
@@ -315,4 +323,4 @@ def _due_rows(embedded: torch.Tensor, decision: Decision) -> torch.Tensor:
     """The due tokens of a chunk `[B, tokens, D]`."""
     if decision.due is True:
         return embedded
-    return embedded.index_select(1, decision.indices().to(embedded.device, non_blocking=True))
+    return embedded.index_select(1, decision.indices_on(embedded.device))
