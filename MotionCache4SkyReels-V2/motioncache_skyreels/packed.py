@@ -69,6 +69,17 @@ class Pack:
     frames: torch.Tensor
     texts: dict[str, TextContext]
 
+    def attend(
+        self, attn: SkyReelsV2Attention, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layer: int
+    ) -> torch.Tensor:
+        """Write the rows' keys and values, then attend chunk by chunk to everything the chunk may see: `[B, n, D]`."""
+        self.cache.write(layer, self.cache_rows, key, value)
+        attended = [
+            _attend(attn, query[:, segment.start : segment.stop], *self.cache.read(layer, segment.attended))
+            for segment in self.segments
+        ]
+        return torch.cat(attended, dim=1)
+
     def branch_rows(self) -> dict[str, slice]:
         """The rows of each CFG branch."""
         rows: dict[str, slice] = {}
@@ -108,14 +119,9 @@ def packed_block(block: SkyReelsV2TransformerBlock, hidden: torch.Tensor, pack: 
 
 
 def self_attention(block: SkyReelsV2TransformerBlock, hidden: torch.Tensor, pack: Pack, layer: int) -> torch.Tensor:
-    """Write the rows' keys and values, then attend chunk by chunk to everything the chunk may see, `[B, n, D]`."""
+    """Let the rows attend to what they may see, `[B, n, D]`."""
     query, key, value = before_attention(block, hidden, pack.rotary, pack.modulation, pack.frames)
-    pack.cache.write(layer, pack.cache_rows, key, value)
-    attended = [
-        _attend(block.attn1, query[:, segment.start : segment.stop], *pack.cache.read(layer, segment.attended))
-        for segment in pack.segments
-    ]
-    return torch.cat(attended, dim=1).type_as(query)
+    return pack.attend(block.attn1, query, key, value, layer).type_as(query)
 
 
 def before_attention(
