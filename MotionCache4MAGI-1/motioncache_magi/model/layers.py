@@ -6,7 +6,7 @@ from torch.nn.functional import gelu, layer_norm, linear, silu
 
 from motioncache.plain import is_plain_linear
 from motioncache_magi.model.config import ModelConfig
-from motioncache_magi.model.packed import Pack, Segment, Text
+from motioncache_magi.model.packed import Pack, Text
 from motioncache_magi.model.rope import rotate
 
 JOIN_GROUPS = 8
@@ -67,14 +67,10 @@ class Attention(nn.Module):
         self, query: torch.Tensor, query_text: torch.Tensor, key: torch.Tensor, value: torch.Tensor, pack: Pack
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Attend to the past and to the text, `[n, H * d]` each."""
-        pack.cache.write(self._layer, pack.cache_rows, key[None], value[None])
-        rows = [segment.rows for segment in pack.segments]
-        past: list[torch.Tensor] = []
-        text: list[torch.Tensor] = []
-        for segment, own, own_text in zip(pack.segments, query.split(rows), query_text.split(rows), strict=True):
-            past.append(self._attend_past(own, segment, pack))
-            text.append(self._attend_text(own_text, segment.text, pack))
-        return torch.cat(past), torch.cat(text)
+        past = pack.attend_past(self._layer, query, key, value)
+        by_segment = query_text.split([segment.rows for segment in pack.segments])
+        text = [self._attend_text(x, segment.text, pack) for x, segment in zip(by_segment, pack.segments, strict=True)]
+        return past, torch.cat(text)
 
     def join(self, past: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
         """Interleave the results of both attentions by groups of channels and project them, in float32."""
@@ -83,12 +79,6 @@ class Attention(nn.Module):
         if is_plain_linear(self.linear_proj):
             return linear(joined.float(), self.linear_proj.weight.float())
         return self.linear_proj(joined).float()  # only a quantised or adapted layer itself knows its weights
-
-    def _attend_past(self, query: torch.Tensor, segment: Segment, pack: Pack) -> torch.Tensor:
-        key, value = pack.cache.read(self._layer, segment.attended)
-        if segment.watch is not None:
-            segment.watch(self._layer, query, key)
-        return pack.attend(query, key, value)
 
     def _attend_text(self, query: torch.Tensor, text: Text, pack: Pack) -> torch.Tensor:
         if not len(text.embedded):
