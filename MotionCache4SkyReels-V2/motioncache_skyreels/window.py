@@ -292,7 +292,9 @@ class Window:
         for decision in decisions:
             branch, chunk = decision.call.branch, decision.call.chunk
             offset = self._cached.index(branch) * grid.tokens  # where the branch begins in the KV cache
-            position = self._positions_of(decision)
+            position = self._positions[grid.chunk_of_tokens(chunk)]
+            if decision.due is not True:
+                position = position.index_select(0, decision.indices_on(position.device))
             positions.append(position)
             cache_rows.append(offset + position)
             start, stop = stop, stop + decision.computed
@@ -320,13 +322,6 @@ class Window:
             frames=row_frames,
             texts=self._texts,
         )
-
-    def _positions_of(self, decision: Decision) -> torch.Tensor:
-        """The due tokens of a chunk as tokens of the window, on the device."""
-        tokens = self.grid.chunk_of_tokens(decision.call.chunk)
-        if decision.due is True:
-            return self._positions[tokens]
-        return decision.indices_on(self._positions.device) + tokens.start
 
 
 def _shifted(rows: slice, offset: int) -> slice:
