@@ -14,6 +14,7 @@ import yaml
 
 from motioncache import ForecastConfig, MotionCacheConfig
 from motioncache.config import PolicyConfig, structured
+from motioncache.polynomials import Polynomial
 from motioncache.presets import parse_policy
 from motioncache_eval.jobs import installed_models
 from motioncache_eval.vbench.config import load_vbench
@@ -21,7 +22,6 @@ from motioncache_magi.cache.adapter import POLICIES
 from motioncache_magi.cache.config import Output
 from motioncache_magi.cache.motioncache import MagiMotionCacheConfig
 from motioncache_skyreels.job.config import JobConfig, load_job
-from motioncache_skyreels.polynomials import Polynomial
 
 ROOT = Path(__file__).parents[1]
 SKYREELS = ROOT / "MotionCache4SkyReels-V2"

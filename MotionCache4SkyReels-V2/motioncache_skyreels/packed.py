@@ -15,7 +15,7 @@ from diffusers.models.attention_dispatch import dispatch_attention_fn
 from diffusers.models.transformers.transformer_skyreels_v2 import SkyReelsV2Attention, SkyReelsV2TransformerBlock
 
 from motioncache.kv_cache import KVCache
-from motioncache_skyreels.patch import Patch
+from motioncache.patch import Patch
 
 
 @dataclass(slots=True)
@@ -31,11 +31,6 @@ class TextContext:
     version: int
     embedded: torch.Tensor
     keys_values: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
-
-
-def version_of(tensor: torch.Tensor) -> int:
-    """How often a tensor has been changed in place; 0 for those of inference mode, which do not count."""
-    return 0 if tensor.is_inference() else tensor._version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import torch
 from diffusers import SkyReelsV2Transformer3DModel
 
+from motioncache.changes import version_of
 from motioncache.decision import Call, Decision
 from motioncache.engine import Engine
 from motioncache.errors import MotionCacheError
 from motioncache.kv_cache import KVCache
 from motioncache.record import Phase, WindowShape
-from motioncache_skyreels.packed import Pack, Segment, TextContext, modulate, version_of
+from motioncache_skyreels.packed import Pack, Segment, TextContext, modulate
 from motioncache_skyreels.schedule import Visit
 
 BRANCHES = ("cond", "uncond")

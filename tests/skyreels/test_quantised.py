@@ -11,8 +11,8 @@ from torch import nn
 
 import motioncache
 from motioncache import ForecastConfig, MotionCacheConfig, TeaCacheConfig
+from motioncache.step_distance import StepDistance
 from motioncache_skyreels.opening import identity_of
-from motioncache_skyreels.step_distance import StepDistance
 
 from .conftest import COEFFICIENTS, generate, make_pipeline
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import partial, wraps
 from inspect import Signature, signature
 from types import MethodType
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -112,7 +112,7 @@ class Patch:
 
         Python looks `__call__` up on the class, so this one instance gets a subclass of its own, of the same name.
         """
-        original = type(instance)
+        original = cast("type[Any]", type(instance))
 
         @wraps(original.__call__)
         def called(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -124,7 +124,7 @@ class Patch:
             reduce: Any = original.__reduce_ex__
             _, (_, *arguments), *state = reduce(self, protocol)
             if self is instance:
-                state[0] = without_stand_ins(vars(self))
+                state[0] = without_stand_ins(vars(cast("object", self)))
             return _create, (original, *arguments), *state
 
         names = {"__module__": original.__module__, "__qualname__": original.__qualname__, "__doc__": original.__doc__}
