@@ -17,6 +17,9 @@ from motioncache.errors import MotionCacheError
 from motioncache.foreign import Forwards, check_modules
 from motioncache.stand_in import check_attention, check_class, check_forwards, check_other_caches
 
+_INSTEAD = "load the pipeline without it, and pass parallel='ulysses' to enable_cache"
+"""What to do about diffusers' own division among processes."""
+
 
 def check_transformer(transformer: Any, forwards: Forwards | None = None) -> None:
     """Refuse a transformer whose blocks the cache cannot stand in for.
@@ -25,7 +28,7 @@ def check_transformer(transformer: Any, forwards: Forwards | None = None) -> Non
         forwards: what the cache has put in place of forwards.
     """
     check_class(transformer, SkyReelsV2Transformer3DModel)
-    check_other_caches(transformer)
+    check_other_caches(transformer, _INSTEAD)
     check_forwards(_stood_in_for(transformer))
     for name, attention in _attentions(transformer):
         _check_attention(name, attention)
@@ -49,7 +52,7 @@ def _attentions(transformer: SkyReelsV2Transformer3DModel) -> Iterator[tuple[str
 
 
 def _check_attention(name: str, attention: Any) -> None:
-    check_attention(name, attention, SkyReelsV2Attention, SkyReelsV2AttnProcessor)
+    check_attention(name, attention, SkyReelsV2Attention, SkyReelsV2AttnProcessor, _INSTEAD)
     if attention.add_k_proj is not None:
         raise MotionCacheError(
             f"`{name}` attends to the embeddings of an image as well (add_k_proj), which no diffusion-forcing "

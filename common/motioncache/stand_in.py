@@ -19,8 +19,12 @@ def check_class(transformer: Any, expected: type) -> None:
         )
 
 
-def check_other_caches(transformer: Any) -> None:
-    """Refuse what is set on the transformer as a whole."""
+def check_other_caches(transformer: Any, instead: str) -> None:
+    """Refuse what is set on the transformer as a whole.
+
+    Args:
+        instead: what to do where diffusers divides tokens among processes.
+    """
     other = getattr(transformer, "_cache_config", None)
     if other is not None:
         name = type(other).__name__.removesuffix("Config")
@@ -33,8 +37,7 @@ def check_other_caches(transformer: Any) -> None:
         )
     if getattr(transformer, "_parallel_config", None) is not None:
         raise MotionCacheError(
-            "transformer.enable_parallelism is on, which splits tokens between devices; the cache runs on one. Load "
-            "the pipeline without it"
+            f"transformer.enable_parallelism is on, which divides tokens among processes, past the cache: {instead}"
         )
 
 
@@ -45,20 +48,21 @@ def check_forwards(stood_in_for: Iterable[tuple[str, Any, Any]]) -> None:
         stood_in_for: name, module and expected class wherever the cache does something in place of a forward.
     """
     for name, module, expected in stood_in_for:
-        if type(module).forward is not expected.forward or expected.forward.__module__ != expected.__module__:
+        if _forward(module) is not expected.forward or expected.forward.__module__ != expected.__module__:
             raise MotionCacheError(
                 f"`{name}` is a {type(module).__name__} with a forward of its own, which the cache would pass by; it "
                 f"stands in for a {expected.__name__} only"
             )
 
 
-def check_attention(name: str, attention: Any, expected: Any, processor: Any) -> None:
+def check_attention(name: str, attention: Any, expected: Any, processor: Any, instead: str) -> None:
     """Refuse an attention with another forward or processor than those that the cache stands in for.
 
     Args:
         expected, processor: the classes of both.
+        instead: as above.
     """
-    if type(attention).forward is not expected.forward:
+    if _forward(attention) is not expected.forward:
         raise MotionCacheError(
             f"`{name}` is a {type(attention).__name__} with a forward of its own, which the cache would pass by"
         )
@@ -70,4 +74,9 @@ def check_attention(name: str, attention: Any, expected: Any, processor: Any) ->
             f"{processor.__name__}()); for another kernel use transformer.set_attention_backend"
         )
     if attention.processor._parallel_config is not None:
-        raise MotionCacheError(f"the processor of `{name}` splits tokens between devices; the cache runs on one")
+        raise MotionCacheError(f"the processor of `{name}` divides tokens among processes, past the cache: {instead}")
+
+
+def _forward(module: Any) -> object:
+    """The forward of a module's class."""
+    return getattr(type(module), "forward", None)
