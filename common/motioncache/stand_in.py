@@ -77,6 +77,6 @@ def check_attention(name: str, attention: Any, expected: Any, processor: Any, in
         raise MotionCacheError(f"the processor of `{name}` divides tokens among processes, past the cache: {instead}")
 
 
-def _forward(module: Any) -> object:
+def _forward(module: object) -> object:
     """The forward of a module's class."""
     return getattr(type(module), "forward", None)
