@@ -2,6 +2,7 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Any
 
 from motioncache.config import PolicyConfig
 from motioncache.errors import MotionCacheError
@@ -70,6 +71,21 @@ def summary(pipeline: object) -> Summary:
 def last_trace(pipeline: object) -> Trace:
     """What was computed in the pipeline's last video: a record per iteration, chunk and CFG branch."""
     return get_hook(pipeline).engine.trace
+
+
+def stream(pipeline: object, *args: Any, **call: Any) -> Generator[Any]:
+    """Call a pipeline, with or without the cache, and yield the frames of each chunk as soon as it is clean.
+
+    Closing the iterator stops the video. All chunks together are what the call returns at once.
+
+    Args:
+        args, call: of the pipeline's call, which makes one video. `output_type` says what is yielded: np, float32
+            `[frames, height, width, 3]` in [0, 1], if it is not passed.
+
+    Raises:
+        MotionCacheError: if no installed adapter serves the pipeline, or its videos cannot be streamed.
+    """
+    return find_adapter(pipeline).stream(pipeline, *args, **call)
 
 
 class Statistics:
