@@ -22,7 +22,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_the_library_with_its_presets_and_neither_training_nor_golden_checks(wheel: Path) -> None:
     files = [Path(name) for name in ZipFile(wheel).namelist()]
     packages = {path.parts[0] for path in files if not path.parts[0].endswith(".dist-info")}
-    assert packages == {"motioncache", "motioncache_eval", *(f"motioncache_{model}" for model in MODELS)}
+    assert packages == {
+        "motioncache",
+        "motioncache_eval",
+        "motioncache_diffusers",
+        *(f"motioncache_{model}" for model in MODELS),
+    }
     folders = {path: set(path.with_suffix("").parts) for path in files if path.parts[1] != "cli"}
     assert not [path for path, names in folders.items() if {"train", "parity"} & names]
     for model in MODELS:

@@ -24,9 +24,10 @@ from motioncache.policies.motioncache import MotionCacheConfig
 from motioncache.policies.none import NoCache, NoCacheConfig
 from motioncache.probe import Probe
 from motioncache.step_distance import StepDistance
+from motioncache_diffusers.terminal import run_command
 from motioncache_eval.command import check_output_file
 from motioncache_eval.report import write_json
-from motioncache_skyreels.cli import load_model, model_parser, run_command
+from motioncache_skyreels.cli import load_model, model_parser
 from motioncache_skyreels.job.config import JobConfig
 from motioncache_skyreels.job.sample import run_pipeline
 

@@ -1,6 +1,7 @@
 """A Helios pipeline of a few thousand random weights: enough to prove equalities, and quick."""
 
 from collections.abc import Callable, Iterator
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,13 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The adapter as `pyproject.toml` registers it, also where the package was installed before it did."""
+    point = EntryPoint("helios", "motioncache_helios.adapter:HeliosAdapter", "motioncache.adapters")
+    monkeypatch.setattr("motioncache.registry.entry_points", lambda group: [point])
 
 
 def make_transformer(*, layers: int = 2, seed: int = 0, **options: Any) -> HeliosTransformer3DModel:

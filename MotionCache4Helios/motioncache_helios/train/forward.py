@@ -13,30 +13,18 @@ from diffusers.models.transformers.transformer_helios import HeliosAttention
 from motioncache.grid import TokenGrid
 from motioncache_helios.blocks import Rows, Text, run_block
 from motioncache_helios.embedding import History, embed_chunk, embed_history, embed_time, head, rotary_tables
-
-PADDED_TEXT_LENGTH = 20
-"""Tokens that shorter captions are padded to, so that every batch has one shape."""
+from motioncache_train.attention import attend
 
 
-def attend(
+def attend_plainly(
     attn: HeliosAttention,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
     bias: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Attention by plain products, `[B, n, H, d]` to `[B, n, D]`.
-
-    Args:
-        bias: added to the scores, `[B, 1, 1, keys]`.
-    """
-    query, key, value = (x.transpose(1, 2) for x in (query, key, value))
-    with torch.autocast(query.device.type, enabled=False):  # autocast would widen the scores, the largest tensors
-        query = (query * query.shape[-1] ** -0.5).to(value.dtype)
-        scores = query @ key.to(value.dtype).transpose(-1, -2)
-        if bias is not None:
-            scores = scores + bias.to(scores.dtype)
-        return (scores.softmax(-1) @ value).transpose(1, 2).flatten(2)
+    """See `motioncache_helios.blocks.Attend`, and `motioncache_train.attention.attend`."""
+    return attend(query, key, value, bias).flatten(2)
 
 
 def training_forward(
@@ -71,9 +59,9 @@ def training_forward(
         modulation=modulation,
         text=Text(
             embedded=model.condition_embedder.text_embedder(text),
-            attend=partial(attend, bias=text_bias[:, None, None]),
+            attend=partial(attend_plainly, bias=text_bias[:, None, None]),
         ),
-        attend=attend,
+        attend=attend_plainly,
     )
     hidden = torch.cat([before, embed_chunk(model, latents)], dim=1)
     for layer, block in enumerate(model.blocks):

@@ -7,10 +7,12 @@ import torch
 from diffusers import AutoencoderKLWan, HeliosTransformer3DModel
 
 from motioncache_helios.embedding import History
-from motioncache_helios.train.forward import PADDED_TEXT_LENGTH, training_forward
+from motioncache_helios.train.forward import training_forward
+from motioncache_train.attention import pad_captions
 from motioncache_train.captions import EXCHANGES, TEXT_DIM, CaptionEncoder, exchange_words
-from motioncache_train.latents import ClipEncoder, LatentSet, weighted_error
+from motioncache_train.latents import LatentSet, weighted_error
 from motioncache_train.loop import Losses, TrainConfig, train
+from motioncache_train.wan import wan_clip_encoder
 
 CHUNK = 9
 """Latent frames of a chunk, the pipeline's default: 33 frames, encoded by themselves."""
@@ -70,19 +72,6 @@ def create_from_wan(weights: dict[str, torch.Tensor]) -> HeliosTransformer3DMode
     return model
 
 
-def clip_encoder(vae: AutoencoderKLWan, *, seed: int, device: str) -> ClipEncoder:
-    """An encoder of clips, whose latents are normalised as the pipeline's are."""
-    mean = torch.tensor(vae.config.latents_mean, device=device).view(-1, 1, 1, 1)
-    std = torch.tensor(vae.config.latents_std, device=device).view(-1, 1, 1, 1)
-
-    def encode(video: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(torch.device(device).type, torch.bfloat16):
-            encoded = vae.encode(video.to(device)).latent_dist.mode()[0]
-        return (encoded.float() - mean) / std
-
-    return ClipEncoder(encode=encode, seed=seed, chunk=CHUNK, first_alone=True, apart=True)
-
-
 def history_of(before: torch.Tensor) -> History:
     """What the pipeline shows the model before a chunk that follows these latents, and where it places it in time.
 
@@ -106,26 +95,6 @@ def history_of(before: torch.Tensor) -> History:
     )
 
 
-def pad_captions(captions: list[torch.Tensor], padded_length: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Stack captions `[text_length, dim]` of several lengths.
-
-    Args:
-        padded_length: int `[batch]`, the text length to which the pipeline would pad each prompt.
-
-    Returns:
-        Text `[batch, text_length + 1, dim]`, whose last row is the zero row that stands for all the padding, and the
-        bias of its keys `[batch, text_length + 1]`: 0 for the caption, -inf behind it, log(count) for the zero row.
-    """
-    lengths = torch.tensor([len(caption) for caption in captions])
-    text_length = max(PADDED_TEXT_LENGTH, int(lengths.max()))
-    text = torch.nn.utils.rnn.pad_sequence(captions, batch_first=True)
-    text = torch.nn.functional.pad(text, (0, 0, 0, text_length + 1 - text.shape[1]))
-    bias = torch.zeros(len(captions), text_length + 1)
-    bias[:, :text_length].masked_fill_(torch.arange(text_length) >= lengths[:, None], -torch.inf)
-    bias[:, text_length] = (padded_length - lengths).log()
-    return text, bias
-
-
 def train_transformer(
     config: TrainConfig,
     vae: AutoencoderKLWan,
@@ -143,7 +112,7 @@ def train_transformer(
         initial: a model to train further.
     """
     data = config.folder.parent / "latents"
-    encoder = clip_encoder(vae.to(config.device), seed=config.seed, device=config.device)
+    encoder = wan_clip_encoder(vae.to(config.device), seed=config.seed, device=config.device, chunk=CHUNK, apart=True)
     check = encoder.load(data / "check.pt", clips=16, chunks=CHUNKS, held_out=True)
     clips_of = encoder.load(data / "clips.pt", clips=clips, chunks=CHUNKS, held_out=False)
     torch.manual_seed(config.seed)
