@@ -1,5 +1,6 @@
 """A job of Helios through the commands, on a model of random weights."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from motioncache_eval.bench.config import Method
 from motioncache_eval.jobs import policy_of
 from motioncache_helios.adapter import HeliosAdapter
 from motioncache_helios.bench import load as load_bench
+from motioncache_helios.fit_polynomial import main as fit_polynomial
 from motioncache_helios.job.config import JobConfig, load_job
 from motioncache_helios.job.model import HeliosJobs
 from motioncache_helios.job.sample import CHUNK_LATENTS
@@ -101,3 +103,12 @@ def test_a_setting_that_is_wrong_is_refused(override: str, says: str) -> None:
 def test_a_pyramid_pipeline_is_refused_by_name() -> None:
     with pytest.raises(MotionCacheError, match="HeliosPyramidPipeline"):
         enable_cache(make_pipeline(HeliosPyramidPipeline), NoCacheConfig(), adapter=HeliosAdapter())
+
+
+def test_a_polynomial_is_fitted(model_folder: Path, tmp_path: Path) -> None:
+    output = tmp_path / "fit.json"
+    options = ["num_inference_steps=6", "num_frames=33", "--degree", "2", "--output", str(output)]
+    assert fit_polynomial([str(model_folder), *SMALL, *options]) == 0
+    result = json.loads(output.read_text())
+    assert (result["layers"], result["width"], len(result["change"])) == (2, 24, 5)
+    assert all(value > 0 for value in result["change"] + result["residual_change"])

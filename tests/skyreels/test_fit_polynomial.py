@@ -9,7 +9,8 @@ from motioncache.config import structured
 from motioncache.distance import polynomial
 from motioncache.errors import MotionCacheError
 from motioncache.polynomials import Polynomial
-from motioncache_skyreels.fit_polynomial import fit, main, yaml_row
+from motioncache_eval.fit_polynomial import fit, yaml_row
+from motioncache_skyreels.fit_polynomial import main
 
 from .conftest import SMALL
 
