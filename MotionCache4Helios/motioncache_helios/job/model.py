@@ -40,16 +40,19 @@ class HeliosJobs:
 
     def load(self, job: JobConfig) -> LoadedJob:
         from motioncache_diffusers.terminal import quiet_libraries
+        from motioncache_diffusers.text import Prompts
         from motioncache_helios.job.sample import decode, load_pipeline, run_pipeline, warm_up
         from motioncache_helios.window import BRANCHES
 
         quiet_libraries()
         pipeline = load_pipeline(job)
+        prompts = Prompts(pipeline)
         return LoadedJob(
             adapter=self.adapter(),
             job=job,
             pipeline=pipeline,
-            call=run_pipeline,
+            encode=prompts.encode,
+            call=partial(run_pipeline, prompts=prompts),
             decode=lambda _, latents: decode(pipeline, latents),
             warm_up=partial(warm_up, pipeline),
             branch=BRANCHES[0],

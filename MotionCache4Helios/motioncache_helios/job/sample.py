@@ -10,6 +10,7 @@ from diffusers import HeliosPipeline
 from motioncache.latents import check_latents
 from motioncache_diffusers import autoencoder
 from motioncache_diffusers.loading import place
+from motioncache_diffusers.text import Prompts
 from motioncache_eval.jobs import explain_out_of_memory
 from motioncache_eval.settings import check_device
 from motioncache_helios.job.checkpoint import CHECKPOINT
@@ -32,7 +33,11 @@ def warm_up(pipeline: HeliosPipeline, job: JobConfig) -> None:
 
 
 def run_pipeline(
-    pipeline: HeliosPipeline, job: JobConfig, chunk_done: Callable[[], None] | None = None
+    pipeline: HeliosPipeline,
+    job: JobConfig,
+    chunk_done: Callable[[], None] | None = None,
+    *,
+    prompts: Prompts | None = None,
 ) -> torch.Tensor:
     """Call the pipeline once, as it stands, cached or not; return latents.
 
@@ -40,6 +45,7 @@ def run_pipeline(
 
     Args:
         chunk_done: called when the first chunk has taken all its denoise steps.
+        prompts: keeps embeddings; without it, the call encodes the prompt.
 
     Raises:
         MotionCacheError: if the memory is too small for the video, or its latents are not finite.
@@ -53,8 +59,7 @@ def run_pipeline(
 
     with explain_out_of_memory(job):
         latents = pipeline(
-            job.prompt,
-            negative_prompt=job.negative_prompt,
+            **(prompts or Prompts(pipeline)).arguments(job),
             height=job.height,
             width=job.width,
             num_frames=job.num_frames,

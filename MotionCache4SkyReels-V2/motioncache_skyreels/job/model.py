@@ -43,7 +43,7 @@ class SkyReelsJobs:
         from motioncache_diffusers.terminal import quiet_libraries
         from motioncache_skyreels.job.load import check_size, load_pipeline
         from motioncache_skyreels.job.sample import run_pipeline, warm_up
-        from motioncache_skyreels.job.text import Prompts
+        from motioncache_diffusers.text import Prompts
         from motioncache_skyreels.window import BRANCHES
 
         quiet_libraries()
