@@ -31,6 +31,7 @@ def load(config: Path | None, overrides: Sequence[str]) -> BenchModel:
         adapter=BenchAdapter(),
         job=job,
         pipeline=pipeline,
+        encode=loaded.encode,
         call=loaded.call,
         decode=loaded.decode,
         warm_up=loaded.warm_up,

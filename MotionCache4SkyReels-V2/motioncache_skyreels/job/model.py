@@ -41,9 +41,9 @@ class SkyReelsJobs:
     def load(self, job: JobConfig) -> LoadedJob:
         from motioncache_diffusers.autoencoder import decode
         from motioncache_diffusers.terminal import quiet_libraries
+        from motioncache_diffusers.text import Prompts
         from motioncache_skyreels.job.load import check_size, load_pipeline
         from motioncache_skyreels.job.sample import run_pipeline, warm_up
-        from motioncache_diffusers.text import Prompts
         from motioncache_skyreels.window import BRANCHES
 
         quiet_libraries()

@@ -10,11 +10,11 @@ from diffusers import SkyReelsV2DiffusionForcingPipeline
 
 from motioncache.config import PolicyConfig
 from motioncache.latents import check_latents
+from motioncache_diffusers.text import Prompts
 from motioncache_eval.jobs import explain_out_of_memory
 from motioncache_eval.memory import Footprint
 from motioncache_eval.sampling import Sample, take_sample
 from motioncache_skyreels.job.config import JobConfig
-from motioncache_diffusers.text import Prompts
 from motioncache_skyreels.memory import memory
 
 
