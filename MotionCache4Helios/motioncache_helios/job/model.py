@@ -24,6 +24,7 @@ class HeliosJobs:
 
     schema = JobConfig
     config = _PACKAGE.parent / "addconfig" / "job.yaml"
+    shipped = False
     takes = "a folder in diffusers' format with a HeliosPipeline, or a hub id of one"
 
     def adapter(self) -> "HeliosAdapter":

@@ -23,6 +23,7 @@ class SkyReelsJobs:
 
     schema = JobConfig
     config = _PACKAGE.parents[1] / "addconfig" / "config.yaml"
+    shipped = True
     takes = "a folder in diffusers' format with a SkyReels-V2 diffusion-forcing pipeline, or a hub id of one"
 
     def adapter(self) -> "SkyReelsAdapter":
