@@ -1,6 +1,8 @@
 """What surrounds the blocks: history and chunk become tokens, and tokens become a velocity."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from diffusers import HeliosTransformer3DModel
@@ -27,6 +29,19 @@ class History:
     mid_frames: torch.Tensor
     long_frames: torch.Tensor
     chunk_frames: torch.Tensor
+
+    @classmethod
+    def of_call(cls, call: Mapping[str, Any]) -> "History":
+        """From the arguments of the transformer's forward, by name."""
+        return cls(
+            short=call["latents_history_short"],
+            mid=call["latents_history_mid"],
+            long=call["latents_history_long"],
+            short_frames=call["indices_latents_history_short"],
+            mid_frames=call["indices_latents_history_mid"],
+            long_frames=call["indices_latents_history_long"],
+            chunk_frames=call["indices_hidden_states"],
+        )
 
 
 def embed_history(transformer: HeliosTransformer3DModel, history: History) -> torch.Tensor:

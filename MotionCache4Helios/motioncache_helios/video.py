@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import dataclass
+from inspect import signature
 from math import ceil
 from typing import Any
 
@@ -16,6 +17,8 @@ from motioncache_helios.cost import HeliosCost, HistoryTokens
 from motioncache_helios.embedding import History
 from motioncache_helios.opening import WindowOpener
 from motioncache_helios.window import BRANCHES, Window
+
+_FORWARD = signature(HeliosTransformer3DModel.forward)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,58 +79,23 @@ class VideoCalls:
         """FLOPs of this model on inputs of the last video's sizes."""
         return HeliosCost.of(self._transformer, self._text_length, self._history)
 
-    def forward(
-        self,
-        transformer: HeliosTransformer3DModel,
-        hidden_states: torch.Tensor,
-        timestep: torch.Tensor,
-        encoder_hidden_states: torch.Tensor,
-        indices_hidden_states: Any = None,
-        indices_latents_history_short: Any = None,
-        indices_latents_history_mid: Any = None,
-        indices_latents_history_long: Any = None,
-        latents_history_short: Any = None,
-        latents_history_mid: Any = None,
-        latents_history_long: Any = None,
-        return_dict: bool = True,
-        attention_kwargs: dict[str, Any] | None = None,
-    ) -> Any:
+    def forward(self, transformer: HeliosTransformer3DModel, *args: Any, **kwargs: Any) -> Any:
         """The transformer's forward; calls that are not part of a chunk pass through."""
         branch = self._scope.branch if self._scope.thread == threading.get_ident() else None
         if branch not in BRANCHES or (self._window is None and not self._chunk_begins):
-            return type(transformer).forward(
-                transformer,
-                hidden_states,
-                timestep,
-                encoder_hidden_states,
-                indices_hidden_states,
-                indices_latents_history_short,
-                indices_latents_history_mid,
-                indices_latents_history_long,
-                latents_history_short,
-                latents_history_mid,
-                latents_history_long,
-                return_dict,
-                attention_kwargs,
-            )
+            return type(transformer).forward(transformer, *args, **kwargs)
+        call = _FORWARD.bind(transformer, *args, **kwargs)
+        call.apply_defaults()
+        latents, source = call.arguments["hidden_states"], call.arguments["encoder_hidden_states"]
         if self._chunk_begins:
-            history = History(
-                short=latents_history_short,
-                mid=latents_history_mid,
-                long=latents_history_long,
-                short_frames=indices_latents_history_short,
-                mid_frames=indices_latents_history_mid,
-                long_frames=indices_latents_history_long,
-                chunk_frames=indices_hidden_states,
-            )
-            self._open(hidden_states, history, encoder_hidden_states.shape[1])
+            self._open(latents, History.of_call(call.arguments), source.shape[1])
         window = self._window
         assert window is not None
-        text = self._embed_text(window, branch, encoder_hidden_states)
-        output = window.forward(branch, hidden_states, timestep, text)
+        text = self._embed_text(window, branch, source)
+        output = window.forward(branch, latents, call.arguments["timestep"], text)
         if window.finished:
             self._end_window()
-        return Transformer2DModelOutput(sample=output) if return_dict else (output,)
+        return Transformer2DModelOutput(sample=output) if call.arguments["return_dict"] else (output,)
 
     def _open(self, latents: torch.Tensor, history: History, text_length: int) -> None:
         self._chunk_begins = False

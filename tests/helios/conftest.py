@@ -67,12 +67,12 @@ def embeddings(seed: int = 7, words: int = 8, batch: int = 1) -> dict[str, torch
 
 
 def generate(pipeline: Any, *, seed: int = 0, **call: Any) -> torch.Tensor:
-    """Latents of a video of 3 chunks of 3 latent frames, 2x4 tokens each, unless `call` says otherwise."""
+    """Latents of a video of 2 chunks of 3 latent frames, 2x4 tokens each, unless `call` says otherwise."""
     options: dict[str, Any] = {
         "prompt": None,
         "height": 16,
         "width": 32,
-        "num_frames": 27,
+        "num_frames": 18,
         "num_inference_steps": 10,
         "guidance_scale": 5.0,
         "output_type": "latent",

@@ -37,7 +37,7 @@ def test_nothing_of_a_chunk_is_left_for_the_next(policy: PolicyConfig) -> None:
         generate(pipeline)
         records = motioncache.last_trace(pipeline).records
     first = [record for record in records if record.step == 0]
-    assert len(first) == 3 * 2  # chunks, CFG branches
+    assert len(first) == 2 * 2  # chunks, CFG branches
     assert all(record.computed == record.tokens for record in first)
     assert any(record.computed < record.tokens for record in records)
     whole = [
@@ -72,7 +72,7 @@ def test_motion_is_seen_against_the_last_frame_of_the_history(config: Make, monk
             see(branch, hidden),
         )[1]
         ours = generate(pipeline)
-        assert {window for window, _ in seen} == {2, 3}  # the first chunk of a text-to-video call follows nothing
+        assert {window for window, _ in seen} == {2}  # the first chunk of a text-to-video call follows nothing
         engine.see_before = lambda branch, hidden: None
         assert not torch.equal(generate(pipeline), ours)
         seen.clear()
@@ -81,7 +81,7 @@ def test_motion_is_seen_against_the_last_frame_of_the_history(config: Make, monk
             see(branch, hidden),
         )[1]
         generate(pipeline, image=torch.rand(1, 3, 16, 32, generator=torch.Generator().manual_seed(3)))
-        assert {window for window, _ in seen} == {1, 2, 3}
+        assert {window for window, _ in seen} == {1, 2}
 
 
 def changing(step: int, change: Callable[[Any, dict[str, Any]], None]) -> Callback:
@@ -150,7 +150,7 @@ def test_guidance_may_end_for_good(policy: PolicyConfig) -> None:
     with motioncache.cached(pipeline, policy, adapter=HeliosAdapter()):
         generate(pipeline, callback_on_step_end=changing(5, no_guidance))
         records = motioncache.last_trace(pipeline).records
-    assert {record.branch for record in records if record.window == 2} == {"cond"}
+    assert {record.branch for record in records if record.window == 1} == {"cond"}
 
 
 def test_a_forward_outside_of_a_call_is_the_transformers_own(policy: PolicyConfig) -> None:
