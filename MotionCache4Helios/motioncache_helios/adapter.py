@@ -5,8 +5,8 @@ from typing import Any
 
 from diffusers import HeliosPipeline, HeliosPyramidPipeline
 
-from motioncache.config import PolicyConfig
-from motioncache.errors import MotionCacheError
+from motioncache.config import KVStorage, PolicyConfig
+from motioncache.errors import ConfigError, MotionCacheError
 from motioncache.presets import POLICIES, Policies
 from motioncache.registry import PipelineAdapter
 from motioncache_helios.foreign import check_transformer
@@ -27,6 +27,12 @@ class HeliosAdapter(PipelineAdapter):
             raise MotionCacheError(
                 "a HeliosPyramidPipeline (Helios-Mid, Helios-Distilled) samples every chunk at three resolutions, "
                 "which the cache does not follow; use Helios-Base with a HeliosPipeline"
+            )
+        if config.kv is not KVStorage.model:
+            raise ConfigError(f"kv: {config.kv.value} is of SkyReels-V2; Helios keeps keys and values as they are")
+        if config.split_guidance:
+            raise ConfigError(
+                "split_guidance: the CFG branches of Helios are computed one after another anyway; leave it out"
             )
         check_transformer(pipeline.transformer)
         return HeliosHook(pipeline, WindowOpener(pipeline, config, self.presets()))

@@ -16,7 +16,7 @@ from diffusers.models.transformers.transformer_helios import (
 
 from motioncache.errors import MotionCacheError
 from motioncache.foreign import Forwards, check_modules
-from motioncache.stand_in import check_attention, check_class, check_forwards, check_other_caches
+from motioncache.transformer_check import check_attention, check_class, check_forwards, check_other_caches
 
 _INSTEAD = "load the pipeline without it"
 """What to do about diffusers' own division among processes."""

@@ -15,7 +15,7 @@ from diffusers.models.transformers.transformer_skyreels_v2 import (
 
 from motioncache.errors import MotionCacheError
 from motioncache.foreign import Forwards, check_modules
-from motioncache.stand_in import check_attention, check_class, check_forwards, check_other_caches
+from motioncache.transformer_check import check_attention, check_class, check_forwards, check_other_caches
 
 _INSTEAD = "load the pipeline without it, and pass parallel='ulysses' to enable_cache"
 """What to do about diffusers' own division among processes."""

@@ -11,6 +11,7 @@ import motioncache
 from motioncache import ForecastConfig, MotionCacheConfig, MotionCacheError, NoCacheConfig, TeaCacheConfig
 from motioncache.api import get_hook
 from motioncache.config import PolicyConfig
+from motioncache.errors import ConfigError
 from motioncache.foreign import PackedHook
 from motioncache_helios.adapter import HeliosAdapter
 
@@ -194,3 +195,9 @@ def test_several_videos_at_once_are_refused_where_they_would_depend_on_each_othe
     motioncache.enable_cache(pipeline, config(), adapter=HeliosAdapter())
     with pytest.raises(MotionCacheError, match="2 videos at once"):
         generate(pipeline, **embeddings(batch=2))
+
+
+@pytest.mark.parametrize("option", [{"kv": "int8"}, {"kv": "host"}, {"split_guidance": True}], ids=str)
+def test_settings_of_another_model_are_refused(option: dict[str, Any], policy: PolicyConfig) -> None:
+    with pytest.raises(ConfigError, match=next(iter(option))):
+        motioncache.enable_cache(make_pipeline(), policy, adapter=HeliosAdapter(), **option)

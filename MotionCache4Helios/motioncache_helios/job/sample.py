@@ -11,7 +11,7 @@ from motioncache.latents import check_latents
 from motioncache_diffusers import autoencoder
 from motioncache_diffusers.loading import place
 from motioncache_diffusers.text import Prompts
-from motioncache_eval.jobs import explain_out_of_memory
+from motioncache_eval.out_of_memory import explain_out_of_memory
 from motioncache_eval.settings import check_device
 from motioncache_helios.job.checkpoint import CHECKPOINT
 from motioncache_helios.job.config import CHUNK_FRAMES, JobConfig
