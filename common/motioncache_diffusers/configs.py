@@ -48,7 +48,7 @@ def _check_latents(where: str, values: Any, channels: int, *, positive: bool) ->
     if values is None and channels == 16:
         return
     fits = isinstance(values, list) and len(values) == channels and all(is_number(value) for value in values)
-    fits = fits and (not positive or min(values) > 0)
+    fits = fits and (not positive or all(value > 0 for value in values))
     kind = "above 0" if positive else "that are finite"
     require_value(where, values, fits, f"{channels} numbers {kind}, one for each channel of a latent (z_dim)")
 
