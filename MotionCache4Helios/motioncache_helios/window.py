@@ -143,14 +143,14 @@ class Window:
         """The due tokens of the chunk, `[B, due, D]`."""
         if decision.due is True:
             return embedded
-        return embedded.index_select(1, decision.indices().to(embedded.device, non_blocking=True))
+        return embedded.index_select(1, decision.indices_on(embedded.device))
 
     def _run_blocks(
         self, decision: Decision, due: torch.Tensor, modulation: tuple[torch.Tensor, torch.Tensor], text: Text
     ) -> torch.Tensor:
         """The due tokens after the blocks, `[B, due, D]`; the policy sees the latent frame before them."""
         tokens, rotary = self._embed_before(due.device)
-        history, places = tokens.shape[1], decision.indices().to(due.device, non_blocking=True)
+        history, places = tokens.shape[1], decision.indices_on(due.device)
         if decision.due is not True:
             row = torch.cat([torch.arange(history, device=due.device), history + places])
             rotary = (rotary[0].index_select(1, row), rotary[1].index_select(1, row))
