@@ -61,6 +61,14 @@ class Engine:
         by_place = {(d.call.branch, d.call.chunk): d for d in [*decided, *for_keys]}
         return [by_place[call.branch, call.chunk] for call in calls]
 
+    def see_before(self, branch: str, hidden: torch.Tensor) -> None:
+        """Let the policy see what precedes a window whose chunks do not hold it.
+
+        Args:
+            hidden: latent frames after the blocks, `[batch, tokens, channels]`.
+        """
+        self.state(branch, -1).memory = self.policy.remember_prefix(hidden, self.window)
+
     def complete(self, decision: Decision, before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
         """The whole chunk after the blocks: computed rows as they came out, all others from the kept outputs.
 
@@ -83,7 +91,7 @@ class Engine:
             )
         hidden = before + _combine(state.outputs, decision.coefficients)
         if isinstance(decision.due, torch.Tensor):
-            rows = decision.due.to(before.device, non_blocking=True)
+            rows = decision.indices_on(before.device)
             hidden.index_copy_(1, rows, after)
             state.outputs[0].index_copy_(1, rows, after - before.index_select(1, rows))
         return hidden
@@ -104,7 +112,7 @@ class Engine:
         call, window = decision.call, self.window
         state = self.state(call.branch, call.chunk)
         if call.kv_only is None:
-            predecessor = self.state(call.branch, call.chunk - 1).memory if call.chunk > 0 else None
+            predecessor = self.state(call.branch, call.chunk - 1).memory
             state.memory = self.policy.remember(decision, hidden, window, predecessor)
         elif call.kv_only is Phase.prefix:
             state.memory = self.policy.remember_prefix(hidden, window)
@@ -157,16 +165,20 @@ def _combine(outputs: Sequence[torch.Tensor], coefficients: Sequence[float]) -> 
 
 
 def to_host(decisions: Sequence[Decision]) -> list[Decision]:
-    """Turn all masks into indices and counts, in one transfer: the only wait of a model call."""
-    masks = [mask for d in decisions for mask in (d.due, d.candidates) if isinstance(mask, torch.Tensor)]
-    if not masks:
-        return list(decisions)
-    on_host = dict(zip(map(id, masks), torch.stack(masks).cpu(), strict=True))
-    return [_with_indices(d, on_host) if isinstance(d.due, torch.Tensor) else d for d in decisions]
+    """Turn all masks into indices and counts; those on a device come over in one transfer, the only wait of a call."""
+    masks = {id(m): m for d in decisions for m in (d.due, d.candidates) if isinstance(m, torch.Tensor)}
+    for device in {mask.device for mask in masks.values()}:  # a policy may have decided a part of them on the host
+        there = {key: mask for key, mask in masks.items() if mask.device == device}
+        masks |= zip(there, torch.stack(list(there.values())).cpu(), strict=True)
+    return [_with_indices(d, masks) if isinstance(d.due, torch.Tensor) else d for d in decisions]
 
 
 def _with_indices(decision: Decision, on_host: dict[int, torch.Tensor]) -> Decision:
-    indices = on_host[id(decision.due)].nonzero().flatten()
-    due = indices if 0 < len(indices) < decision.call.tokens else len(indices) > 0
+    mask = decision.due
+    assert isinstance(mask, torch.Tensor)
+    indices = on_host[id(mask)].nonzero().flatten()
     candidates = len(indices) if decision.candidates is None else len(on_host[id(decision.candidates)].nonzero())
-    return replace(decision, due=due, candidates=candidates)
+    if not 0 < len(indices) < decision.call.tokens:
+        return replace(decision, due=len(indices) > 0, candidates=candidates)
+    rows = mask.nonzero_static(size=len(indices)).flatten()  # on the device of the mask, without a wait
+    return replace(decision, due=indices, rows=rows, candidates=candidates)

@@ -10,6 +10,7 @@ from diffusers import SkyReelsV2DiffusionForcingPipeline
 
 from motioncache.config import PolicyConfig
 from motioncache.latents import check_latents
+from motioncache_diffusers.text import Prompts
 from motioncache_eval.jobs import policy_of
 from motioncache_eval.memory import Footprint
 from motioncache_eval.out_of_memory import explain_out_of_memory
@@ -17,7 +18,6 @@ from motioncache_eval.sampling import Sample, take_sample
 from motioncache_skyreels.adapter import SkyReelsAdapter
 from motioncache_skyreels.job.config import JobConfig
 from motioncache_skyreels.job.load import video_size
-from motioncache_skyreels.job.text import Prompts
 from motioncache_skyreels.memory import memory
 from motioncache_skyreels.peak import kept_keys
 from motioncache_skyreels.stream import stream
@@ -125,15 +125,3 @@ def _arguments(job: JobConfig, prompts: Prompts) -> dict[str, Any]:
     )  # fmt: skip
     settings = {name: getattr(job, name) for name in names}
     return {**prompts.arguments(job), **settings, "generator": torch.Generator().manual_seed(job.seed)}
-
-
-@torch.inference_mode()
-def decode(pipeline: SkyReelsV2DiffusionForcingPipeline, latents: torch.Tensor) -> torch.Tensor:
-    """Turn latents into float frames `[frames, 3, height, width]` in [0, 1] on the host, as the pipeline does."""
-    vae = pipeline.vae
-    mean = torch.tensor(vae.config.latents_mean).view(1, -1, 1, 1, 1).to(latents.device, vae.dtype)
-    std = torch.tensor(vae.config.latents_std).view(1, -1, 1, 1, 1).to(latents.device, vae.dtype)
-    latents = latents.to(vae.dtype) * std + mean
-    video = vae.decode(latents).sample[0].float().cpu()
-    pipeline.maybe_free_model_hooks()
-    return ((video + 1) / 2).clamp(0, 1).permute(1, 0, 2, 3)
