@@ -63,6 +63,28 @@ def alone(calibration: str) -> dict[str, Any]:
     return sample(None, calibration)
 
 
+def sample_uncached(parallel: str | None) -> tuple[torch.Tensor, bool]:
+    pipeline = make()
+    before = vars(pipeline.transformer.blocks[0].attn1.processor).copy()
+    with motioncache.uncached(pipeline, parallel=parallel):
+        latents = generate(pipeline, **SHORT)
+    undone = pipeline.transformer._parallel_config is None
+    undone &= vars(pipeline.transformer.blocks[0].attn1.processor) == before
+    return latents, undone and torch.equal(generate(pipeline, **SHORT), sample_alone())
+
+
+def sample_alone() -> torch.Tensor:
+    return generate(make(), **SHORT)
+
+
+@pytest.mark.parametrize(("size", "parallel"), [(2, "cfg"), (4, "ulysses")])
+def test_without_a_cache_several_processes_sample_the_video_of_one(size: int, parallel: str) -> None:
+    alone = sample_alone()
+    for latents, undone in run_on_ranks(size, sample_uncached, parallel):
+        assert (latents - alone).abs().max() < 1e-5
+        assert undone
+
+
 @pytest.mark.parametrize(("size", "parallel"), [(2, "cfg"), (2, "ulysses"), (4, "ulysses"), (4, "cfg+ulysses")])
 def test_several_processes_sample_the_video_of_one(
     size: int, parallel: str, calibration: str, alone: dict[str, Any]
