@@ -75,7 +75,7 @@ def passes() -> Iterator[tuple[str, Pass, tuple[int, ...], int, int]]:
 def table() -> str:
     """Collectives and gigabytes of one iteration."""
     lines = [
-        "| bfloat16 | collectives of `ulysses` | GB sent, 2 GPUs | GB sent, 4 GPUs | one all-reduce of `cfg` | GB sent |",
+        "| bfloat16 | collectives of `ulysses` | GB sent, 2 GPUs | GB sent, 4 GPUs | all-reduce of `cfg` | GB sent |",
         "|---|--:|--:|--:|--:|--:|",
     ]
     for name, one, processes, branches, size in passes():
