@@ -42,9 +42,8 @@ def uncached_parallel(pipeline: Any, world: Group) -> Iterator[None]:
         yield
     finally:
         remove_context_parallel(transformer, plan)
-        transformer._parallel_config = None
-        for processor in transformer.attn_processors.values():
-            processor._parallel_config = None
+        for holder in (transformer, *transformer.attn_processors.values()):
+            vars(holder).pop("_parallel_config", None)  # their classes have None
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from motioncache.parallel import (
     share_random_state,
     split_ranks,
 )
+from motioncache.registry import installed_adapters
 from motioncache_eval.team import join_team
 
 from ..ranks import run_on_ranks
@@ -171,7 +172,7 @@ def test_an_unknown_value_is_refused_with_the_known_ones() -> None:
     with pytest.raises(
         ConfigError, match=r"parallel: 'ring' is not allowed; allowed: null, cfg, ulysses, cfg\+ulysses"
     ):
-        motioncache.enable_cache(object(), adapter=motioncache.registry.installed_adapters()[0], parallel="ring")
+        motioncache.enable_cache(object(), adapter=installed_adapters()[0], parallel="ring")
 
 
 def test_several_processes_without_anything_to_divide_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
