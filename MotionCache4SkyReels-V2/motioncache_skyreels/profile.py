@@ -24,7 +24,7 @@ def profile_window(schedule: Schedule, shape: WindowShape, cost: SkyReelsCost) -
         starts=_starts(schedule),
         iteration_flops=tuple(iteration_flops),
         fixed_flops=fixed_flops,
-        sigmas=_sigmas(schedule),
+        sigmas=sigmas_of(schedule),
         uncached_flops=cost.vanilla([shape]),
     )
 
@@ -34,7 +34,7 @@ def _starts(schedule: Schedule) -> tuple[int, ...]:
     return tuple(iteration for iteration, visits in enumerate(schedule.visits) for visit in visits if visit.step == 0)
 
 
-def _sigmas(schedule: Schedule) -> tuple[float, ...]:
+def sigmas_of(schedule: Schedule) -> tuple[float, ...]:
     """Noise level of each denoise step, read off the chunk with the most steps."""
     steps: dict[int, list[Visit]] = {}
     for visits in schedule.visits:
