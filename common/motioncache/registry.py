@@ -1,15 +1,17 @@
 """Adapters: what a model's package brings so that its pipelines can be hooked."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from motioncache.config import PolicyConfig
 from motioncache.engine import Engine
 from motioncache.errors import ConfigError, MotionCacheError
 from motioncache.forecast.budget import ForecastConfig
+from motioncache.parallel import Parallel
 from motioncache.presets import Policies, load_config, parse_policy
 from motioncache.summary import Cost
 
@@ -52,6 +54,17 @@ class Adapter(Protocol):
     def presets(self) -> Path: ...
 
     def hook(self, pipeline: object, config: PolicyConfig) -> Hook: ...
+
+
+@runtime_checkable
+class ParallelAdapter(Protocol):
+    """An adapter whose model can be divided among processes."""
+
+    def hook_parallel(self, pipeline: object, config: PolicyConfig, parallel: Parallel) -> Hook: ...
+
+    def uncached_parallel(self, pipeline: object, parallel: Parallel) -> AbstractContextManager[object]:
+        """Sample without a cache on several processes, for the length of a `with` block."""
+        ...
 
 
 class PipelineAdapter:
