@@ -1,4 +1,4 @@
-"""Policies of the benchmark that stand for methods of others, on SkyReels-V2; what is kept are residuals of the blocks."""
+"""Policies of the benchmark that stand for methods of others, on SkyReels-V2; residuals of the blocks are kept."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -31,14 +31,14 @@ def exact(job: Job, *scales: float) -> Exact:
     """A video whose chunks have these products, up to their scale."""
     sigmas = SIGMAS[:: 8 // job.num_inference_steps]
     products = {chunk: scale * np.eye(len(sigmas)) for chunk, scale in enumerate(scales)}
-    return Exact(job=job, latents=torch.zeros(1), products=products, values_per_chunk=1, sigmas=sigmas)
+    return Exact(job=job, latents=torch.zeros(1), products=products, parts={}, values_per_chunk=1, sigmas=sigmas)
 
 
 def made(monkeypatch: pytest.MonkeyPatch, sample: Any) -> Any:
     """A calibration of two prompts, and the videos that the sensitivity is measured in."""
     shorter: list[Exact] = []
 
-    def measure(model: Any, videos: list[Exact], _: Any) -> Any:
+    def measure(model: Any, videos: list[Exact], *_: Any) -> Any:
         shorter.extend(videos)
         return np.ones(8)
 

@@ -66,13 +66,15 @@ class BenchModel(LoadedJob):
         """Everything that a result follows from, besides versions; the same on every machine."""
         settings: dict[str, Any] = {"job": job_settings(job), "policy": method.settings, "weights": self.weights}
         if isinstance(method.policy, ForecastConfig):
-            settings["policy"] = {**(method.settings or {}), "order": method.policy.order_at(self.identity.guidance)}
-            calibration = self._calibration(method, method.policy)
+            calibration = self._calibration(job, method, method.policy)
+            in_parts = calibration is not None and calibration.parts is not None
+            order = method.policy.order_at(self.identity.guidance, in_parts=in_parts)
+            settings["policy"] = {**(method.settings or {}), "order": order}
             if calibration is not None:
                 settings["calibration"] = calibration_hash(calibration)
         return settings
 
-    def _calibration(self, method: Method, policy: ForecastConfig) -> Calibration | None:
+    def _calibration(self, job: Any, method: Method, policy: ForecastConfig) -> Calibration | None:
         """What a method forecasts with; a benchmark takes none that comes from the videos sampled before.
 
         Raises:
@@ -80,13 +82,14 @@ class BenchModel(LoadedJob):
         """
         planner = policy.planner(self.adapter.presets())
         planner.check_model(self.identity)
-        if planner.is_automatic:
+        calibration = planner.choose(self.identity, job.num_inference_steps or 0)
+        if calibration is None and policy.target_speedup > 1:
             raise ConfigError(
-                f"methods.{method.name}: without a calibration of this model its first video is computed in full to "
-                "measure it, so results would depend on what was sampled before: run motioncache calibrate, and pass "
-                "the file as calibration"
+                f"methods.{method.name}: without a calibration of this model, at this guidance scale and with so many "
+                "steps, its first video is computed in full to measure it, so results would depend on what was sampled "
+                "before: run motioncache calibrate, and pass the file as calibration"
             )
-        return planner.calibration
+        return calibration
 
     def take(self, job: Any, method: Method, *, prepare: Callable[[Any], None] | None = None) -> Taken:
         """One video of a job under a method.
@@ -146,6 +149,7 @@ def calibration_hash(calibration: Calibration) -> str:
     The keys are part of the hash, and committed results carry it: they stay as they are.
     """
     model = calibration.model
+    parts = {} if calibration.parts is None else {"parts": calibration.parts.tolist()}
     return fingerprint(
         {
             "layers": model.layers,
@@ -153,6 +157,7 @@ def calibration_hash(calibration: Calibration) -> str:
             "levels": list(calibration.sigmas),
             "products": calibration.products.tolist(),
             "sensitivity": calibration.sensitivity.tolist(),
+            **parts,
         }
     )
 
