@@ -110,8 +110,8 @@ def jobs_of(job: Any, prompts: Sequence[str]) -> list[Any]:
 def mean_over_videos(videos: Sequence[Exact], products: Sequence[Mapping[int, Array]]) -> Array:
     """The mean over all chunks, `products` by video and chunk.
 
-    A video counts by 1 / `unrest`, which makes their forecasts' errors of one size. Otherwise the one that swings, whose
-    errors are many times larger, would decide for all.
+    A video counts by 1 / `unrest`, which makes the errors of all forecasts of one size. Otherwise the video that swings,
+    with errors many times larger, would decide for all.
     """
     weights = [1 / unrest(np.mean(list(video.products.values()), axis=0)) for video in videos]
     pairs = [(weight, one) for weight, chunks in zip(weights, products, strict=True) for one in chunks.values()]

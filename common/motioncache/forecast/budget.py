@@ -103,9 +103,7 @@ class ForecastPlanner:
             ConfigError: says how the models differ, and how to make a calibration.
         """
         if self._named is not None and not self._config.allow_foreign_calibration:
-            self._require(
-                self._named.model.differs(model), "on the shipped ones that cost up to 6 dB"
-            )
+            self._require(self._named.model.differs(model), "on the shipped ones that cost up to 6 dB")
 
     def choose(self, model: ModelIdentity, steps: int) -> Calibration | None:
         """The file that serves the model at its guidance scale and this number of steps; None where it is measured.
