@@ -1,9 +1,10 @@
-"""Measures the shipped SkyReels-V2 at a guidance of 6 and 30 steps: `python benchmarks/guidance6_calibration.py`.
+"""Measures the shipped SkyReels-V2 at a guidance of 6 and 30 steps, for `guidance6.yaml`.
 
-`[--share I/N]` samples each calibration prompt from two noises, and writes the products of each video to
-`benchmarks/results/skyreels-v2/guidance6/products/`; when all are there, `calibration-guidance-6.json` beside the
-shipped calibration, whose sensitivity it takes. It also prints how alike velocities of neighbouring steps are: where
-two that are two steps apart are more alike than two neighbours, sampling swings from step to step.
+`python benchmarks/guidance6_calibration.py [--share I/N]` samples each calibration prompt from two noises, and writes
+the products of each video to `benchmarks/results/skyreels-v2/guidance6/products/`; when all are there, the shipped
+`calibration-guidance-6.json`, with the sensitivity of the other shipped one. It also prints how alike velocities of
+neighbouring steps are: where two that are two steps apart are more alike than two neighbours, sampling swings from step
+to step.
 """
 
 import argparse
@@ -15,14 +16,13 @@ import numpy as np
 from motioncache.forecast.budget import shipped_calibration
 from motioncache.forecast.calibration import Calibration, sensitivity_between
 from motioncache_eval.bench.model import find_loader
-from motioncache_eval.calibrate import FIRST_SEED, sample_exact, unrest
+from motioncache_eval.calibrate import FIRST_SEED, sample_exact
 from motioncache_eval.command import add_share
 from motioncache_eval.prompts import read_prompts
 from motioncache_skyreels.adapter import SkyReelsAdapter
 
 HERE = Path(__file__).resolve().parent
 OUTPUT = HERE / "results" / "skyreels-v2" / "guidance6"
-SHIPPED = shipped_calibration(SkyReelsAdapter().presets()).with_name("calibration-guidance-6.json")
 SETTINGS = ["num_frames=57", "base_num_frames=57", "num_inference_steps=30", "guidance_scale=6"]
 SECOND_NOISE = 100
 """Added to the seed for the second video of a prompt."""
@@ -40,23 +40,17 @@ def main() -> None:
         path = OUTPUT / "products" / f"{seed}.npz"
         if not path.exists():
             video = sample_exact(bench, replace(bench.job, prompt=prompts[i], seed=seed))
-            both = {"products": list(video.products.values()), "parts": list(video.parts.values())}
-            np.savez(path, sigmas=video.sigmas, **both)  # pyright: ignore[reportArgumentType]
+            np.savez(path, sigmas=video.sigmas, products=list(video.products.values()))
         print(seed, swing(np.load(path)["products"]), flush=True)
     paths = [OUTPUT / "products" / f"{seed}.npz" for _, seed in seeds]
     if all(path.exists() for path in paths):
         shipped = Calibration.load(shipped_calibration(SkyReelsAdapter().presets()))
-        videos = [dict(np.load(path)) for path in paths]
-        sigmas = tuple(videos[0]["sigmas"].tolist())
-        products, parts = (mean_of_videos(videos, kind) for kind in ("products", "parts"))
+        sigmas = tuple(np.load(paths[0])["sigmas"].tolist())
+        products = np.mean([np.load(path)["products"].mean(axis=0) for path in paths], axis=0)
         sensitivity = sensitivity_between(shipped.sigmas, shipped.sensitivity, sigmas)
-        Calibration(bench.identity, sigmas, products, sensitivity, parts).save(SHIPPED)
-
-
-def mean_of_videos(videos: list[dict[str, np.ndarray]], kind: str) -> np.ndarray:
-    """The mean over videos, of which those that swing count less."""
-    weights = [1 / unrest(video["products"].mean(axis=0)) for video in videos]
-    return np.average([video[kind].mean(axis=0) for video in videos], axis=0, weights=weights)
+        Calibration(bench.identity, sigmas, products, sensitivity).save(
+            shipped_calibration(SkyReelsAdapter().presets()).with_name("calibration-guidance-6.json")
+        )
 
 
 def swing(products: np.ndarray) -> str:

@@ -10,7 +10,7 @@ measured with or fewer, videos of all lengths, and the guidance scale of the job
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -23,7 +23,6 @@ import torch
 from motioncache.errors import ConfigError, MotionCacheError
 from motioncache.forecast.budget import ForecastConfig
 from motioncache.forecast.calibration import Calibration, sensitivity_between
-from motioncache.forecast.guided import guided_products
 from motioncache.forecast.prediction import Array, Forecast
 from motioncache_eval.bench.config import Method, job_settings
 from motioncache_eval.bench.model import BenchModel, find_loader
@@ -55,8 +54,7 @@ class Exact:
 
     Attributes:
         latents: the final latents.
-        products: by chunk, those of the guided velocity, `[steps, steps]`.
-        parts: the same of its two parts where it has them, see `GuidedVelocities.products`; else empty.
+        products: by chunk, see `GuidedVelocities.products`.
         values_per_chunk: the number of values in a chunk's latents.
         sigmas: noise level of each denoise step.
     """
@@ -64,7 +62,6 @@ class Exact:
     job: Any
     latents: torch.Tensor
     products: dict[int, Array]
-    parts: dict[int, Array]
     values_per_chunk: int
     sigmas: tuple[float, ...]
 
@@ -81,14 +78,9 @@ def calibrate(model: BenchModel, prompts: Sequence[str], progress: Progress | No
     jobs, progress = jobs_of(model.job, prompts), progress or NoProgress()
     shorter = sample_shorter(model, jobs, progress)
     videos = [kept_exact(progress, f"exact-{index}", model, job) for index, job in enumerate(jobs)]
+    products = np.mean([products for video in videos for products in video.products.values()], axis=0)
     sigmas = videos[0].sigmas
-    calibration = Calibration(
-        model=model.identity,
-        sigmas=sigmas,
-        products=mean_over_videos(videos, [video.products for video in videos]),
-        sensitivity=np.ones(len(sigmas)),
-        parts=mean_over_videos(videos, [video.parts for video in videos]) if videos[0].parts else None,
-    )
+    calibration = Calibration(model=model.identity, sigmas=sigmas, products=products, sensitivity=np.ones(len(sigmas)))
     return replace(calibration, sensitivity=measure_sensitivity(model, shorter, calibration, progress))
 
 
@@ -107,48 +99,25 @@ def jobs_of(job: Any, prompts: Sequence[str]) -> list[Any]:
     return [replace(job, prompt=prompt, seed=job.seed + FIRST_SEED + index) for index, prompt in enumerate(prompts)]
 
 
-def mean_over_videos(videos: Sequence[Exact], products: Sequence[Mapping[int, Array]]) -> Array:
-    """The mean over all chunks, `products` by video and chunk.
-
-    A video counts by 1 / `unrest`, which makes the errors of all forecasts of one size. Otherwise the video that swings,
-    with errors many times larger, would decide for all.
-    """
-    weights = [1 / unrest(np.mean(list(video.products.values()), axis=0)) for video in videos]
-    pairs = [(weight, one) for weight, chunks in zip(weights, products, strict=True) for one in chunks.values()]
-    total = sum(weight for weight, _ in pairs)
-    return np.sum([weight / total * one for weight, one in pairs], axis=0)
-
-
-def unrest(products: Array) -> float:
-    """How much a velocity changes from step to step: mean squared change over its square."""
-    square = np.diagonal(products)
-    return float(((square[1:] + square[:-1] - 2 * np.diagonal(products, 1)) / square[1:]).mean())
-
-
 def kept_exact(progress: Progress, name: str, model: BenchModel, job: Any) -> Exact:
     """See `sample_exact`."""
 
     def make() -> Arrays:
         video = sample_exact(model, job)
-        by_chunk = {"products": video.products, "parts": video.parts}
         return {
             "latents": video.latents.float().cpu().numpy(),
             "sigmas": np.array(video.sigmas),
             "values_per_chunk": np.array(video.values_per_chunk),
-            **{f"{kind}-{chunk}": one for kind, chunks in by_chunk.items() for chunk, one in chunks.items()},
+            **{f"products-{chunk}": one for chunk, one in video.products.items()},
         }
 
     kept = progress.arrays(name, make)
-    by_chunk = {
-        kind: {int(key[len(kind) + 1 :]): one for key, one in kept.items() if key.startswith(f"{kind}-")}
-        for kind in ("products", "parts")
-    }
     return Exact(
         job=job,
         latents=torch.from_numpy(kept["latents"]),
+        products={int(key[9:]): one for key, one in kept.items() if key.startswith("products-")},
         sigmas=tuple(kept["sigmas"].tolist()),
         values_per_chunk=int(kept["values_per_chunk"]),
-        **by_chunk,
     )
 
 
@@ -165,17 +134,14 @@ def sample_exact(model: BenchModel, job: Any) -> Exact:
     sigmas = tuple(velocities.sigmas)
     if not all(a > b for a, b in pairwise(sigmas)):
         raise MotionCacheError("two steps have the same noise level: pass a smaller num_inference_steps")
-    found = velocities.products()
-    in_parts, scale = velocities.in_parts, max(model.guidance(job).values())
-    products = {chunk: guided_products(parts, scale) for chunk, parts in found.items()} if in_parts else found
-    if not all(np.isfinite(values).all() for values in (sample.latents.float().cpu().numpy(), *found.values())):
+    products = velocities.products()
+    if not all(np.isfinite(values).all() for values in (sample.latents.float().cpu().numpy(), *products.values())):
         raise MotionCacheError(f"the video of {job.prompt!r} has NaN or infinite values: pass another dtype or prompt")
     say(f"{job.prompt}: {sample.seconds:.1f} s, {len(sigmas)} steps")
     return Exact(
         job=job,
         latents=sample.latents,
         products=products,
-        parts=found if in_parts else {},
         values_per_chunk=velocities.values_per_chunk,
         sigmas=sigmas,
     )

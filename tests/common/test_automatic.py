@@ -76,18 +76,6 @@ def test_the_first_window_is_computed_and_measured_and_the_next_one_planned(fold
     assert len(list(folder.iterdir())) == 1  # nothing unfinished is left
 
 
-def test_what_is_measured_tells_what_guidance_adds() -> None:
-    ours = planner()
-    sample(ours.plan(PROFILE, MODEL, SHARES))
-    policy = ours.plan(PROFILE, MODEL, SHARES)
-    assert ours.calibration is not None
-    without = [torch.cat([velocity("uncond", chunk, s) for s in range(len(SIGMAS))]) for chunk in (0, 1)]
-    given = [torch.cat([velocity("cond", chunk, s) for s in range(len(SIGMAS))]) for chunk in (0, 1)]
-    both = [torch.cat([u, c - u]).double().numpy() for u, c in zip(without, given, strict=True)]
-    assert ours.calibration.parts == pytest.approx(np.mean([x @ x.T / 6 for x in both], axis=0), rel=1e-5)
-    assert policy.history == 2
-
-
 def test_another_process_finds_what_was_measured() -> None:
     sample(planner().plan(PROFILE, MODEL, SHARES))
     assert not all(planner().plan(PROFILE, MODEL, SHARES).planned)
@@ -151,7 +139,7 @@ def test_a_schedule_that_stands_still_is_refused_before_sampling() -> None:
 
 def test_a_shipped_file_of_another_model_is_left_aside(tmp_path: Path) -> None:
     other = replace(MODEL, width=16)
-    measured(PROFILE, other, guided_products(), {"only": 1.0}).save(tmp_path / "calibration.json")
+    measured(PROFILE, other, guided_products()).save(tmp_path / "calibration.json")
     config = ForecastConfig(target_speedup=1.5)
     ours = ForecastPlanner(config, tmp_path / "config.yaml")
     ours.check_model(MODEL)

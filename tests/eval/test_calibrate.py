@@ -15,7 +15,7 @@ import yaml
 from motioncache.errors import ConfigError, MotionCacheError
 from motioncache.forecast.calibration import Calibration, ModelIdentity
 from motioncache_eval import calibrate
-from motioncache_eval.calibrate import Exact, all_steps, main, mean_over_videos, unrest, with_progress
+from motioncache_eval.calibrate import Exact, all_steps, main, with_progress
 from motioncache_eval.calibration_progress import Progress
 
 SIGMAS = tuple(np.linspace(1.0, 0.1, 8).tolist())
@@ -32,7 +32,7 @@ def exact(job: Job, *scales: float) -> Exact:
     """A video whose chunks have these products, up to their scale."""
     sigmas = SIGMAS[:: 8 // job.num_inference_steps]
     products = {chunk: scale * np.eye(len(sigmas)) for chunk, scale in enumerate(scales)}
-    return Exact(job=job, latents=torch.zeros(1), products=products, parts={}, values_per_chunk=1, sigmas=sigmas)
+    return Exact(job=job, latents=torch.zeros(1), products=products, values_per_chunk=1, sigmas=sigmas)
 
 
 def made(monkeypatch: pytest.MonkeyPatch, sample: Any) -> Any:
@@ -223,18 +223,6 @@ def test_a_calibration_without_weights_serves_models_that_are_not_in_memory(tmp_
     assert loaded.differs(ModelIdentity(1, 3, weights=())) is not None
 
 
-def test_a_video_that_swings_does_not_decide_for_all() -> None:
-    """Two still videos, and one whose velocity turns round at every step, which counts 1 / 4 for its unrest of 4."""
-    swing = np.array([(-1.0) ** step for step in range(8)])
-    still = np.cos(0.5 * (np.arange(8)[:, None] - np.arange(8)[None]))
-    products = [still, still, np.outer(swing, swing)]
-    videos = [replace(exact(Job()), products={0: one}) for one in products]
-    weights = np.array([1 / unrest(still), 1 / unrest(still), 1 / 4])
-    expected = np.average(products, axis=0, weights=weights)
-    assert mean_over_videos(videos, [video.products for video in videos]) == pytest.approx(expected)
-    assert unrest(products[2]) == pytest.approx(4)
-
-
 def test_what_was_measured_is_not_measured_again(tmp_path: Path) -> None:
     settings = {"prompt": "a"}
     first = Progress(tmp_path / "a.json", settings)
@@ -253,7 +241,7 @@ def test_what_was_measured_is_not_measured_again(tmp_path: Path) -> None:
 
 
 def test_a_video_comes_back_from_the_folder_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = replace(exact(Job(), 1.0, 3.0), parts={0: np.eye(16), 1: 2 * np.eye(16)}, latents=torch.ones(1, 2))
+    made = replace(exact(Job(), 1.0, 3.0), latents=torch.ones(1, 2))
     monkeypatch.setattr(calibrate, "sample_exact", lambda *_: made)
     progress, model = Progress(tmp_path / "a.json", {}), cast("Any", None)
     for _ in range(2):
@@ -261,7 +249,6 @@ def test_a_video_comes_back_from_the_folder_as_it_was(tmp_path: Path, monkeypatc
         assert torch.equal(video.latents, made.latents)
         assert (video.sigmas, video.values_per_chunk, video.job) == (made.sigmas, made.values_per_chunk, made.job)
         assert all(np.array_equal(video.products[chunk], made.products[chunk]) for chunk in (0, 1))
-        assert all(np.array_equal(video.parts[chunk], made.parts[chunk]) for chunk in (0, 1))
         monkeypatch.setattr(calibrate, "sample_exact", None)
 
 

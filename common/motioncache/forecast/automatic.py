@@ -12,7 +12,6 @@ import numpy as np
 
 from motioncache.errors import ConfigError, MotionCacheError
 from motioncache.forecast.calibration import Calibration, ModelIdentity, sensitivity_at
-from motioncache.forecast.guided import guided_products, two_parts
 from motioncache.forecast.policy import ForecastCache
 from motioncache.forecast.prediction import Array, end_sigmas
 from motioncache.forecast.profile import WindowProfile
@@ -62,7 +61,7 @@ class AutomaticCalibrations:
             )
 
         def done(products: Array) -> None:
-            self._add(_key(profile, model), measured(profile, model, products, shares))
+            self._add(_key(profile, model), measured(profile, model, products))
 
         return ForecastCache((True,) * profile.iterations, profile, None, Measurement(profile, shares, done))
 
@@ -78,16 +77,10 @@ class AutomaticCalibrations:
             logger.warning("the calibration is not kept for other processes: %s", error)
 
 
-def measured(profile: WindowProfile, model: ModelIdentity, found: Array, shares: Mapping[str, float]) -> Calibration:
-    """The calibration of a window's velocities, with the sensitivity of the trained models.
-
-    Args:
-        found: see `Measurement`.
-    """
+def measured(profile: WindowProfile, model: ModelIdentity, products: Array) -> Calibration:
+    """The calibration of a window's velocities, with the sensitivity of the trained models."""
     sensitivity = sensitivity_at(end_sigmas(profile.sigmas), PRIOR_SIGMAS, np.array(PRIOR_SENSITIVITY))
-    parts = None if two_parts(shares) is None else found
-    products = found if parts is None else guided_products(parts, max(shares.values()))
-    return Calibration(model, profile.sigmas, products=products, sensitivity=sensitivity, parts=parts)
+    return Calibration(model, profile.sigmas, products=products, sensitivity=sensitivity)
 
 
 def _path(key: str) -> Path:

@@ -67,9 +67,7 @@ class BenchModel(LoadedJob):
         settings: dict[str, Any] = {"job": job_settings(job), "policy": method.settings, "weights": self.weights}
         if isinstance(method.policy, ForecastConfig):
             calibration = self._calibration(job, method, method.policy)
-            in_parts = calibration is not None and calibration.parts is not None
-            order = method.policy.order_at(self.identity.guidance, in_parts=in_parts)
-            settings["policy"] = {**(method.settings or {}), "order": order}
+            settings["policy"] = {**(method.settings or {}), "order": method.policy.order_at(self.identity.guidance)}
             if calibration is not None:
                 settings["calibration"] = calibration_hash(calibration)
         return settings
@@ -149,7 +147,6 @@ def calibration_hash(calibration: Calibration) -> str:
     The keys are part of the hash, and committed results carry it: they stay as they are.
     """
     model = calibration.model
-    parts = {} if calibration.parts is None else {"parts": calibration.parts.tolist()}
     return fingerprint(
         {
             "layers": model.layers,
@@ -157,7 +154,6 @@ def calibration_hash(calibration: Calibration) -> str:
             "levels": list(calibration.sigmas),
             "products": calibration.products.tolist(),
             "sensitivity": calibration.sensitivity.tolist(),
-            **parts,
         }
     )
 
