@@ -1,5 +1,6 @@
 """SkyReels-V2 for `motioncache`: which pipelines are served, with which policies and presets."""
 
+from collections.abc import Generator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from motioncache_skyreels.foreign import check_transformer
 from motioncache_skyreels.hook import SkyReelsHook
 from motioncache_skyreels.opening import WindowOpener
 from motioncache_skyreels.parallel_hook import ParallelHook, ParallelOpener, ranks_of
+from motioncache_skyreels.stream import stream
 from motioncache_skyreels.uncached import uncached_parallel
 
 
@@ -38,6 +40,9 @@ class SkyReelsAdapter(PipelineAdapter):
         check_transformer(pipeline.transformer)
         return SkyReelsHook(pipeline, self.opener_of(config)(pipeline, config, self.presets()))
 
+    def stream(self, pipeline: Any, *args: Any, **call: Any) -> Generator[Any]:
+        return stream(pipeline, *args, **call)
+
     def hook_parallel(self, pipeline: Any, config: PolicyConfig, parallel: Parallel) -> ParallelHook:
         """Hook the pipeline of one of the processes that sample a video together."""
         check_transformer(pipeline.transformer)
@@ -49,7 +54,7 @@ class SkyReelsAdapter(PipelineAdapter):
     def uncached_parallel(self, pipeline: Any, parallel: Parallel) -> AbstractContextManager[None]:
         """Sample without a cache on several processes."""
         check_transformer(pipeline.transformer)
-        return uncached_parallel(pipeline, parallel, ranks_of(pipeline, parallel))
+        return uncached_parallel(pipeline, ranks_of(pipeline, parallel).world)
 
     def opener_of(self, config: PolicyConfig) -> type[WindowOpener]:
         """What opens the windows under a policy."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Any
 
 from motioncache.config import PolicyConfig
 from motioncache.errors import MotionCacheError
@@ -44,14 +45,20 @@ def enable_cache(
         raise MotionCacheError("the cache is already on for this pipeline: call disable_cache first")
     adapter = adapter or find_adapter(pipeline)
     config = resolve_preset(adapter, preset, target_speedup, allow_foreign_calibration=allow_foreign_calibration)
-    hook = adapter.hook(pipeline, config) if parallel is None else _hook_parallel(adapter, pipeline, config, parallel)
+    hook = _hook(adapter, pipeline, config, parallel)
     setattr(pipeline, _ATTRIBUTE, _Attached(pipeline, hook))
 
 
-def _hook_parallel(adapter: Adapter, pipeline: object, config: PolicyConfig, parallel: str | Parallel) -> Hook:
+def _hook(adapter: Adapter, pipeline: object, config: PolicyConfig, parallel: str | Parallel | None) -> Hook:
+    if parallel is None:
+        return adapter.hook(pipeline, config)
+    return _parallel_adapter(adapter, parallel).hook_parallel(pipeline, config, Parallel.of(parallel))
+
+
+def _parallel_adapter(adapter: Adapter, parallel: str | Parallel) -> ParallelAdapter:
     if not isinstance(adapter, ParallelAdapter):
         raise MotionCacheError(f"parallel={Parallel.of(parallel).value}: {adapter.name} runs in one process only")
-    return adapter.hook_parallel(pipeline, config, Parallel.of(parallel))
+    return adapter
 
 
 def disable_cache(pipeline: object) -> None:
@@ -70,6 +77,21 @@ def summary(pipeline: object) -> Summary:
 def last_trace(pipeline: object) -> Trace:
     """What was computed in the pipeline's last video: a record per iteration, chunk and CFG branch."""
     return get_hook(pipeline).engine.trace
+
+
+def stream(pipeline: object, *args: Any, **call: Any) -> Generator[Any]:
+    """Call a pipeline, with or without the cache, and yield the frames of each chunk as soon as it is clean.
+
+    Closing the iterator stops the video. All chunks together are what the call returns at once.
+
+    Args:
+        args, call: of the pipeline's call, which makes one video. `output_type` says what is yielded: np, float32
+            `[frames, height, width, 3]` in [0, 1], if it is not passed.
+
+    Raises:
+        MotionCacheError: if no installed adapter serves the pipeline, or its videos cannot be streamed.
+    """
+    return find_adapter(pipeline).stream(pipeline, *args, **call)
 
 
 class Statistics:
@@ -120,6 +142,19 @@ def cached(
             statistics.freeze()
         finally:
             disable_cache(pipeline)
+
+
+@contextmanager
+def uncached(
+    pipeline: object, *, parallel: str | Parallel | None = None, adapter: Adapter | None = None
+) -> Generator[None]:
+    """No cache for the length of a `with` block, to compare with: the video alone is divided, see `enable_cache`."""
+    if parallel is None:
+        yield
+        return
+    divided = _parallel_adapter(adapter or find_adapter(pipeline), parallel)
+    with divided.uncached_parallel(pipeline, Parallel.of(parallel)):
+        yield
 
 
 def get_hook(pipeline: object) -> Hook:

@@ -1,6 +1,6 @@
 """Adapters: what a model's package brings so that its pipelines can be hooked."""
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from importlib.metadata import entry_points
@@ -55,6 +55,8 @@ class Adapter(Protocol):
 
     def hook(self, pipeline: object, config: PolicyConfig) -> Hook: ...
 
+    def stream(self, pipeline: Any, *args: Any, **call: Any) -> Generator[Any]: ...
+
 
 @runtime_checkable
 class ParallelAdapter(Protocol):
@@ -87,6 +89,10 @@ class PipelineAdapter:
     def presets(self) -> Path:
         """The model's presets file."""
         return presets_file(self.package)
+
+    def stream(self, pipeline: Any, *args: Any, **call: Any) -> Generator[Any]:
+        """Call the pipeline, and yield the frames of each chunk as soon as it is clean."""
+        raise MotionCacheError(f"videos of {self.name} cannot be streamed: call the pipeline, which returns them whole")
 
 
 def find_adapter(pipeline: object) -> Adapter:

@@ -2,17 +2,19 @@
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
+from motioncache.api import disable_cache, enable_cache
 from motioncache.config import PolicyConfig
 from motioncache.errors import MotionCacheError
 from motioncache.registry import Adapter, resolve_preset
 from motioncache_eval.sampling import Sample, take_sample
+from motioncache_eval.team import ALONE, Team
 
 if TYPE_CHECKING:
     from motioncache_eval.bench.model import BenchModel
@@ -31,31 +33,37 @@ class LoadedJob:
         job: the settings, with at least `model`, `preset`, `target_speedup`, `prompt`, `seed`, `num_inference_steps`,
             `num_frames`, `height`, `width`, `fps`, `device` and `output`.
         pipeline: has `set_progress_bar_config`.
+        encode: encodes the prompt of a job ahead of its calls. What was made of the last prompts is kept, so that the
+            videos of a prompt pay for it once; from the first on, the text encoder waits on the host.
         call: samples with the pipeline, cached or not, what a job says, and returns latents; calls its last argument
             when the first chunk is clean.
         decode: latents of a job to float frames `[frames, 3, height, width]` in [0, 1] on the host.
         warm_up: a short call of a job, so that no video pays for first-time allocations.
         branch: the CFG branch whose decisions are shown.
         exact_is_vanilla: the preset `exact` computes what the pipeline computes without a cache.
+        team: the processes that sample together.
     """
 
     adapter: Adapter
     job: Any
     pipeline: Any
+    encode: Callable[[Any], None]
     call: Callable[[Any, Any, Callable[[], None]], torch.Tensor]
     decode: Callable[[Any, torch.Tensor], torch.Tensor]
     warm_up: Callable[[Any], object]
     branch: str
     exact_is_vanilla: bool = False
+    team: Team = ALONE
 
     def check(self, policy: PolicyConfig) -> None:
         """Refuse a policy that the pipeline cannot be sampled with, before any work is done."""
-        self.adapter.hook(self.pipeline, policy).undo()
+        enable_cache(self.pipeline, policy, parallel=self.team.parallel, adapter=self.adapter)
+        disable_cache(self.pipeline)
 
     def make_video(
         self, job: Any, policy: PolicyConfig | None, *, prepare: Callable[[Any], None] | None = None
     ) -> tuple[Sample, torch.Tensor]:
-        """Sample a video of a job, and decode it.
+        """Sample a video of a job, and decode it; of several processes, the others than the first have no frames.
 
         Args:
             policy: None samples without a cache.
@@ -68,8 +76,11 @@ class LoadedJob:
                 policy,
                 device=job.device,
                 adapter=self.adapter,
+                parallel=self.team.parallel,
                 prepare=prepare,
             )
+            if not self.team.leads:
+                return sample, torch.empty(0, 3, job.height, job.width)
             return sample, self.decode(job, sample.latents)
 
 
@@ -119,6 +130,12 @@ class JobModel(Protocol):
     def override(self, values: dict[str, Any], overriding: Mapping[str, Any]) -> dict[str, Any]:
         """The settings of a file with others in place; what belongs to the file's own model goes with that."""
         ...
+
+
+def load_in_team(model: JobModel, job: Any, team: Team) -> LoadedJob:
+    """Load the pipeline of a job in each of the processes that sample together, on the process's own GPU."""
+    loaded = model.load(job if team.device is None else replace(job, device=team.device))
+    return replace(loaded, team=team)
 
 
 def policy_of(adapter: Adapter, job: Any) -> PolicyConfig:
