@@ -7,6 +7,7 @@ from diffusers import SkyReelsV2Transformer3DModel
 
 from motioncache_eval.memory import Footprint
 from motioncache_skyreels.cost import SkyReelsCost
+from motioncache_skyreels.peak import KeptKeys, Sizes, peak
 
 TEXT_ENCODER_PARAMETERS = 5_680_910_336
 """Of the encoder of google/umt5-xxl: 256384 x 4096 for words, 24 layers of 4 x 4096^2 + 3 x 4096 x 10240 and norms."""
@@ -27,6 +28,23 @@ DECODER_BYTES_PER_PIXEL = 19_553
 """Of a frame; measured. The autoencoder decodes frame by frame, and puts frames of float32 side by side."""
 
 TEXT_LENGTH = 512
+
+WAYS: tuple[dict[str, Any], ...] = (
+    {},
+    {"kv": "int8"},
+    {"kv": "host"},
+    {"kv": "host", "split_guidance": True},
+    {"kv": "host", "weights": "int8"},
+)
+"""Settings of `motioncache memory` that take less and less memory."""
+
+PRESETS: tuple[dict[str, Any], ...] = (
+    {"preset": "exact"},
+    {"preset": "forecast"},
+    {"preset": "exact", "kv": "int8"},
+    {"preset": "exact", "synchronous": True},
+)
+"""Settings whose memory the documents show besides."""
 
 _WINDOWS = (57, 77, 97)
 """Frames of a window (`base_num_frames`); a longer video takes no more."""
@@ -63,30 +81,42 @@ def memory(
     decoded_frames: int = 97,
     branches: int = 2,
     itemsize: int = 2,
+    chunks: int | None = None,
+    kept: KeptKeys | None = None,
+    split_guidance: bool = False,
 ) -> Footprint:
-    """The footprint of a window of `num_frames` frames, with every chunk computed at once.
+    """The footprint of a window of `num_frames` frames, with every chunk that denoises computed at once.
 
     Args:
         decoded_frames: frames of the whole video.
         branches: CFG branches: 2 with guidance.
         itemsize: bytes of a number: 2 in bfloat16.
+        chunks: of the window; None for chunks of 5 latent frames.
+        kept: None keeps the keys and values of all chunks.
     """
-    cost = SkyReelsCost.of(transformer)
+    cost, latent_frames = SkyReelsCost.of(transformer), (num_frames - 1) // 4 + 1
     _, rows, columns = transformer.config.patch_size
-    tokens = ((num_frames - 1) // 4 + 1) * (height // (8 * rows)) * (width // (8 * columns)) * branches
+    tokens = latent_frames * (height // (8 * rows)) * (width // (8 * columns)) * branches
+    sizes = Sizes(
+        layers=cost.layers,
+        width=cost.width,
+        ffn=cost.ffn,
+        tokens=tokens,
+        chunks=chunks or max(latent_frames // 5, 1),
+        branches=branches,
+        passes=branches if split_guidance else 1,
+        itemsize=itemsize,
+    )
+    kept = kept or KeptKeys()
+    kv_cache, activations = peak(kept, sizes)
     return Footprint(
         name=name,
         transformer=sum(parameter.numel() for parameter in transformer.parameters()) * itemsize,
         text_encoder=TEXT_ENCODER_PARAMETERS * itemsize,
         autoencoder=AUTOENCODER_PARAMETERS * 4,
-        kv_cache=2 * cost.layers * tokens * cost.width * itemsize,
+        kv_cache=kv_cache,
         text_kv=2 * cost.layers * branches * TEXT_LENGTH * cost.width * itemsize,
-        outputs=tokens * cost.width * itemsize,
-        activations=tokens * _values_per_token(cost.width, cost.ffn) * itemsize,
+        outputs=tokens * (cost.width if kept.residuals else 2 * cost.patch_out) * itemsize,
+        activations=activations,
         decoding=height * width * (DECODER_BYTES_PER_PIXEL + 3 * 4 * decoded_frames),
     )
-
-
-def _values_per_token(width: int, feed_forward: int) -> int:
-    """What is alive of a token at the peak: rows of its width, the wide layer twice, and rotary tables."""
-    return int(6.5 * width) + 2 * feed_forward + 768

@@ -14,6 +14,7 @@ from motioncache.errors import ConfigError, MotionCacheError
 from motioncache.whole_file import whole_file
 from motioncache_eval.demo_results import describe_policy, used_calibration
 from motioncache_eval.jobs import LoadedJob
+from motioncache_eval.kept_settings import keep_settings, require_records
 from motioncache_eval.outputs import make_folder
 from motioncache_eval.report import environment, write_json
 from motioncache_eval.sampling import Sample
@@ -22,7 +23,10 @@ from motioncache_eval.video import to_uint8, write_mp4
 SETTINGS = "settings"
 """Stem of the file that says what all videos of a folder were made with."""
 
-WITHOUT_EFFECT = ("prompt", "output", "device", "cpu_offload", "preset", "target_speedup", "allow_foreign_calibration")
+WITHOUT_EFFECT = (
+    "prompt", "output", "device", "cpu_offload", "preset", "target_speedup", "allow_foreign_calibration", "kv",
+    "split_guidance",
+)  # fmt: skip
 """Settings that may differ among the videos of a folder; the policy that a preset stands for is compared by itself."""
 
 LONGEST_NAME = 80
@@ -101,25 +105,15 @@ def settings_of(job: Any, policy: PolicyConfig) -> dict[str, Any]:
     values = {key: value for key, value in asdict(job).items() if key not in WITHOUT_EFFECT}
     if Path(job.model).exists():
         values["model"] = str(Path(job.model).resolve())
-    return json.loads(json.dumps({"job": values, "policy": describe_policy(policy)}, default=lambda value: value.value))
+    return {**values, "policy": describe_policy(policy)}
 
 
 def claim_folder(folder: Path, settings: dict[str, Any]) -> None:
     """Make the folder and write its settings, or refuse a folder whose videos have other ones."""
     make_folder(folder)
     path = folder / f"{SETTINGS}.json"
-    if not any(folder.glob("*.mp4")):
-        write_json(path, settings)
-        return
-    found = _read_json(path)
-    for section, values in settings.items():
-        others = found.get(section) or {}
-        for key in {**values, **others}:
-            if values.get(key) != others.get(key):
-                raise MotionCacheError(
-                    f"output={folder} holds videos with {key}={others.get(key)!r}, and this run has "
-                    f"{key}={values.get(key)!r}: pass another output"
-                )
+    require_records(folder, any(folder.glob("*.mp4")), path)
+    keep_settings(path, settings)
 
 
 def missing_videos(folder: Path, videos: Sequence[Video]) -> list[Video]:
