@@ -22,7 +22,7 @@ class ChunkInput:
         text: the text that the chunk attends to.
         cache_start: first row of the chunk in the KV cache.
         attended: rows of the KV cache that the chunk may attend to.
-        due: indices of the tokens to compute, int64 on the host; None computes all.
+        due: indices of the tokens to compute, int64 on the device; None computes all.
         watch: is called with queries and keys, see `Segment`.
     """
 
@@ -36,9 +36,9 @@ class ChunkInput:
     due: torch.Tensor | None = None
     watch: Watch | None = None
 
-    def indices(self) -> torch.Tensor:
-        """List the indices of the due tokens, int64 on the host."""
-        return torch.arange(len(self.tokens)) if self.due is None else self.due
+    def select(self, x: torch.Tensor) -> torch.Tensor:
+        """Select the due rows of what belongs to the tokens of a chunk."""
+        return x if self.due is None else x.index_select(0, self.due)
 
 
 def run_chunks(
@@ -55,50 +55,46 @@ def run_chunks(
         grid: latent frames of a chunk, and rows and columns of its tokens.
         step_size: see `VideoDiT.condition`.
     """
-    within = [chunk.indices() for chunk in inputs]
-    rows = [
-        chunk.tokens if chunk.due is None else chunk.tokens.index_select(0, due.to(chunk.tokens.device))
-        for chunk, due in zip(inputs, within, strict=True)
-    ]
+    rows = [chunk.select(chunk.tokens) for chunk in inputs]
+    lengths = [len(due) for due in rows]
     tokens = torch.cat(rows)
     if not len(tokens):
         return [tokens.new_zeros(0, 4 * model.latent_channels, dtype=torch.float32) for _ in inputs]
-    pack = _pack(model, inputs, within, cache, grid, step_size)
+    pack = _pack(model, inputs, lengths, cache, grid, step_size)
     velocities = model.head(model.run_layers(tokens, pack))
-    return list(velocities.split([len(due) for due in within]))
+    return list(velocities.split(lengths))
 
 
 def _pack(
     model: VideoDiT,
     inputs: Sequence[ChunkInput],
-    within: Sequence[torch.Tensor],
+    lengths: Sequence[int],
     cache: KVCache,
     grid: tuple[int, int, int],
     step_size: float | None,
 ) -> Pack:
     device = inputs[0].tokens.device
     segments = [
-        Segment(rows=len(due), attended=chunk.attended, text=chunk.text, watch=chunk.watch)
-        for chunk, due in zip(inputs, within, strict=True)
-        if len(due)
+        Segment(rows=rows, attended=chunk.attended, text=chunk.text, watch=chunk.watch)
+        for chunk, rows in zip(inputs, lengths, strict=True)
+        if rows
     ]
-    cache_rows = torch.cat([chunk.cache_start + due for chunk, due in zip(inputs, within, strict=True)])
-    angles = torch.cat(
-        [
-            model.rope(chunk.first_frame, *grid).index_select(0, due.to(device))
-            for chunk, due in zip(inputs, within, strict=True)
-        ]
-    )[:, None]
-    lengths = torch.tensor([len(due) for due in within])
+    within = torch.arange(max(len(chunk.tokens) for chunk in inputs), device=device)
+    angles = torch.cat([chunk.select(model.rope(chunk.first_frame, *grid)) for chunk in inputs])[:, None]
     return Pack(
         segments=segments,
         cache=cache,
-        cache_rows=cache_rows.to(device, non_blocking=True),
+        cache_rows=torch.cat([chunk.select(within[: len(chunk.tokens)]) + chunk.cache_start for chunk in inputs]),
         rotary=(angles.cos(), angles.sin()),
         condition=model.condition(
-            torch.tensor([chunk.t for chunk in inputs], device=device),
-            torch.tensor([chunk.dropped for chunk in inputs], device=device),
+            _filled([chunk.t for chunk in inputs], [1] * len(inputs), device),
+            _filled([chunk.dropped for chunk in inputs], [1] * len(inputs), device),
             step_size,
         ),
-        segment_of_row=torch.arange(len(inputs)).repeat_interleave(lengths).to(device, non_blocking=True),
+        segment_of_row=_filled(range(len(inputs)), lengths, device),
     )
+
+
+def _filled(values: Sequence[float], lengths: Sequence[int], device: torch.device) -> torch.Tensor:
+    """Repeat every value so many times. Kernels fill it: a copy from the host would wait for the device."""
+    return torch.cat([torch.full((n,), value, device=device) for value, n in zip(values, lengths, strict=True)])

@@ -54,17 +54,25 @@ class Attention(nn.Module):
         self.k_layernorm = LayerNorm1p(head, eps)
         self.k_layernorm_xattn = LayerNorm1p(head, eps)
 
-    def forward(self, x: torch.Tensor, pack: Pack) -> torch.Tensor:
-        """Attend to the past and to the text, `[n, D]` to float32 `[n, D]`."""
+    def project(
+        self, x: torch.Tensor, rotary: tuple[torch.Tensor, torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Compute queries for the past and for the text, `[n, H, d]`, and keys and values, `[n, G, d]`."""
         query, query_text, key, value = (y.unflatten(1, (-1, self._head)) for y in self.linear_qkv(x))
-        query = rotate(self.q_layernorm(query), pack.rotary).to(x.dtype)
-        key = rotate(self.k_layernorm(key), pack.rotary).to(x.dtype)
-        past = pack.attend_past(self._layer, query, key, value)
-        by_segment = self.q_layernorm_xattn(query_text).split([segment.rows for segment in pack.segments])
-        text = [self._attend_text(x, segment.text, pack) for x, segment in zip(by_segment, pack.segments, strict=True)]
-        return self._join(past, torch.cat(text))
+        query = rotate(self.q_layernorm(query), rotary).to(x.dtype)
+        key = rotate(self.k_layernorm(key), rotary).to(x.dtype)
+        return query, self.q_layernorm_xattn(query_text), key, value
 
-    def _join(self, past: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
+    def attend(
+        self, query: torch.Tensor, query_text: torch.Tensor, key: torch.Tensor, value: torch.Tensor, pack: Pack
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Attend to the past and to the text, `[n, H * d]` each."""
+        past = pack.attend_past(self._layer, query, key, value)
+        by_segment = query_text.split([segment.rows for segment in pack.segments])
+        text = [self._attend_text(x, segment.text, pack) for x, segment in zip(by_segment, pack.segments, strict=True)]
+        return past, torch.cat(text)
+
+    def join(self, past: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
         """Interleave the results of both attentions by groups of channels and project them, in float32."""
         groups = [attended.unflatten(1, (JOIN_GROUPS, -1)) for attended in (past, text)]
         joined = torch.cat(groups, dim=2).flatten(1)
@@ -126,9 +134,17 @@ class Layer(nn.Module):
         self.mlp_post_norm = LayerNorm1p(config.hidden_size, config.layernorm_epsilon)
 
     def forward(self, x: torch.Tensor, pack: Pack) -> torch.Tensor:
-        """Run the layer over packed rows, `[n, D]` to `[n, D]`."""
-        gate, mlp_gate = (gates[pack.segment_of_row] for gates in self.ada_modulate_layer(pack.condition))
-        x = _add(x, self.self_attn_post_norm(self.self_attention(x, pack) * gate))
+        """Run the layer over packed rows, `[n, D]`: attention runs eagerly between two functions of tensors alone."""
+        attention = self.self_attention
+        past, text = attention.attend(*attention.project(x, pack.rotary), pack)
+        return self.finish(x, past, text, pack.condition, pack.segment_of_row)
+
+    def finish(
+        self, x: torch.Tensor, past: torch.Tensor, text: torch.Tensor, condition: torch.Tensor, rows: torch.Tensor
+    ) -> torch.Tensor:
+        """Run what follows attention; `rows` are the rows of `condition` that packed rows belong to."""
+        gate, mlp_gate = (gates[rows] for gates in self.ada_modulate_layer(condition))
+        x = _add(x, self.self_attn_post_norm(self.self_attention.join(past, text) * gate))
         return _add(x, self.mlp_post_norm(self.mlp(x) * mlp_gate))
 
 

@@ -92,12 +92,16 @@ class ForecastPlanner:
         self._used: str | None = None
         self.calibration: Calibration | None = None
 
-    def check_model(self, model: ModelIdentity) -> None:
+    def check_model(self, model: ModelIdentity, transformer: object | None = None) -> None:
         """Refuse a named file that was measured on another model, unless the config allows it.
+
+        Args:
+            transformer: see `AutomaticCalibrations`.
 
         Raises:
             ConfigError: says how the models differ, and how to make a calibration.
         """
+        self._automatic = AutomaticCalibrations(transformer)
         if self._named is not None and not self._config.allow_foreign_calibration:
             self._require(self._named.model.differs(model), "on the shipped ones that cost up to 6 dB")
 
