@@ -21,11 +21,11 @@ from diffusers.hooks._helpers import TransformerBlockMetadata, TransformerBlockR
 from diffusers.models.transformers.transformer_skyreels_v2 import SkyReelsV2TransformerBlock
 
 from motioncache.extras import require_extra
+from motioncache.patch import Patch
 from motioncache_eval.bench.cache_dit import cache_dit_enabled
 from motioncache_eval.bench.model import Baseline
 from motioncache_skyreels.job.config import JobConfig
 from motioncache_skyreels.job.sample import run_pipeline
-from motioncache_skyreels.patch import Patch
 from motioncache_skyreels.profile import NOISE
 from motioncache_skyreels.window import BRANCHES
 

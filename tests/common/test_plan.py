@@ -286,7 +286,8 @@ def test_a_target_that_cannot_be_met_says_what_is_reached(tmp_path: Path, caplog
 
 
 def test_a_calibration_that_cannot_be_read_is_refused_at_once(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="there is no calibration"):
+    (tmp_path / "calibration.json").write_text("{")
+    with pytest.raises(ConfigError, match="is not a calibration"):
         ForecastPlanner(ForecastConfig(target_speedup=1.1), tmp_path / "config.yaml")
     with pytest.raises(ConfigError, match="there is no calibration"):
         ForecastPlanner(ForecastConfig(target_speedup=1.0, calibration="none.json"), tmp_path / "config.yaml")

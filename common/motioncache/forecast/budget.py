@@ -69,8 +69,9 @@ def shipped_calibration(presets: Path) -> Path:
 
 
 def shipped_calibrations(presets: Path) -> list[Path]:
-    """All calibrations beside a model's presets; those after the first one are for other guidance scales."""
-    return [shipped_calibration(presets), *sorted(presets.parent.glob("calibration-*.json"))]
+    """All calibrations beside a model's presets, if any; those after the first one are for other guidance scales."""
+    first = shipped_calibration(presets)
+    return [*filter(Path.is_file, [first]), *sorted(first.parent.glob("calibration-*.json"))]
 
 
 class ForecastPlanner:
