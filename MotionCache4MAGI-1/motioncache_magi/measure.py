@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from functools import partial
-from itertools import groupby
 from typing import Any
 
 import torch
@@ -24,6 +23,7 @@ from motioncache_magi.model.dit import VideoDiT
 from motioncache_magi.model.packed import Text
 from motioncache_magi.pipeline import MagiPipeline
 from motioncache_magi.sampling.guidance import branches_of, passes_of
+from motioncache_magi.sampling.options import AUTOMATIC, MemoryOptions
 from motioncache_magi.sampling.sampler import Settings
 from motioncache_magi.sampling.schedule import WindowSchedule
 from motioncache_magi.sampling.step import Step
@@ -100,10 +100,10 @@ def decode(autoencoder: ViTVAE, config: MagiConfig) -> None:
     codec.decode_chunk(torch.zeros(shape, device="meta"))
 
 
-def sample_steps(model: VideoDiT, config: MagiConfig, preset: str | None) -> None:
-    """Run the steps at which a chunk enters the window, which also move its keys and values, and the largest one."""
+def sample_steps(model: VideoDiT, config: MagiConfig, preset: str | None, options: MemoryOptions = AUTOMATIC) -> None:
+    """Run steps until the window is full and slides, and the largest one: from then on, the memory is always the same."""
     runtime, schedule = config.runtime, schedule_of(config)
-    settings = Settings.of(config, schedule)
+    settings = Settings.of(config, schedule, options)
     frames, size = schedule.chunks * runtime.chunk_width, (runtime.video_size_h // 8, runtime.video_size_w // 8)
     device = model.rope.bands.device
     hook = _hook(model, config, preset)
@@ -129,9 +129,9 @@ def sample_steps(model: VideoDiT, config: MagiConfig, preset: str | None) -> Non
 
 def _chosen(schedule: WindowSchedule, size: Any) -> list[Step]:
     steps = list(schedule)
-    largest = max(steps, key=lambda step: (size(step), step.index))
-    first = [next(stage) for _, stage in groupby(steps, key=lambda step: step.index // schedule.stage)]
-    chosen = {step.index: step for step in (*first, *steps[max(largest.index - 1, 0) : largest.index + 1])}
+    largest = max(steps, key=lambda step: (size(step), -step.index))
+    filling = steps[: (schedule.window + 2) * schedule.stage : schedule.stage]
+    chosen = {step.index: step for step in (*filling, *steps[max(largest.index - 1, 0) : largest.index + 1])}
     return [chosen[index] for index in sorted(chosen)]
 
 

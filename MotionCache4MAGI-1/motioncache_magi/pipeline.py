@@ -22,6 +22,7 @@ from motioncache_magi.model.dit import VideoDiT
 from motioncache_magi.model.packed import Text
 from motioncache_magi.request import Plan, Request, check_noise, draw_noise, noise_shape
 from motioncache_magi.sampling.guidance import Guidance, deciding_branch
+from motioncache_magi.sampling.options import AUTOMATIC, MemoryOptions
 from motioncache_magi.sampling.sampler import Sampler, Settings
 from motioncache_magi.text.caption import clean_caption
 from motioncache_magi.text.chunks import ChunkText, chunk_text
@@ -60,6 +61,7 @@ class MagiPipeline:
         special_tokens: SpecialTokens | None = None,
         device: str = "cpu",
         offload: bool = False,
+        options: MemoryOptions = AUTOMATIC,
     ) -> None:
         self.transformer = transformer
         self.vae = vae
@@ -68,6 +70,7 @@ class MagiPipeline:
         self.special_tokens = special_tokens
         self.device = device
         self._offload = offload
+        self._options = options
         self._progress: dict[str, Any] = {}
 
     @classmethod
@@ -81,6 +84,7 @@ class MagiPipeline:
         torch_dtype: torch.dtype | None = None,
         device: str = "cpu",
         offload: bool = False,
+        chunks_at_once: int | None = None,
     ) -> "MagiPipeline":
         """Load a folder in the layout of the official repository.
 
@@ -93,7 +97,9 @@ class MagiPipeline:
             torch_dtype: in place of the configuration's `params_dtype`.
             device: where the model runs.
             offload: keep text encoder and autoencoder on the CPU while they are not needed.
+            chunks_at_once: see `MemoryOptions`.
         """
+        options = MemoryOptions(chunks_at_once=chunks_at_once)
         found = Folders.find(
             Path(folder),
             variant=variant,
@@ -112,6 +118,7 @@ class MagiPipeline:
             special_tokens=SpecialTokens.read(found.special_tokens, channels) if found.special_tokens else None,
             device=device,
             offload=offload,
+            options=options,
         )
         found.check_parts(pipeline.vae.config, pipeline.text_encoder.channels)
         return pipeline
@@ -211,7 +218,7 @@ class MagiPipeline:
             noise = draw_noise(self.config, request, plan, patch=self.vae.config.patch_size, device=self.device)
         return self.create_sampler(
             self.transformer,
-            Settings.of(self.config, schedule),
+            Settings.of(self.config, schedule, self._options),
             noise[0].to(self.device, torch.float32, copy=True),
             prefix=plan.prefix,
             captions=self._embed(texts.caption[: schedule.chunks], texts.caption_mask[: schedule.chunks]),

@@ -24,7 +24,7 @@ _PARTS = {
     "KVCache.grow": KV,
     "Engine.complete": OUTPUTS,
     "text_keys_values": TEXT_KV,
-    "Attention._attend_text": TEXT_KV,
+    "Attention._text_keys_values": TEXT_KV,
 }
 """The parts that outlive a model call, by the function that allocates them."""
 

@@ -109,6 +109,7 @@ ACCEPTED_MAGI = {
     **dict.fromkeys(("height", "width", "num_frames", "num_inference_steps"), MAYBE_WHOLE),
     "fps": {**FRAME_RATES, **NULL},
     "seed": {"0": 0, **WHOLE, **NULL},
+    "chunks_at_once": MAYBE_WHOLE,
     "dtype": {"null": None, "float32": "float32"},
 }
 LISTS: dict[str, tuple[str, ...]] = {

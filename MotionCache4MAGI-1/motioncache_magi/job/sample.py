@@ -27,6 +27,7 @@ def load_pipeline(job: MagiJobConfig) -> tuple[MagiPipeline, MagiJobConfig]:
         torch_dtype=getattr(torch, job.dtype) if job.dtype else None,
         device=job.device,
         offload=job.cpu_offload,
+        chunks_at_once=job.chunks_at_once,
     )
     runtime = pipeline.config.runtime
     defaults = {

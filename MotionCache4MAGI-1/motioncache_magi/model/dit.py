@@ -4,6 +4,7 @@ Every tensor has the name and the shape that it has in the official checkpoints.
 """
 
 import math
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import nn
@@ -123,11 +124,17 @@ class VideoDiT(nn.Module):
         """Project a text, `[text_length, caption_channels]` to `[text_length, D]`, in the model's dtype."""
         return self.y_embedder(caption).to(self.dtype)
 
-    def run_layers(self, tokens: torch.Tensor, pack: Pack) -> torch.Tensor:
-        """Run all layers over packed tokens, `[n, D]` to hidden states `[n, D]`."""
+    def run_layers(self, tokens: Iterable[torch.Tensor], packs: Sequence[Pack]) -> list[torch.Tensor]:
+        """Run all layers over packs of tokens, `[n, D]` each, to hidden states `[n, D]`.
+
+        Every layer runs over one pack after another, so that only one is spread out at a time. A pack sees the keys and
+        values of those before it.
+        """
+        hidden = list(tokens)
         for layer in self.videodit_blocks.layers:
-            tokens = layer(tokens, pack)
-        return tokens
+            for place, pack in enumerate(packs):
+                hidden[place] = layer(hidden[place], pack)
+        return hidden
 
     def head(self, hidden: torch.Tensor) -> torch.Tensor:
         """Predict velocities as patches (see `to_patches`): `[n, D]` to float32 `[n, 4 * latent_channels]`."""

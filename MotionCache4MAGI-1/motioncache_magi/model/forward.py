@@ -1,13 +1,13 @@
-"""Runs chunks through the DiT in one packed pass."""
+"""Runs chunks through the DiT, packed side by side."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 
-from motioncache.kv_cache import KVCache
 from motioncache_magi.model.dit import VideoDiT
-from motioncache_magi.model.packed import Pack, Segment, Text, Watch
+from motioncache_magi.model.packed import Keys, Pack, Segment, Text, Watch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,35 +44,56 @@ class ChunkInput:
 def run_chunks(
     model: VideoDiT,
     inputs: Sequence[ChunkInput],
-    cache: KVCache,
+    cache: Keys,
     grid: tuple[int, int, int],
     step_size: float | None = None,
+    most_rows: int | None = None,
 ) -> list[torch.Tensor]:
     """Compute the velocities of the due tokens of every chunk as patches, float32 `[due, 4 * latent_channels]`.
 
     Args:
+        inputs: a chunk comes after those that it attends to.
         cache: holds the keys and values of the chunks that are attended to; those of `inputs` are written into it.
         grid: latent frames of a chunk, and rows and columns of its tokens.
         step_size: see `VideoDiT.condition`.
+        most_rows: tokens that a layer computes at a time, except that a chunk is not divided; None computes all.
     """
     within = [chunk.indices() for chunk in inputs]
+    lengths = [len(due) for due in within]
+    if not sum(lengths):
+        return [one.tokens.new_zeros(0, 4 * model.latent_channels, dtype=torch.float32) for one in inputs]
+    parts = _parts(lengths, most_rows)
+    packs = [_pack(model, inputs[part], within[part], cache, grid, step_size) for part in parts]
+    hidden = model.run_layers((_rows(inputs[part], within[part]) for part in parts), packs)
+    by_part = [model.head(rows).split(lengths[part]) for rows, part in zip(hidden, parts, strict=True)]
+    return [velocity for velocities in by_part for velocity in velocities]
+
+
+def _parts(lengths: Sequence[int], most: int | None) -> list[slice]:
+    """Neighbours that have at most so many rows together."""
+    starts, rows = [0], 0
+    for place, length in enumerate(lengths):
+        if most is not None and rows and length and rows + length > most:
+            starts.append(place)
+            rows = 0
+        rows += length
+    return [slice(*part) for part in pairwise([*starts, len(lengths)])]
+
+
+def _rows(inputs: Sequence[ChunkInput], within: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The tokens to compute, side by side."""
     rows = [
         chunk.tokens if chunk.due is None else chunk.tokens.index_select(0, due.to(chunk.tokens.device))
         for chunk, due in zip(inputs, within, strict=True)
     ]
-    tokens = torch.cat(rows)
-    if not len(tokens):
-        return [tokens.new_zeros(0, 4 * model.latent_channels, dtype=torch.float32) for _ in inputs]
-    pack = _pack(model, inputs, within, cache, grid, step_size)
-    velocities = model.head(model.run_layers(tokens, pack))
-    return list(velocities.split([len(due) for due in within]))
+    return rows[0] if len(rows) == 1 else torch.cat(rows)
 
 
 def _pack(
     model: VideoDiT,
     inputs: Sequence[ChunkInput],
     within: Sequence[torch.Tensor],
-    cache: KVCache,
+    cache: Keys,
     grid: tuple[int, int, int],
     step_size: float | None,
 ) -> Pack:

@@ -56,6 +56,10 @@ class Attention(nn.Module):
 
     def forward(self, x: torch.Tensor, pack: Pack) -> torch.Tensor:
         """Attend to the past and to the text, `[n, D]` to float32 `[n, D]`."""
+        return self._project(self._attend(x, pack))  # queries, keys and values are gone by then
+
+    def _attend(self, x: torch.Tensor, pack: Pack) -> torch.Tensor:
+        """The results of both attentions, interleaved by groups of channels, `[n, 2 * H * d]`."""
         query, query_text, key, value = (y.unflatten(1, (-1, self._head)) for y in self.linear_qkv(x))
         query = rotate(self.q_layernorm(query), pack.rotary).to(x.dtype)
         key = rotate(self.k_layernorm(key), pack.rotary).to(x.dtype)
@@ -67,14 +71,14 @@ class Attention(nn.Module):
         for segment, own, own_text in zip(pack.segments, query.split(rows), query_text.split(rows), strict=True):
             past.append(self._attend_past(own, segment, pack))
             text.append(self._attend_text(own_text, segment.text, pack))
-        return self._join(torch.cat(past), torch.cat(text))
+        groups = [torch.cat(attended).unflatten(1, (JOIN_GROUPS, -1)) for attended in (past, text)]
+        return torch.cat(groups, dim=2).flatten(1)
 
-    def _join(self, past: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
-        """Interleave the results of both attentions by groups of channels and project them, in float32."""
-        groups = [attended.unflatten(1, (JOIN_GROUPS, -1)) for attended in (past, text)]
-        joined = torch.cat(groups, dim=2).flatten(1)
+    def _project(self, joined: torch.Tensor) -> torch.Tensor:
+        """Project what both attentions have found, in float32."""
         if is_plain_linear(self.linear_proj):
-            return linear(joined.float(), self.linear_proj.weight.float())
+            joined = joined.float()
+            return linear(joined, self.linear_proj.weight.float())
         return self.linear_proj(joined).float()  # only a quantised or adapted layer itself knows its weights
 
     def _attend_past(self, query: torch.Tensor, segment: Segment, pack: Pack) -> torch.Tensor:
@@ -87,10 +91,15 @@ class Attention(nn.Module):
         if not len(text.embedded):
             return torch.zeros_like(query).flatten(1)
         if self._layer not in text.keys_values:
-            both = self.linear_kv_xattn(text.embedded).unflatten(1, (-1, 2 * self._head))
-            key, value = both.chunk(2, dim=-1)
-            text.keys_values[self._layer] = (self.k_layernorm_xattn(key)[None], value[None])
+            text.keys_values[self._layer] = self._text_keys_values(text.embedded)
         return pack.attend(query, *text.keys_values[self._layer])
+
+    def _text_keys_values(self, embedded: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of a text, `[1, text_length, G, d]` each, which hold on to nothing else."""
+        both = self.linear_kv_xattn(embedded).unflatten(1, (-1, 2 * self._head))
+        key, value = both.chunk(2, dim=-1)
+        key, value = torch.stack([self.k_layernorm_xattn(key), value])[:, None]
+        return key, value
 
 
 class MLP(nn.Module):
@@ -105,11 +114,13 @@ class MLP(nn.Module):
         self.linear_fc2 = nn.Linear(inner, config.hidden_size, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.linear_fc1(self.layer_norm(x))
-        if self._gated:
-            gate, x = x.chunk(2, dim=-1)
-            return self.linear_fc2(silu(gate) * x)
-        return self.linear_fc2(gelu(x))
+        return self.linear_fc2(self._activate(self.linear_fc1(self.layer_norm(x))))
+
+    def _activate(self, x: torch.Tensor) -> torch.Tensor:
+        if not self._gated:
+            return gelu(x)
+        gate, x = x.chunk(2, dim=-1)
+        return silu(gate) * x
 
 
 class Gates(nn.Module):

@@ -25,9 +25,14 @@ class MovingKVCache(KVCache):
         self._buffer[layer, :, :, to : to + chosen.shape[1]] = stored.gather(2, index)
 
     def copy(self, source: slice, to: int) -> None:
-        """Copy a range of rows of every layer to the rows from `to` on; the two may overlap."""
-        length = source.stop - source.start
-        self._buffer[:, :, :, to : to + length] = self._buffer[:, :, :, source].clone()
+        """Copy a range of rows of every layer to the rows from `to` on; the two may overlap if it moves up.
+
+        Pieces that are no longer than the way they go do not overlap, so that nothing is cloned.
+        """
+        step = abs(source.start - to)
+        for start in range(source.start, source.stop, step):
+            rows, new = slice(start, min(start + step, source.stop)), start - source.start + to
+            self._buffer[:, :, :, new : new + rows.stop - start] = self._buffer[:, :, :, rows]
 
 
 class KVLayout:

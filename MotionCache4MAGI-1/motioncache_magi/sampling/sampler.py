@@ -13,6 +13,7 @@ from motioncache_magi.model.forward import ChunkInput, run_chunks
 from motioncache_magi.model.packed import Text
 from motioncache_magi.sampling.guidance import Guidance, Pass, Velocities, branches_of, join_branches, passes_of
 from motioncache_magi.sampling.kv_layout import ALONE, NEARLY_CLEAN, PAST, TEXT, KVLayout, MovingKVCache
+from motioncache_magi.sampling.options import AUTOMATIC, MemoryOptions
 from motioncache_magi.sampling.reuse import ComputeAll, Due, Reuse
 from motioncache_magi.sampling.schedule import WindowSchedule, time_schedule
 from motioncache_magi.sampling.step import Step, distilled_step_size
@@ -26,6 +27,7 @@ class Settings:
         times: times of the denoise steps, float32 `[steps + 1]`.
         clean_time: time that stands for a clean chunk.
         distilled: whether the model is told the length of a step.
+        options: what is traded between memory and time.
     """
 
     schedule: WindowSchedule
@@ -34,9 +36,10 @@ class Settings:
     chunk_frames: int
     clean_time: float
     distilled: bool
+    options: MemoryOptions = AUTOMATIC
 
     @classmethod
-    def of(cls, config: MagiConfig, schedule: WindowSchedule) -> "Settings":
+    def of(cls, config: MagiConfig, schedule: WindowSchedule, options: MemoryOptions = AUTOMATIC) -> "Settings":
         """The settings of a video of a model."""
         return cls(
             schedule=schedule,
@@ -45,6 +48,7 @@ class Settings:
             chunk_frames=config.runtime.chunk_width,
             clean_time=config.runtime.clean_t,
             distilled=config.engine.distill,
+            options=options,
         )
 
 
@@ -115,6 +119,8 @@ class Sampler:
         for chunk in due:
             self._advance(chunk, step, due[chunk], velocities)
         self._reuse.end_step(passes)
+        if step.finished is not None:
+            self._captions[step.finished].keys_values.clear()  # a clean chunk attends to the null text
 
     def _passes(self, step: Step) -> list[Pass]:
         return passes_of(step, self._times, self._settings.guidance, self._settings.clean_time)
@@ -127,7 +133,8 @@ class Sampler:
         size = distilled_step_size(self._settings.schedule.steps, step.interval) if self._settings.distilled else None
         inputs = [self._input(one, due[one.chunk], embedded[one.chunk], step) for one in passes]
         grid = (self._grid.chunk_frames, self._grid.height, self._grid.width)
-        computed = run_chunks(self._model, inputs, self._cache, grid, size) if inputs else []
+        most = self._settings.options.most_rows(self._grid.tokens_per_chunk)
+        computed = run_chunks(self._model, inputs, self._cache, grid, size, most) if inputs else []
         if not self._settings.guidance.distilled and any(one.refresh for one in passes):
             assert step.refresh is not None
             # Both branches with a past read the clean chunk that the one without text has computed.

@@ -100,5 +100,5 @@ def training_forward(
         attend=attend_segment,
     )
     tokens = torch.cat([model.embed(chunk.latents) for chunk in chunks])
-    velocities = model.head(model.run_layers(tokens, pack)).split(per_chunk)
+    velocities = model.head(*model.run_layers([tokens], [pack])).split(per_chunk)
     return [from_patches(velocity, *grid) for chunk, velocity in zip(chunks, velocities, strict=True) if chunk.counts]
