@@ -1,7 +1,7 @@
 """MAGI-1 in the habits of diffusers: `MagiPipeline.from_pretrained(folder)`, `pipe(prompt)`, `pipe.stream(prompt)`."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from motioncache_magi.sampling.options import AUTOMATIC, MemoryOptions
 from motioncache_magi.sampling.sampler import Sampler, Settings
 from motioncache_magi.text.caption import clean_caption
 from motioncache_magi.text.chunks import ChunkText, chunk_text
+from motioncache_magi.text.kept import KeptText
 from motioncache_magi.text.prompt import T5Text
 from motioncache_magi.text.special_tokens import SpecialTokens, TextSwitches
 from motioncache_magi.vae.codec import VideoCodec
@@ -55,7 +56,7 @@ class MagiPipeline:
         self,
         transformer: VideoDiT,
         vae: ViTVAE,
-        text_encoder: T5Text,
+        text_encoder: T5Text | KeptText,
         config: MagiConfig,
         *,
         special_tokens: SpecialTokens | None = None,
@@ -65,7 +66,7 @@ class MagiPipeline:
     ) -> None:
         self.transformer = transformer
         self.vae = vae
-        self.text_encoder = text_encoder
+        self.text_encoder: T5Text | KeptText = text_encoder
         self.config = config
         self.special_tokens = special_tokens
         self.device = device
@@ -153,7 +154,7 @@ class MagiPipeline:
         latents: torch.Tensor | None = None,
         output_type: str = "np",
         switches: TextSwitches | None = None,
-    ) -> Iterator[Any]:
+    ) -> Generator[Any]:
         """Yield the frames of each chunk as soon as it is clean.
 
         Args:
@@ -196,7 +197,7 @@ class MagiPipeline:
             check_noise(request.latents, noise_shape(self.config, request, plan.schedule.chunks, patch))
         return plan
 
-    def _stream(self, request: Request, plan: Plan) -> Iterator[Any]:
+    def _stream(self, request: Request, plan: Plan) -> Generator[Any]:
         chunk_frames = self.config.runtime.chunk_width
         missing = request.num_frames
         with tqdm(total=plan.schedule.total, **{"desc": "denoise steps", **self._progress}) as bar:

@@ -59,8 +59,8 @@ def _check_other_caches(transformer: Any) -> None:
         )
     if getattr(transformer, "_parallel_config", None) is not None:
         raise MotionCacheError(
-            "transformer.enable_parallelism is on, which splits tokens between devices; the cache runs on one. Load "
-            "the pipeline without it"
+            "transformer.enable_parallelism is on, which divides tokens among processes, past the cache: "
+            "load the pipeline without it, and pass parallel='ulysses' to enable_cache"
         )
 
 
@@ -93,7 +93,10 @@ def _check_attention(name: str, attention: Any) -> None:
             "SkyReelsV2AttnProcessor()); for another kernel use transformer.set_attention_backend"
         )
     if attention.processor._parallel_config is not None:
-        raise MotionCacheError(f"the processor of `{name}` splits tokens between devices; the cache runs on one")
+        raise MotionCacheError(
+            f"the processor of `{name}` divides tokens among processes, past the cache: load the pipeline "
+            "without it, and pass parallel='ulysses' to enable_cache"
+        )
     if attention.add_k_proj is not None:
         raise MotionCacheError(
             f"`{name}` attends to the embeddings of an image as well (add_k_proj), which no diffusion-forcing "

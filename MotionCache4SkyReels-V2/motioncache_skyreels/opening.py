@@ -1,6 +1,6 @@
 """Opens the windows of a pipeline's videos: which policy decides, on which schedule, with which memory."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ class WindowOpener:
         presets: the model's presets file.
     """
 
-    window_class: type[Window] = Window
+    window_class: Callable[..., Window] = Window
 
     def __init__(self, pipeline: Any, config: PolicyConfig, presets: Path) -> None:
         self._pipeline = pipeline
@@ -92,11 +92,15 @@ class WindowOpener:
             schedule.visits,
             shape,
             guided=partial(getattr, self._pipeline, "do_classifier_free_guidance"),
-            cache=allocate(self._transformer, hidden_states, shape),
+            cache=self.allocate(hidden_states, shape),
             rotary=self._transformer.rope(hidden_states),
             texts=texts,
             keeps_velocity=self._planner is not None,
         )
+
+    def allocate(self, hidden_states: torch.Tensor, shape: WindowShape) -> KVCache:
+        """Room for the keys and values of a window."""
+        return allocate(self._transformer, hidden_states, shape)
 
     def create_schedule(self, matrices: Matrices, chunk_frames: int, fps: Sequence[int] | None) -> Schedule:
         """The schedule of a window, with step distances where the policy accumulates them."""
@@ -132,13 +136,15 @@ def window_shape(
     return WindowShape(grid=grid, iterations=schedule.iterations, branches=branches, causal=causal)
 
 
-def allocate(transformer: SkyReelsV2Transformer3DModel, hidden_states: torch.Tensor, shape: WindowShape) -> KVCache:
-    """Keys and values of all tokens of a window, branch after branch."""
+def allocate(
+    transformer: SkyReelsV2Transformer3DModel, hidden_states: torch.Tensor, shape: WindowShape, parts: int = 1
+) -> KVCache:
+    """Keys and values of all tokens of a window, branch after branch; of one of so many equal parts of the heads."""
     return KVCache(
         layers=len(transformer.blocks),
         batch=len(hidden_states),
         rows=len(shape.branches) * shape.grid.tokens,
-        heads=transformer.config.num_attention_heads,
+        heads=transformer.config.num_attention_heads // parts,
         head_dim=transformer.config.attention_head_dim,
         dtype=hidden_states.dtype,
         device=hidden_states.device,

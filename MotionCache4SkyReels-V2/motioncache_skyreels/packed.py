@@ -69,6 +69,17 @@ class Pack:
     frames: torch.Tensor
     texts: dict[str, TextContext]
 
+    def attend(
+        self, attn: SkyReelsV2Attention, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layer: int
+    ) -> torch.Tensor:
+        """Write the rows' keys and values, then attend chunk by chunk to everything the chunk may see: `[B, n, D]`."""
+        self.cache.write(layer, self.cache_rows, key, value)
+        attended = [
+            _attend(attn, query[:, segment.start : segment.stop], *self.cache.read(layer, segment.attended))
+            for segment in self.segments
+        ]
+        return torch.cat(attended, dim=1)
+
     def branch_rows(self) -> dict[str, slice]:
         """The rows of each CFG branch."""
         rows: dict[str, slice] = {}
@@ -119,19 +130,15 @@ def gated(x: torch.Tensor, gate: torch.Tensor, frames: torch.Tensor) -> torch.Te
 
 
 def self_attention(attn: SkyReelsV2Attention, x: torch.Tensor, pack: Pack, layer: int) -> torch.Tensor:
-    """Write the rows' keys and values, then attend chunk by chunk to everything the chunk may see."""
+    """Project the rows, and let them attend to what they may see."""
     if getattr(attn, "fused_projections", False):
         query, key, value = attn.to_qkv(x).chunk(3, dim=-1)
     else:
         query, key, value = attn.to_q(x), attn.to_k(x), attn.to_v(x)
     query = rotate(attn.norm_q(query).unflatten(2, (attn.heads, -1)), pack.rotary)
     key = rotate(attn.norm_k(key).unflatten(2, (attn.heads, -1)), pack.rotary)
-    pack.cache.write(layer, pack.cache_rows, key, value.unflatten(2, (attn.heads, -1)))
-    attended = [
-        _attend(attn, query[:, segment.start : segment.stop], *pack.cache.read(layer, segment.attended))
-        for segment in pack.segments
-    ]
-    return _project_out(attn, torch.cat(attended, dim=1).type_as(query))
+    attended = pack.attend(attn, query, key, value.unflatten(2, (attn.heads, -1)), layer)
+    return _project_out(attn, attended.type_as(query))
 
 
 def cross_attention(attn: SkyReelsV2Attention, x: torch.Tensor, pack: Pack, layer: int) -> torch.Tensor:

@@ -66,6 +66,7 @@ class Window:
         self._rotary = rotary
         self._texts = texts
         self._keeps_velocity = keeps_velocity
+        self._cached = BRANCHES  # the branches whose keys and values are in the cache, one after another
         self._iteration = -1
         self._called: dict[str, int] = {}  # the last iteration at which the pipeline asked for a branch
         self._kept: dict[str, int] = {}  # the last iteration at which a branch was computed
@@ -265,18 +266,22 @@ class Window:
         if hidden.shape[1] == 0:
             return rows
         pack = self._pack([decision for decision in decisions if decision.computed], frames, hidden.device)
+        hidden = self._through_blocks(hidden, pack)
+        return list(hidden.split([decision.computed for decision in decisions], dim=1))
+
+    def _through_blocks(self, hidden: torch.Tensor, pack: Pack) -> torch.Tensor:
         for layer, block in enumerate(self._transformer.blocks):
             hidden = block(hidden, pack, layer)
-        return list(hidden.split([decision.computed for decision in decisions], dim=1))
+        return hidden
 
     def _pack(self, decisions: Sequence[Decision], frames: Frames, device: torch.device) -> Pack:
         grid = self.grid
-        branches = 1 + max(BRANCHES.index(decision.call.branch) for decision in decisions)
+        branches = 1 + max(self._cached.index(decision.call.branch) for decision in decisions)
         self._cache.grow(branches * grid.tokens)
         positions, cache_rows, segments, stop = [], [], [], 0
         for decision in decisions:
             branch, chunk = decision.call.branch, decision.call.chunk
-            offset = BRANCHES.index(branch) * grid.tokens  # where the branch begins in the KV cache
+            offset = self._cached.index(branch) * grid.tokens  # where the branch begins in the KV cache
             position = grid.chunk_of_tokens(chunk).start + decision.indices()
             positions.append(position)
             cache_rows.append(offset + position)

@@ -2,9 +2,12 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Any
 
+from motioncache.config import PolicyConfig
 from motioncache.errors import MotionCacheError
-from motioncache.registry import Adapter, Hook, Preset, find_adapter, resolve_preset
+from motioncache.parallel import Parallel
+from motioncache.registry import Adapter, Hook, ParallelAdapter, Preset, find_adapter, resolve_preset
 from motioncache.summary import Summary, summarise
 from motioncache.trace import Trace
 
@@ -17,6 +20,7 @@ def enable_cache(
     *,
     target_speedup: float | None = None,
     allow_foreign_calibration: bool = False,
+    parallel: str | Parallel | None = None,
     adapter: Adapter | None = None,
 ) -> None:
     """Turn the cache on for this pipeline, until `disable_cache`.
@@ -28,18 +32,27 @@ def enable_cache(
         target_speedup: FLOPs of the video without a cache over those that it may take; without a preset it chooses
             `forecast`, and only policies of that kind take it.
         allow_foreign_calibration: let `forecast` take a calibration file that was measured on another model.
+        parallel: what the processes that `torch.distributed` knows divide among themselves, who then sample one video:
+            `cfg`, the CFG branches, `ulysses`, the heads of attention, or `cfg+ulysses`. Each of them enables the cache
+            and calls its pipeline alike; noise and decisions are those of the first one.
         adapter: hooks the pipeline in place of the installed adapter that serves it.
 
     Raises:
         MotionCacheError: if no adapter serves the pipeline, the cache is already on, the preset is unknown, or it
-            names a calibration of another model.
+            names a calibration of another model, or the model cannot be divided among the processes.
     """
     if _find_hook(pipeline) is not None:
         raise MotionCacheError("the cache is already on for this pipeline: call disable_cache first")
     adapter = adapter or find_adapter(pipeline)
     config = resolve_preset(adapter, preset, target_speedup, allow_foreign_calibration=allow_foreign_calibration)
-    hook = adapter.hook(pipeline, config)
+    hook = adapter.hook(pipeline, config) if parallel is None else _hook_parallel(adapter, pipeline, config, parallel)
     setattr(pipeline, _ATTRIBUTE, _Attached(pipeline, hook))
+
+
+def _hook_parallel(adapter: Adapter, pipeline: object, config: PolicyConfig, parallel: str | Parallel) -> Hook:
+    if not isinstance(adapter, ParallelAdapter):
+        raise MotionCacheError(f"parallel={Parallel.of(parallel).value}: {adapter.name} runs in one process only")
+    return adapter.hook_parallel(pipeline, config, Parallel.of(parallel))
 
 
 def disable_cache(pipeline: object) -> None:
@@ -58,6 +71,21 @@ def summary(pipeline: object) -> Summary:
 def last_trace(pipeline: object) -> Trace:
     """What was computed in the pipeline's last video: a record per iteration, chunk and CFG branch."""
     return get_hook(pipeline).engine.trace
+
+
+def stream(pipeline: object, *args: Any, **call: Any) -> Generator[Any]:
+    """Call a pipeline, with or without the cache, and yield the frames of each chunk as soon as it is clean.
+
+    Closing the iterator stops the video. All chunks together are what the call returns at once.
+
+    Args:
+        args, call: of the pipeline's call, which makes one video. `output_type` says what is yielded: np, float32
+            `[frames, height, width, 3]` in [0, 1], if it is not passed.
+
+    Raises:
+        MotionCacheError: if no installed adapter serves the pipeline, or its videos cannot be streamed.
+    """
+    return find_adapter(pipeline).stream(pipeline, *args, **call)
 
 
 class Statistics:
@@ -88,6 +116,7 @@ def cached(
     *,
     target_speedup: float | None = None,
     allow_foreign_calibration: bool = False,
+    parallel: str | Parallel | None = None,
     adapter: Adapter | None = None,
 ) -> Generator[Statistics]:
     """The cache for the length of a `with` block, see `enable_cache`; undone on an exception too."""
@@ -96,6 +125,7 @@ def cached(
         preset,
         target_speedup=target_speedup,
         allow_foreign_calibration=allow_foreign_calibration,
+        parallel=parallel,
         adapter=adapter,
     )
     statistics = Statistics(pipeline)

@@ -1,15 +1,17 @@
 """Adapters: what a model's package brings so that its pipelines can be hooked."""
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from motioncache.config import PolicyConfig
 from motioncache.engine import Engine
 from motioncache.errors import ConfigError, MotionCacheError
 from motioncache.forecast.budget import ForecastConfig
+from motioncache.parallel import Parallel
 from motioncache.presets import Policies, load_config, parse_policy
 from motioncache.summary import Cost
 
@@ -53,6 +55,19 @@ class Adapter(Protocol):
 
     def hook(self, pipeline: object, config: PolicyConfig) -> Hook: ...
 
+    def stream(self, pipeline: Any, *args: Any, **call: Any) -> Generator[Any]: ...
+
+
+@runtime_checkable
+class ParallelAdapter(Protocol):
+    """An adapter whose model can be divided among processes."""
+
+    def hook_parallel(self, pipeline: object, config: PolicyConfig, parallel: Parallel) -> Hook: ...
+
+    def uncached_parallel(self, pipeline: object, parallel: Parallel) -> AbstractContextManager[object]:
+        """Sample without a cache on several processes, for the length of a `with` block."""
+        ...
+
 
 class PipelineAdapter:
     """What adapters have in common: they serve some classes of pipelines, with presets beside their package.
@@ -74,6 +89,10 @@ class PipelineAdapter:
     def presets(self) -> Path:
         """The model's presets file."""
         return presets_file(self.package)
+
+    def stream(self, pipeline: Any, *args: Any, **call: Any) -> Generator[Any]:
+        """Call the pipeline, and yield the frames of each chunk as soon as it is clean."""
+        raise MotionCacheError(f"videos of {self.name} cannot be streamed: call the pipeline, which returns them whole")
 
 
 def find_adapter(pipeline: object) -> Adapter:

@@ -31,6 +31,8 @@ class LoadedJob:
         job: the settings, with at least `model`, `preset`, `target_speedup`, `prompt`, `seed`, `num_inference_steps`,
             `num_frames`, `height`, `width`, `fps`, `device` and `output`.
         pipeline: has `set_progress_bar_config`.
+        encode: encodes the prompt of a job ahead of its calls. What was made of the last prompts is kept, so that the
+            videos of a prompt pay for it once; from the first on, the text encoder waits on the host.
         call: samples with the pipeline, cached or not, what a job says, and returns latents; calls its last argument
             when the first chunk is clean.
         decode: latents of a job to float frames `[frames, 3, height, width]` in [0, 1] on the host.
@@ -42,6 +44,7 @@ class LoadedJob:
     adapter: Adapter
     job: Any
     pipeline: Any
+    encode: Callable[[Any], None]
     call: Callable[[Any, Any, Callable[[], None]], torch.Tensor]
     decode: Callable[[Any, torch.Tensor], torch.Tensor]
     warm_up: Callable[[Any], object]

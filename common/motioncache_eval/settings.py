@@ -93,3 +93,12 @@ def read_settings(section: Mapping[str, Any], *, repository: Path, paths: Iterab
         if isinstance(values.get(key), str) and values[key]:
             values[key] = str(repository / values[key])
     return values
+
+
+def resolve_model(values: dict[str, Any], repository: Path) -> None:
+    """Let `model` start at the repository if it is a folder there; otherwise it is a hub id."""
+    model = values.get("model")
+    if isinstance(model, str):
+        require_path("model", model)
+        if model and (repository / model).exists():
+            values["model"] = str(repository / model)

@@ -12,8 +12,19 @@ from motioncache_eval.vbench.manifest import Entry, add_entry
 from motioncache_eval.vbench.plan import Plan, make_plan
 from motioncache_eval.vbench.scoring import find_python, read_results, score_videos
 
+TORCH = """
+device = str
+class library:
+    defined = []
+    define = staticmethod(lambda name, schema: library.defined.append(name))
+"""
+TORCHVISION = """
+import torch
+if "torchvision::nms" not in torch.library.defined:
+    raise RuntimeError("operator torchvision::nms does not exist")
+"""
 VBENCH = """
-import json, os
+import json, os, torchvision
 from pathlib import Path
 class VBench:
     def __init__(self, device, full_info, output):
@@ -36,8 +47,8 @@ class VBench:
 def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
     """Two presets with two videos each, of 50 and 70 bytes, and of 40 and 60."""
     (tmp_path / "package").mkdir()
-    (tmp_path / "package" / "vbench.py").write_text(VBENCH)
-    (tmp_path / "package" / "torch.py").write_text("device = str\n")
+    for name, source in (("vbench", VBENCH), ("torch", TORCH), ("torchvision", TORCHVISION)):
+        (tmp_path / "package" / f"{name}.py").write_text(source)
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path / "package"} exec {sys.executable} "$@"\n')
     python.chmod(0o755)

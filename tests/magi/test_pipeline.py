@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+import motioncache
 from motioncache.errors import MotionCacheError
 from motioncache_eval.video import write_mp4
 from motioncache_magi.given.frames import image_frames
@@ -56,7 +57,7 @@ def test_output_types(pipe: MagiPipeline) -> None:
 def test_a_stream_yields_each_chunk_and_equals_the_whole(pipe: MagiPipeline, base_pipe: MagiPipeline) -> None:
     for model in (pipe, base_pipe):
         whole = model("a red circle", generator=generator(), num_frames=60).frames[0]
-        chunks = list(model.stream("a red circle", generator=generator(), num_frames=60))
+        chunks = list(motioncache.stream(model, "a red circle", generator=generator(), num_frames=60))
         assert [len(chunk) for chunk in chunks] == [24, 24, 12]
         assert np.array_equal(np.concatenate(chunks), whole)
 

@@ -1,5 +1,6 @@
 """MAGI-1 for `motioncache`: which pipelines are served, with which policies and presets."""
 
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -33,3 +34,6 @@ class MagiAdapter(PipelineAdapter):
 
     def hook(self, pipeline: Any, config: PolicyConfig) -> MagiHook:
         return MagiHook(pipeline, config, presets=self.presets())
+
+    def stream(self, pipeline: Any, *args: Any, **call: Any) -> Generator[Any]:
+        return pipeline.stream(*args, **call)

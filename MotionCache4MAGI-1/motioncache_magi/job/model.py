@@ -35,7 +35,14 @@ class MagiJobs:
         return load_magi_job(config, overrides)
 
     def load(self, job: MagiJobConfig) -> LoadedJob:
-        from motioncache_magi.job.sample import decode, load_pipeline, quiet_libraries, run_pipeline, warm_up
+        from motioncache_magi.job.sample import (
+            decode,
+            encode,
+            load_pipeline,
+            quiet_libraries,
+            run_pipeline,
+            warm_up,
+        )
 
         quiet_libraries()
         pipeline, job = load_pipeline(job)
@@ -43,6 +50,7 @@ class MagiJobs:
             adapter=self.adapter(),
             job=job,
             pipeline=pipeline,
+            encode=partial(encode, pipeline),
             call=run_pipeline,
             decode=partial(decode, pipeline),
             warm_up=partial(warm_up, pipeline),

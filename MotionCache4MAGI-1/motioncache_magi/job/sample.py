@@ -14,6 +14,7 @@ from motioncache_eval.settings import check_device
 from motioncache_magi.job.config import MagiJobConfig
 from motioncache_magi.memory import memory
 from motioncache_magi.pipeline import MagiPipeline
+from motioncache_magi.text.kept import KeptText
 
 
 def load_pipeline(job: MagiJobConfig) -> tuple[MagiPipeline, MagiJobConfig]:
@@ -47,6 +48,13 @@ def quiet_libraries() -> None:
     """Turn off the libraries' progress bars and warnings, so that the terminal shows only ours."""
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+
+
+def encode(pipeline: MagiPipeline, job: MagiJobConfig) -> None:
+    """Encode a job's prompt, and keep what the last prompts gave; the text encoder waits on the host in between."""
+    if not isinstance(pipeline.text_encoder, KeptText):
+        pipeline.text_encoder = KeptText(pipeline.text_encoder)
+    pipeline.text_encoder(job.prompt)
 
 
 def run_pipeline(

@@ -45,6 +45,11 @@ class T5Text:
         self._text_length = text_length
         self._device = device
 
+    def wait_on_host(self) -> None:
+        """Let the encoder wait on the CPU between prompts from now on."""
+        self._home = "cpu"
+        self._encoder.to(self._home)
+
     @torch.no_grad()
     def __call__(self, prompt: str) -> tuple[torch.Tensor, torch.Tensor]:
         """Encode a prompt: float32 `[1, text_length, channels]` and int mask `[1, text_length]`, on the device.

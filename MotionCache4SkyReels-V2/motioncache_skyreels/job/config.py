@@ -7,7 +7,15 @@ from typing import Any
 
 from motioncache.config import parse_overrides, read_yaml, structured
 from motioncache.limits import check_limits
-from motioncache_eval.settings import read_settings, require, require_device, require_path, require_prompt, require_seed
+from motioncache_eval.settings import (
+    read_settings,
+    require,
+    require_device,
+    require_path,
+    require_prompt,
+    require_seed,
+    resolve_model,
+)
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -116,11 +124,3 @@ def load_job(path: Path | None, overrides: Sequence[str]) -> JobConfig:
         resolve_model(values, repository)
     values |= parse_overrides(overrides, [JobConfig])
     return structured(JobConfig, values, where=path.name if path else "overrides")
-
-
-def resolve_model(values: dict[str, Any], repository: Path) -> None:
-    """Let `model` start at the repository if it is a folder there; otherwise it is a hub id."""
-    model = values.get("model")
-    if isinstance(model, str):
-        require_path("model", model)
-        values["model"] = str(repository / model) if (repository / model).exists() else model

@@ -47,16 +47,19 @@ class SkyReelsJobs:
         from motioncache_skyreels.cli import quiet_libraries
         from motioncache_skyreels.job.load import check_size, load_pipeline
         from motioncache_skyreels.job.sample import decode, run_pipeline, warm_up
+        from motioncache_skyreels.job.text import Prompts
         from motioncache_skyreels.window import BRANCHES
 
         quiet_libraries()
         pipeline = load_pipeline(job)
         check_size(pipeline, job)
+        prompts = Prompts(pipeline)
         return LoadedJob(
             adapter=self.adapter(),
             job=job,
             pipeline=pipeline,
-            call=run_pipeline,
+            encode=prompts.encode,
+            call=partial(run_pipeline, prompts=prompts),
             decode=lambda _, latents: decode(pipeline, latents),
             warm_up=partial(warm_up, pipeline),
             branch=BRANCHES[0],

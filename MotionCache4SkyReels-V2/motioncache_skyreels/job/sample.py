@@ -14,6 +14,7 @@ from motioncache_eval.jobs import explain_out_of_memory
 from motioncache_eval.memory import Footprint
 from motioncache_eval.sampling import Sample, take_sample
 from motioncache_skyreels.job.config import JobConfig
+from motioncache_skyreels.job.text import Prompts
 from motioncache_skyreels.memory import memory
 
 
@@ -35,18 +36,23 @@ def warm_up(pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig) -> Non
 
 
 def run_pipeline(
-    pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig, chunk_done: Callable[[], None] | None = None
+    pipeline: SkyReelsV2DiffusionForcingPipeline,
+    job: JobConfig,
+    chunk_done: Callable[[], None] | None = None,
+    *,
+    prompts: Prompts | None = None,
 ) -> torch.Tensor:
     """Call the pipeline once, as it stands, cached or not; return latents.
 
     Args:
         chunk_done: called when the first chunk of a window has taken all its denoise steps.
+        prompts: keeps embeddings; without it, the call encodes the prompt.
 
     Raises:
         MotionCacheError: if the memory is too small for the video, or its latents are not finite.
     """
     with explain_out_of_memory(job, partial(_estimate, pipeline, job)):
-        latents = _call(pipeline, job, chunk_done)
+        latents = _call(pipeline, job, chunk_done, prompts or Prompts(pipeline))
     check_latents(latents)
     return latents
 
@@ -66,7 +72,10 @@ def _estimate(pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig) -> F
 
 
 def _call(
-    pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig, chunk_done: Callable[[], None] | None
+    pipeline: SkyReelsV2DiffusionForcingPipeline,
+    job: JobConfig,
+    chunk_done: Callable[[], None] | None,
+    prompts: Prompts,
 ) -> torch.Tensor:
     def step_done(_: Any, iteration: int, __: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         if chunk_done is not None and iteration == job.num_inference_steps - 1:
@@ -75,8 +84,7 @@ def _call(
 
     torch.manual_seed(job.seed)  # diffusers draws the noise of addnoise_condition from the global generator
     return pipeline(
-        job.prompt,
-        negative_prompt=job.negative_prompt,
+        **prompts.arguments(job),
         height=job.height,
         width=job.width,
         num_frames=job.num_frames,

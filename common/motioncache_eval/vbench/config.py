@@ -9,7 +9,7 @@ from motioncache.config import parse_overrides, plain_values, read_yaml, structu
 from motioncache.errors import ConfigError
 from motioncache.field_types import shown
 from motioncache_eval.jobs import JobModel
-from motioncache_eval.settings import read_settings, require, require_device, require_path
+from motioncache_eval.settings import read_settings, require, require_device, require_path, resolve_model
 
 MOST_SAMPLES = 1000
 """VBench takes 25 of a prompt at most."""
@@ -125,9 +125,5 @@ def _from_file(section: dict[str, Any], path: Path, model: JobModel, overriding:
 def _resolved(values: dict[str, Any], repository: Path) -> dict[str, Any]:
     """Values of a file, with paths that start at the repository."""
     values = read_settings(values, repository=repository, paths=PATHS)
-    model = values.get("model")
-    if isinstance(model, str):
-        require_path("model", model)
-        if model and (repository / model).exists():  # otherwise it is a hub id
-            values["model"] = str(repository / model)
+    resolve_model(values, repository)
     return values

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from motioncache.errors import MotionCacheError
-from motioncache_eval.jobs import LoadedJob, find_model
+from motioncache_eval.jobs import LoadedJob, explain_out_of_memory, find_model
 from motioncache_eval.sampling import Sample
 from motioncache_eval.vbench.check import VideoSize, video_fault
 from motioncache_eval.vbench.folder import OutputFolder
@@ -80,6 +80,8 @@ def make_item(plan: Plan, loaded: LoadedJob, item: Item) -> str | None:
     """Make one video, and give it its name if it is whole; return what is wrong with it."""
     seed = plan.seed(item.video)
     job = replace(loaded.job, prompt=item.video.prompt, **({} if seed is None else {"seed": seed}))
+    with explain_out_of_memory(job):
+        loaded.encode(job)
     sample, frames = loaded.make_video(job, plan.policies[item.preset])
     if not frames.isfinite().all():
         return "its values are not finite; try dtype=float32 or another preset"
