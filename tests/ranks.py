@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-LONGEST = 180
+LONGEST = 60
 """Seconds after which the processes are ended."""
 
 

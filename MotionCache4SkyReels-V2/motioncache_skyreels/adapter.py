@@ -54,7 +54,7 @@ class SkyReelsAdapter(PipelineAdapter):
     def uncached_parallel(self, pipeline: Any, parallel: Parallel) -> AbstractContextManager[None]:
         """Sample without a cache on several processes."""
         check_transformer(pipeline.transformer)
-        return uncached_parallel(pipeline, parallel, ranks_of(pipeline, parallel))
+        return uncached_parallel(pipeline, ranks_of(pipeline, parallel).world)
 
     def opener_of(self, config: PolicyConfig) -> type[WindowOpener]:
         """What opens the windows under a policy."""

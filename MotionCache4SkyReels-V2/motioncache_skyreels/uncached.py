@@ -8,8 +8,7 @@ from diffusers import ContextParallelConfig
 from diffusers.hooks.context_parallel import remove_context_parallel
 from diffusers.models._modeling_parallel import ContextParallelInput, ContextParallelOutput
 
-from motioncache.errors import MotionCacheError
-from motioncache.parallel import Parallel, Ranks
+from motioncache.parallel import Group
 
 
 def context_parallel_plan(layers: int) -> dict[str, Any]:
@@ -31,16 +30,11 @@ def context_parallel_plan(layers: int) -> dict[str, Any]:
 
 
 @contextmanager
-def uncached_parallel(pipeline: Any, parallel: Parallel, ranks: Ranks) -> Iterator[None]:
-    """Divide the pipeline's tokens among the processes, for the length of the block."""
-    if parallel is not Parallel.ulysses:
-        raise MotionCacheError(
-            f"without a cache parallel={parallel.value} is not possible, since the pipeline runs one CFG branch after "
-            "the other: pass parallel=ulysses"
-        )
+def uncached_parallel(pipeline: Any, world: Group) -> Iterator[None]:
+    """Divide tokens among all processes, for the length of the block; the pipeline runs its CFG branches by turns."""
     transformer = pipeline.transformer
     plan = context_parallel_plan(len(transformer.blocks))
-    config = ContextParallelConfig(ulysses_degree=ranks.heads.size, ulysses_anything=True)
+    config = ContextParallelConfig(ulysses_degree=world.size, ulysses_anything=True)
     transformer.enable_parallelism(config=config, cp_plan=plan)
     try:
         yield

@@ -45,14 +45,20 @@ def enable_cache(
         raise MotionCacheError("the cache is already on for this pipeline: call disable_cache first")
     adapter = adapter or find_adapter(pipeline)
     config = resolve_preset(adapter, preset, target_speedup, allow_foreign_calibration=allow_foreign_calibration)
-    hook = adapter.hook(pipeline, config) if parallel is None else _hook_parallel(adapter, pipeline, config, parallel)
+    hook = _hook(adapter, pipeline, config, parallel)
     setattr(pipeline, _ATTRIBUTE, _Attached(pipeline, hook))
 
 
-def _hook_parallel(adapter: Adapter, pipeline: object, config: PolicyConfig, parallel: str | Parallel) -> Hook:
+def _hook(adapter: Adapter, pipeline: object, config: PolicyConfig, parallel: str | Parallel | None) -> Hook:
+    if parallel is None:
+        return adapter.hook(pipeline, config)
+    return _parallel_adapter(adapter, parallel).hook_parallel(pipeline, config, Parallel.of(parallel))
+
+
+def _parallel_adapter(adapter: Adapter, parallel: str | Parallel) -> ParallelAdapter:
     if not isinstance(adapter, ParallelAdapter):
         raise MotionCacheError(f"parallel={Parallel.of(parallel).value}: {adapter.name} runs in one process only")
-    return adapter.hook_parallel(pipeline, config, Parallel.of(parallel))
+    return adapter
 
 
 def disable_cache(pipeline: object) -> None:
@@ -136,6 +142,19 @@ def cached(
             statistics.freeze()
         finally:
             disable_cache(pipeline)
+
+
+@contextmanager
+def uncached(
+    pipeline: object, *, parallel: str | Parallel | None = None, adapter: Adapter | None = None
+) -> Generator[None]:
+    """No cache for the length of a `with` block, to compare with: the video alone is divided, see `enable_cache`."""
+    if parallel is None:
+        yield
+        return
+    divided = _parallel_adapter(adapter or find_adapter(pipeline), parallel)
+    with divided.uncached_parallel(pipeline, Parallel.of(parallel)):
+        yield
 
 
 def get_hook(pipeline: object) -> Hook:

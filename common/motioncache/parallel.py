@@ -116,6 +116,17 @@ class Group:
         self._broadcast(sent.view(torch.uint8) if x.dtype is torch.bool else sent, source)
         return sent
 
+    def send(self, x: torch.Tensor, to: int) -> None:
+        """Send a tensor to one of the processes, which calls `receive`."""
+        self._count("send", x.nbytes)
+        _run(dist.send, x.contiguous(), group_dst=to, group=self._processes)
+
+    def receive(self, like: torch.Tensor, source: int) -> torch.Tensor:
+        """The tensor that one of the processes sends, of the shape and dtype of another one."""
+        out = torch.empty_like(like, memory_format=torch.contiguous_format)
+        _run(dist.recv, out, group_src=source, group=self._processes)
+        return out
+
     def gather_objects(self, value: Any) -> list[Any]:
         """The small objects of all processes, in order."""
         found: list[Any] = [None] * self.size

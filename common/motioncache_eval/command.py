@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 from motioncache.errors import MotionCacheError
@@ -17,11 +18,19 @@ def run_command(command: Callable[[], int]) -> int:
     try:
         return command()
     except MotionCacheError as error:
+        _wait_to_speak(error)
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupt:
+        _wait_to_speak(interrupt)
         print(str(interrupt) or "interrupted", file=sys.stderr)
         return 130
+
+
+def _wait_to_speak(error: BaseException) -> None:
+    """Let other processes of a command that `torchrun` has started speak first, if they know better."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        import_module("motioncache_eval.team").wait_to_speak(error)
 
 
 def run_with_config(command: Callable[[Path, list[str]], int], usage: str | None, arguments: list[str] | None) -> int:

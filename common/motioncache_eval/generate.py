@@ -40,11 +40,14 @@ class GenerateConfig:
         prompts: a text file with one prompt a line; null takes the one of `prompt`.
         names: a text file with one file name a line, without `.mp4`; null makes names of the prompts.
         output: folder that gets the videos, each with a JSON file of its settings and figures.
+        parallel: what the processes that `torchrun` has started divide, each with a GPU of its own: `ulysses`, `cfg` or
+            `cfg+ulysses`; null for one process.
     """
 
     prompts: str | None = None
     names: str | None = None
     output: str = "outputs/videos"
+    parallel: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +152,8 @@ def make_videos(loaded: LoadedJob, policy: PolicyConfig, videos: Sequence[Video]
     try:
         for done, video in enumerate(videos):
             label = f"{done + 1} of {len(videos)}" if len(videos) > 1 else video.name
-            loaded.pipeline.set_progress_bar_config(desc=label, leave=False, mininterval=0.5)
+            bar = {} if loaded.team.leads else {"disable": True}
+            loaded.pipeline.set_progress_bar_config(desc=label, leave=False, mininterval=0.5, **bar)
             figures = make_video(loaded, policy, video, folder)
             print(f"{folder / video.name}.mp4  {figures}{time_left(started, done + 1, len(videos))}", flush=True)
     except KeyboardInterrupt:
@@ -162,10 +166,12 @@ def make_video(loaded: LoadedJob, policy: PolicyConfig, video: Video, folder: Pa
     """Sample one video and write it; return its figures in words. The JSON file is there before the video is."""
     job = replace(loaded.job, prompt=video.prompt)
     sample, decoded = loaded.make_video(job, policy)
-    path = folder / f"{video.name}.mp4"
-    with whole_file(path) as temporary:
-        write_mp4(temporary, to_uint8(decoded), fps=job.fps)
-        write_json(path.with_suffix(".json"), video_report(job, policy, sample))
+    if loaded.team.leads:
+        path = folder / f"{video.name}.mp4"
+        with whole_file(path) as temporary:
+            write_mp4(temporary, to_uint8(decoded), fps=job.fps)
+            report = video_report(job, policy, sample) | {"processes": loaded.team.size}
+            write_json(path.with_suffix(".json"), report)
     assert sample.summary is not None
     fewer = sample.summary.vanilla_flops / max(sample.summary.flops, 1)
     return f"{sample.seconds:.1f} s, {sample.summary.flops / 1e12:.3g} TFLOPs, {fewer:.2f}x fewer than without a cache"

@@ -2,17 +2,19 @@
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
+from motioncache.api import disable_cache, enable_cache
 from motioncache.config import PolicyConfig
 from motioncache.errors import MotionCacheError
 from motioncache.registry import Adapter, resolve_preset
 from motioncache_eval.sampling import Sample, take_sample
+from motioncache_eval.team import ALONE, Team
 
 if TYPE_CHECKING:
     from motioncache_eval.bench.model import BenchModel
@@ -39,6 +41,7 @@ class LoadedJob:
         warm_up: a short call of a job, so that no video pays for first-time allocations.
         branch: the CFG branch whose decisions are shown.
         exact_is_vanilla: the preset `exact` computes what the pipeline computes without a cache.
+        team: the processes that sample together.
     """
 
     adapter: Adapter
@@ -50,15 +53,17 @@ class LoadedJob:
     warm_up: Callable[[Any], object]
     branch: str
     exact_is_vanilla: bool = False
+    team: Team = ALONE
 
     def check(self, policy: PolicyConfig) -> None:
         """Refuse a policy that the pipeline cannot be sampled with, before any work is done."""
-        self.adapter.hook(self.pipeline, policy).undo()
+        enable_cache(self.pipeline, policy, parallel=self.team.parallel, adapter=self.adapter)
+        disable_cache(self.pipeline)
 
     def make_video(
         self, job: Any, policy: PolicyConfig | None, *, prepare: Callable[[Any], None] | None = None
     ) -> tuple[Sample, torch.Tensor]:
-        """Sample a video of a job, and decode it.
+        """Sample a video of a job, and decode it; of several processes, the others than the first have no frames.
 
         Args:
             policy: None samples without a cache.
@@ -71,8 +76,11 @@ class LoadedJob:
                 policy,
                 device=job.device,
                 adapter=self.adapter,
+                parallel=self.team.parallel,
                 prepare=prepare,
             )
+            if not self.team.leads:
+                return sample, torch.empty(0, 3, job.height, job.width)
             return sample, self.decode(job, sample.latents)
 
 
@@ -122,6 +130,12 @@ class JobModel(Protocol):
     def override(self, values: dict[str, Any], overriding: Mapping[str, Any]) -> dict[str, Any]:
         """The settings of a file with others in place; what belongs to the file's own model goes with that."""
         ...
+
+
+def load_in_team(model: JobModel, job: Any, team: Team) -> LoadedJob:
+    """Load the pipeline of a job in each of the processes that sample together, on the process's own GPU."""
+    loaded = model.load(job if team.device is None else replace(job, device=team.device))
+    return replace(loaded, team=team)
 
 
 def policy_of(adapter: Adapter, job: Any) -> PolicyConfig:

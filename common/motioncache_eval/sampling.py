@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
-from motioncache.api import cached, get_hook
+from motioncache.api import cached, get_hook, uncached
 from motioncache.config import PolicyConfig
+from motioncache.parallel import Parallel
 from motioncache.registry import Adapter
 from motioncache.summary import Summary
 from motioncache.trace import Trace
@@ -37,19 +38,21 @@ def take_sample(
     *,
     device: str,
     adapter: Adapter | None = None,
+    parallel: Parallel | None = None,
     prepare: Callable[[Any], None] | None = None,
 ) -> Sample:
     """Run `call`, which samples with the pipeline and returns latents.
 
     Args:
         policy: None samples without a cache.
-        adapter: see `enable_cache`.
+        adapter, parallel: see `enable_cache`.
         prepare: called with the cache's hook before sampling, to attach a probe.
     """
     if policy is None:
-        latents, seconds = _timed(call, device)
+        with uncached(pipeline, parallel=parallel, adapter=adapter):
+            latents, seconds = _timed(call, device)
         return Sample(latents=latents, seconds=seconds)
-    with cached(pipeline, policy, adapter=adapter) as statistics:
+    with cached(pipeline, policy, parallel=parallel, adapter=adapter) as statistics:
         hook = get_hook(pipeline)
         if prepare is not None:
             prepare(hook)

@@ -6,7 +6,7 @@ from torch.nn.functional import gelu, layer_norm, linear, silu
 
 from motioncache.plain import is_plain_linear
 from motioncache_magi.model.config import ModelConfig
-from motioncache_magi.model.packed import Pack, Segment, Text
+from motioncache_magi.model.packed import Pack, Text
 from motioncache_magi.model.rope import rotate
 
 JOIN_GROUPS = 8
@@ -63,15 +63,10 @@ class Attention(nn.Module):
         query, query_text, key, value = (y.unflatten(1, (-1, self._head)) for y in self.linear_qkv(x))
         query = rotate(self.q_layernorm(query), pack.rotary).to(x.dtype)
         key = rotate(self.k_layernorm(key), pack.rotary).to(x.dtype)
-        pack.cache.write(self._layer, pack.cache_rows, key[None], value[None])
-        query_text = self.q_layernorm_xattn(query_text)
-        rows = [segment.rows for segment in pack.segments]
-        past: list[torch.Tensor] = []
-        text: list[torch.Tensor] = []
-        for segment, own, own_text in zip(pack.segments, query.split(rows), query_text.split(rows), strict=True):
-            past.append(self._attend_past(own, segment, pack))
-            text.append(self._attend_text(own_text, segment.text, pack))
-        groups = [torch.cat(attended).unflatten(1, (JOIN_GROUPS, -1)) for attended in (past, text)]
+        past = pack.attend_past(self._layer, query, key, value)
+        by_segment = self.q_layernorm_xattn(query_text).split([segment.rows for segment in pack.segments])
+        text = [self._attend_text(x, segment.text, pack) for x, segment in zip(by_segment, pack.segments, strict=True)]
+        groups = [attended.unflatten(1, (JOIN_GROUPS, -1)) for attended in (past, torch.cat(text))]
         return torch.cat(groups, dim=2).flatten(1)
 
     def _project(self, joined: torch.Tensor) -> torch.Tensor:
@@ -80,12 +75,6 @@ class Attention(nn.Module):
             joined = joined.float()
             return linear(joined, self.linear_proj.weight.float())
         return self.linear_proj(joined).float()  # only a quantised or adapted layer itself knows its weights
-
-    def _attend_past(self, query: torch.Tensor, segment: Segment, pack: Pack) -> torch.Tensor:
-        key, value = pack.cache.read(self._layer, segment.attended)
-        if segment.watch is not None:
-            segment.watch(self._layer, query, key)
-        return pack.attend(query, key, value)
 
     def _attend_text(self, query: torch.Tensor, text: Text, pack: Pack) -> torch.Tensor:
         if not len(text.embedded):

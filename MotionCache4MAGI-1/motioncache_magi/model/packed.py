@@ -82,3 +82,14 @@ class Pack:
     condition: torch.Tensor
     segment_of_row: torch.Tensor
     attend: Attend = attend
+
+    def attend_past(self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        """Write the rows' keys and values, and let every segment attend to what it may see: `[n, H * d]`."""
+        self.cache.write(layer, self.cache_rows, key[None], value[None])
+        attended: list[torch.Tensor] = []
+        for segment, own in zip(self.segments, query.split([segment.rows for segment in self.segments]), strict=True):
+            key, value = self.cache.read(layer, segment.attended)
+            if segment.watch is not None:
+                segment.watch(layer, own, key)
+            attended.append(self.attend(own, key, value))
+        return torch.cat(attended)

@@ -64,6 +64,8 @@ class Sampler:
         on_step: called after every denoise step.
     """
 
+    _parts = 1  # of the heads, one of which this process has
+
     def __init__(
         self,
         model: VideoDiT,
@@ -137,9 +139,12 @@ class Sampler:
         computed = run_chunks(self._model, inputs, self._cache, grid, size, most) if inputs else []
         if not self._settings.guidance.distilled and any(one.refresh for one in passes):
             assert step.refresh is not None
-            # Both branches with a past read the clean chunk that the one without text has computed.
-            self._copy(step.refresh, source=PAST, to=TEXT)
+            self._share_refreshed(step.refresh)
         return {(one.branch, one.chunk): out for one, out in zip(passes, computed, strict=True) if not one.refresh}
+
+    def _share_refreshed(self, chunk: int) -> None:
+        """Both branches with a past read the clean chunk that the one without text has computed."""
+        self._copy(chunk, source=PAST, to=TEXT)
 
     def _input(self, one: Pass, due: Due, tokens: torch.Tensor, step: Step) -> ChunkInput:
         some = due if isinstance(due, torch.Tensor) and one.branch != NEARLY_CLEAN else None
@@ -198,7 +203,7 @@ class Sampler:
             layers=config.num_layers,
             batch=1,
             rows=self._layout.slots * self._grid.tokens_per_chunk,
-            heads=config.num_query_groups,
+            heads=config.num_query_groups // self._parts,
             head_dim=config.kv_channels,
             dtype=config.dtype,
             device=self.latents.device,
