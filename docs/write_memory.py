@@ -7,18 +7,17 @@ memory` does; it takes some minutes and no GPU.
 import argparse
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from motioncache_eval.cli.memory import fitting_flags
 from motioncache_eval.jobs import JobModel, installed_models
-from motioncache_eval.measured_memory import KV, OUTPUTS, TEXT_KV, MeasuredMemory, MemorySettings
+from motioncache_eval.measured_memory import KV, OUTPUTS, TEXT_KV, MeasuredMemory, MemorySettings, flags_of
 from motioncache_eval.memory import GIB
 
 ROOT = Path(__file__).resolve().parents[1]
 FIGURES = ROOT / "docs" / "memory.json"
 CARDS = (24, 32, 48, 80, 141)
-BEGIN, END = "<!-- memory: begin -->", "<!-- memory: end -->"
 
 COLUMNS = {
     "SkyReels-V2 1.3B": "1.3B-540P",
@@ -29,7 +28,7 @@ COLUMNS = {
 """The columns of the README's table."""
 
 Figures = dict[str, list[MeasuredMemory]]
-"""By the name of a released model: from the longest window or video to the shortest."""
+"""By the name of a released model: from the longest window or video to the shortest, the longest in several ways."""
 
 
 def measure() -> Figures:
@@ -42,7 +41,10 @@ def measure() -> Figures:
 def _lengths(model: JobModel, name: str) -> Iterator[MeasuredMemory]:
     released = model.released()
     for length in released.lengths:
-        yield model.measure_memory(name, MemorySettings().filled(**{released.frames_key: length}))
+        ways = (*released.ways, *released.presets) if length == released.lengths[0] else ({},)
+        for way in ways:
+            settings = replace(MemorySettings(**way), **{released.frames_key: length})
+            yield replace(model.measure_memory(name, settings), flags=flags_of(way))
 
 
 def read() -> Figures:
@@ -58,13 +60,30 @@ def full_table(figures: Figures) -> str:
         f"| | weights | K/V | text K/V | kept outputs | activations | decoding | peak | with `cpu_offload` | {cards} |",
         "|---|" + "--:|" * 8 + "---|" * len(CARDS),
     ]
-    return "\n".join([*lines, *(_full_row(one) for rows in figures.values() for one in rows)])
+    plain = [one for rows in figures.values() for one in rows if not one.flags]
+    return "\n".join([*lines, *(_full_row(one) for one in plain)])
+
+
+def ways_table(figures: Figures) -> str:
+    """What the largest windows come to with other settings, in GiB."""
+    lines = ["| | | weights | K/V | activations | sampling | peak |", "|---|---|" + "--:|" * 5]
+    models = [rows for rows in figures.values() if any(one.flags for one in rows)]
+    return "\n".join([*lines, *(_way_row(one) for rows in models for one in rows if one.frames == rows[0].frames)])
+
+
+def _way_row(one: MeasuredMemory) -> str:
+    (stage,) = (stage for stage in one.stages if stage.name == "sampling")
+    kept = stage.parts.get(KV, 0)
+    whole, peak = one.stage_total(stage, offload=True), one.peak(offload=True)
+    sizes = [one.weights["transformer"], kept, stage.bytes - kept, whole, peak]
+    flags = f"`{' '.join(one.flags)}`" if one.flags else ""
+    return f"| {' | '.join([one.name, flags, *(f'{size / GIB:.1f}' for size in sizes)])} |"
 
 
 def _full_row(one: MeasuredMemory) -> str:
     stages = {stage.name: stage for stage in one.stages}
     parts = stages["sampling"].parts
-    kept = [parts[KV], parts[TEXT_KV], parts[OUTPUTS]]
+    kept = [parts.get(name, 0) for name in (KV, TEXT_KV, OUTPUTS)]
     sizes = [one.weights["transformer"], *kept, stages["sampling"].bytes - sum(kept), stages["decoding"].bytes]
     cells = [f"{size / GIB:.1f}" for size in (*sizes, one.peak(offload=False), one.peak(offload=True))]
     return f"| {' | '.join([one.name, *cells, *(_fits(one, card) for card in CARDS)])} |"
@@ -88,21 +107,26 @@ def _short_row(figures: Figures, card: int) -> str:
 
 def _longest(rows: list[MeasuredMemory], card: int) -> str:
     for one in rows:
-        flags = fitting_flags(one, card)
+        flags = None if any("preset" in flag for flag in one.flags) else fitting_flags(one, card)
         if flags is not None:
-            return f"{one.frames} frames" + (", `cpu_offload`" if flags else "")
+            return f"{one.frames} frames" + (f", `{flags}`" if flags else "")
     return "-"
 
 
 def pages(figures: Figures) -> dict[Path, str]:
     """The pages with their tables."""
-    tables = {ROOT / "docs" / "memory.md": full_table(figures), ROOT / "README.md": short_table(figures)}
-    return {path: _with_table(path.read_text(), table) for path, table in tables.items()}
+    memory, readme = ROOT / "docs" / "memory.md", ROOT / "README.md"
+    page = _with_table(memory.read_text(), full_table(figures))
+    return {
+        memory: _with_table(page, ways_table(figures), "ways"),
+        readme: _with_table(readme.read_text(), short_table(figures)),
+    }
 
 
-def _with_table(page: str, table: str) -> str:
-    before, rest = page.split(BEGIN)
-    return f"{before}{BEGIN}\n{table}\n{END}{rest.split(END)[1]}"
+def _with_table(page: str, table: str, name: str = "memory") -> str:
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    before, rest = page.split(begin)
+    return f"{before}{begin}\n{table}\n{end}{rest.split(end)[1]}"
 
 
 def main() -> None:

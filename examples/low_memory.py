@@ -3,7 +3,7 @@
 bfloat16, a shorter window, tiled decoding, and one of two ways to keep weights on the CPU:
     model  text encoder, transformer and autoencoder are on the GPU one at a time
     group  so are the layers of the text encoder and the transformer: slower, and the weights hardly count
-Keys and values stay on the GPU in either case; docs/memory.md says how large they are.
+`--kv` says how keys and values are kept: docs/memory.md says how large they are, and what each way costs.
 """
 
 import argparse
@@ -19,6 +19,7 @@ parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.R
 parser.add_argument("--model", default="Skywork/SkyReels-V2-DF-1.3B-540P-Diffusers")
 parser.add_argument("--prompt", default="a red circle moving right quickly over a teal background")
 parser.add_argument("--offload", default="model", choices=["model", "group"])
+parser.add_argument("--kv", default="int8", choices=["model", "int8", "host"])
 parser.add_argument("--size", default="544x960", help="height x width")
 parser.add_argument("--frames", type=int, default=57)
 parser.add_argument("--steps", type=int, default=50)
@@ -36,7 +37,7 @@ if options.offload == "group":
 elif device.type == "cuda":
     pipe.enable_model_cpu_offload()
 
-motioncache.enable_cache(pipe, preset="slow")
+motioncache.enable_cache(pipe, preset="slow", kv=options.kv, split_guidance=True)
 frames = pipe(
     options.prompt,
     height=height,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from diffusers import (
     SkyReelsV2Transformer3DModel,
     UniPCMultistepScheduler,
 )
+from torch import nn
+from torch.nn import functional
 from torch.utils.weak import WeakTensorKeyDictionary
 from transformers import UMT5Config, UMT5EncoderModel
 
@@ -20,8 +22,9 @@ from motioncache.config import PolicyConfig
 from motioncache.errors import ConfigError
 from motioncache.forecast.budget import ForecastConfig
 from motioncache.policies.distance import DistanceConfig
+from motioncache.policies.motioncache import MotionCacheConfig
 from motioncache.registry import resolve_preset
-from motioncache_eval.measured_memory import ComputesAll, MeasuredMemory, MemorySettings, measure, size_of
+from motioncache_eval.measured_memory import ComputesAll, MeasuredMemory, MemorySettings, Stage, measure, size_of
 from motioncache_skyreels.adapter import SkyReelsAdapter
 from motioncache_skyreels.hook import SkyReelsHook
 from motioncache_skyreels.memory import RELEASED, TEXT_LENGTH
@@ -33,8 +36,11 @@ TEXT_ENCODER, TRANSFORMER, AUTOENCODER = "text encoder", "transformer", "autoenc
 
 CHUNK_FRAMES = 5
 
-ITERATIONS = 3
-"""Of a window whose chunks all run at once: then both CFG branches run together, and two outputs of each are kept."""
+LAYERS = 2
+"""Of a transformer that is measured; all are alike, and keys and values count as those of all layers."""
+
+STEPS = 3
+"""Denoise steps that a chunk takes at least: then both CFG branches run together, and two outputs of each are kept."""
 
 
 def measure_released(name: str, settings: MemorySettings) -> MeasuredMemory:
@@ -51,17 +57,33 @@ def measure_released(name: str, settings: MemorySettings) -> MeasuredMemory:
     transformer, text_encoder = create_transformer(sizes, dtype), create_text_encoder(dtype)
     autoencoder = create_autoencoder()
     weights = {TRANSFORMER: transformer, TEXT_ENCODER: text_encoder, AUTOENCODER: autoencoder}
-    sample = partial(sample_window, transformer, autoencoder, settings)
+    few = create_transformer({**sizes, "num_layers": LAYERS}, dtype)
+    if settings.weights == "int8":
+        quantise_layers(transformer)
+        quantise_layers(few)
+    sample, layers = partial(sample_window, few, autoencoder, settings), sizes["num_layers"] / LAYERS
     return MeasuredMemory(
         name=f"SkyReels-V2 {name}, {settings.height}x{settings.width}, window of {frames} frames",
         frames=frames,
         weights={part: size_of(model) for part, model in weights.items()},
         stages=(
-            measure("prompt", {TEXT_ENCODER: text_encoder}, partial(encode, text_encoder)),
-            measure("sampling", {TRANSFORMER: transformer}, sample),
-            measure("decoding", {AUTOENCODER: autoencoder}, partial(decode, autoencoder, settings)),
+            _prompt_stage(dtype),
+            measure("sampling", {TRANSFORMER: few}, sample, layers=layers),
+            _decoding_stage(settings.num_frames, settings.height, settings.width),
         ),
     )
+
+
+@cache
+def _prompt_stage(dtype: torch.dtype) -> Stage:
+    text_encoder = create_text_encoder(dtype)
+    return measure("prompt", {TEXT_ENCODER: text_encoder}, partial(encode, text_encoder))
+
+
+@cache
+def _decoding_stage(frames: int, height: int, width: int) -> Stage:
+    autoencoder = create_autoencoder()
+    return measure("decoding", {AUTOENCODER: autoencoder}, partial(decode, autoencoder, frames, height, width))
 
 
 def check_window(frames: int) -> None:
@@ -72,6 +94,11 @@ def check_window(frames: int) -> None:
             f"a window of {frames} frames does not divide into chunks of {CHUNK_FRAMES} latent frames: pass "
             f"base_num_frames (or num_frames) such as {', '.join(map(str, allowed))}"
         )
+
+
+def chunks_of(frames: int) -> int:
+    """Chunks of a window; with one denoise step more, all of them keep two outputs before the first one finishes."""
+    return ((frames - 1) // 4 + 1) // CHUNK_FRAMES
 
 
 def create_transformer(sizes: dict[str, Any], dtype: torch.dtype) -> SkyReelsV2Transformer3DModel:
@@ -86,6 +113,28 @@ def create_transformer(sizes: dict[str, Any], dtype: torch.dtype) -> SkyReelsV2T
 
 def _is_one_of(name: str, modules: Sequence[str]) -> bool:
     return any(part in modules for part in name.split("."))
+
+
+class Int8Linear(nn.Module):
+    """A linear layer with weights in int8 and a scale for each row, which is brought into its dtype to be applied."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        shape, device = layer.weight.shape, layer.weight.device
+        self.weight = nn.Parameter(torch.zeros(shape, dtype=torch.int8, device=device), requires_grad=False)
+        self.scale = nn.Parameter(layer.weight.new_ones(shape[0], 1), requires_grad=False)
+        self.bias = layer.bias
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return functional.linear(x, self.weight.to(self.scale.dtype) * self.scale, self.bias)
+
+
+def quantise_layers(transformer: nn.Module) -> None:
+    """Put int8 in place of the weights of the blocks' linear layers."""
+    for name, layer in list(transformer.named_modules()):
+        if isinstance(layer, nn.Linear) and name.startswith("blocks."):
+            parent, _, last = name.rpartition(".")
+            setattr(transformer.get_submodule(parent), last, Int8Linear(layer))
 
 
 def create_text_encoder(dtype: torch.dtype) -> UMT5EncoderModel:
@@ -116,7 +165,13 @@ def sample_window(transformer: SkyReelsV2Transformer3DModel, vae: AutoencoderKLW
     pipeline = _Pipeline(tokenizer=None, text_encoder=None, transformer=transformer, vae=vae, scheduler=_scheduler())  # pyright: ignore[reportArgumentType]
     pipeline.set_progress_bar_config(disable=True)
     adapter = SkyReelsAdapter()
-    policy = resolve_preset(adapter, settings.preset, None, allow_foreign_calibration=True)
+    policy = resolve_preset(
+        adapter,
+        settings.preset,
+        allow_foreign_calibration=True,
+        kv=settings.kv,
+        split_guidance=settings.split_guidance,
+    )
     hook = SkyReelsHook(pipeline, _Opener(pipeline, policy, adapter.presets()))
     text = torch.zeros(1, TEXT_LENGTH, transformer.config.text_dim, dtype=transformer.dtype)
     frames = min(settings.num_frames or 0, settings.base_num_frames or 0)
@@ -129,9 +184,9 @@ def sample_window(transformer: SkyReelsV2Transformer3DModel, vae: AutoencoderKLW
             width=settings.width,
             num_frames=frames,
             base_num_frames=frames,
-            ar_step=0,
+            ar_step=0 if settings.synchronous else 1,
             causal_block_size=CHUNK_FRAMES,
-            num_inference_steps=ITERATIONS,
+            num_inference_steps=max(STEPS, 0 if settings.synchronous else chunks_of(frames) + 1),
             output_type="latent",
         )
     finally:
@@ -142,10 +197,9 @@ def _scheduler() -> UniPCMultistepScheduler:
     return UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=8.0)
 
 
-def decode(autoencoder: AutoencoderKLWan, settings: MemorySettings) -> None:
-    """Decode the latents of the video."""
-    frames, height, width = ((settings.num_frames or 1) - 1) // 4 + 1, settings.height, settings.width
-    autoencoder.decode(torch.zeros(1, 16, frames, (height or 0) // 8, (width or 0) // 8, device="meta"))
+def decode(autoencoder: AutoencoderKLWan, frames: int, height: int, width: int) -> None:
+    """Decode the latents of a video."""
+    autoencoder.decode(torch.zeros(1, 16, (frames - 1) // 4 + 1, height // 8, width // 8, device="meta"))
 
 
 class _Transformer(SkyReelsV2Transformer3DModel):
@@ -185,7 +239,8 @@ class _Opener(WindowOpener):
         window = super().open(*args, **kwargs)
         config = self.config
         history = config.order_at(None) if isinstance(config, ForecastConfig) else self.engine.policy.history
-        self.engine.policy = ComputesAll(history)
+        by_token = isinstance(config, MotionCacheConfig) and config.chunk_phase_updates is not None
+        self.engine.policy = ComputesAll(history, by_token=by_token)
         return window
 
     def create_schedule(self, matrices: Matrices, chunk_frames: int, fps: Sequence[int] | None) -> Schedule:

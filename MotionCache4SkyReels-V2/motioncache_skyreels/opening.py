@@ -8,12 +8,15 @@ from typing import Any
 import torch
 from diffusers import SkyReelsV2Transformer3DModel
 
-from motioncache.config import PolicyConfig
+from motioncache.chunk_store import ChunkStore
+from motioncache.config import KVStorage, PolicyConfig
 from motioncache.engine import Engine
 from motioncache.forecast.budget import ForecastConfig
 from motioncache.forecast.calibration import ModelIdentity, sample_weights
 from motioncache.grid import TokenGrid
+from motioncache.kept import FORMS
 from motioncache.kv_cache import KVCache
+from motioncache.kv_store import KVStore
 from motioncache.policies.distance import DistanceConfig
 from motioncache.policies.motioncache import MotionCache, MotionCacheConfig
 from motioncache.policies.none import NoCache
@@ -21,6 +24,7 @@ from motioncache.policies.policy import Policy
 from motioncache.policies.teacache import TeaCache, TeaCacheConfig
 from motioncache.record import WindowShape
 from motioncache_skyreels.cost import SkyReelsCost
+from motioncache_skyreels.fits import check_fits
 from motioncache_skyreels.guards import check_window
 from motioncache_skyreels.packed import TextContext
 from motioncache_skyreels.polynomials import with_model_polynomial
@@ -35,9 +39,13 @@ class WindowOpener:
 
     Args:
         presets: the model's presets file.
+
+    Attributes:
+        shares: processes among which keys and values are divided.
     """
 
     window_class: Callable[..., Window] = Window
+    shares = 1
 
     def __init__(self, pipeline: Any, config: PolicyConfig, presets: Path) -> None:
         self._pipeline = pipeline
@@ -92,11 +100,22 @@ class WindowOpener:
             schedule.visits,
             shape,
             guided=partial(getattr, self._pipeline, "do_classifier_free_guidance"),
-            cache=self.allocate(hidden_states, shape),
+            cache=self.create_store(hidden_states, schedule, shape),
             rotary=self._transformer.rope(hidden_states),
             texts=texts,
             keeps_velocity=self._planner is not None,
+            split_guidance=self.config.split_guidance,
         )
+
+    def create_store(self, hidden_states: torch.Tensor, schedule: Schedule, shape: WindowShape) -> KVStore:
+        """What keeps keys and values: all of them, where a chunk may see another that is not computed with it."""
+        starts = schedule.starts()
+        synchronous = len(set(starts)) <= 1
+        check_fits(self._transformer, hidden_states, shape, self.config, synchronous=synchronous, shares=self.shares)
+        keeps_all = not self.engine.policy.computes_together(starts)
+        if keeps_all and self.config.kv is KVStorage.model:
+            return self.allocate(hidden_states, shape)
+        return ChunkStore(FORMS[self.config.kv], keeps_all=keeps_all)
 
     def allocate(self, hidden_states: torch.Tensor, shape: WindowShape) -> KVCache:
         """Room for the keys and values of a window."""

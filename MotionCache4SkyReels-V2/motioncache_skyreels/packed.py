@@ -4,7 +4,7 @@ Shapes: B batch, n packed rows, D channels, H heads, d head_dim, F latent frames
 Linear layers see all rows at once; attention runs per chunk, without a mask, against the range that the chunk may see.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -14,8 +14,13 @@ from diffusers import SkyReelsV2Transformer3DModel
 from diffusers.models.attention_dispatch import dispatch_attention_fn
 from diffusers.models.transformers.transformer_skyreels_v2 import SkyReelsV2Attention, SkyReelsV2TransformerBlock
 
-from motioncache.kv_cache import KVCache
+from motioncache.decision import Decision
+from motioncache.grid import TokenGrid
+from motioncache.kv_store import KVStore
 from motioncache_skyreels.patch import Patch
+
+MOST_ROWS = 16_384
+"""More rows than these pass what knows no other rows in parts: enough to fill a GPU, and little to hold."""
 
 
 @dataclass(slots=True)
@@ -40,12 +45,14 @@ def version_of(tensor: torch.Tensor) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
-    """Rows `[start, stop)` of the pack: one chunk of one CFG branch, and the rows of the KV cache that it may see."""
+    """See `motioncache.kv_store.Segment`."""
 
     branch: str
     start: int
     stop: int
+    chunk: slice
     attended: slice
+    clean: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +69,7 @@ class Pack:
     """
 
     segments: Sequence[Segment]
-    cache: KVCache
+    cache: KVStore
     cache_rows: torch.Tensor
     rotary: tuple[torch.Tensor, torch.Tensor]
     modulation: torch.Tensor
@@ -72,13 +79,11 @@ class Pack:
     def attend(
         self, attn: SkyReelsV2Attention, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layer: int
     ) -> torch.Tensor:
-        """Write the rows' keys and values, then attend chunk by chunk to everything the chunk may see: `[B, n, D]`."""
-        self.cache.write(layer, self.cache_rows, key, value)
-        attended = [
-            _attend(attn, query[:, segment.start : segment.stop], *self.cache.read(layer, segment.attended))
-            for segment in self.segments
-        ]
-        return torch.cat(attended, dim=1)
+        """Hand over the rows' keys and values, then attend chunk by chunk to what the chunk may see: `[B, n, D]`."""
+        attended = query.new_empty(*query.shape[:2], query.shape[2] * query.shape[3])
+        for segment, seen in zip(self.segments, self.cache.exchange(layer, self, key, value), strict=True):
+            attended[:, segment.start : segment.stop] = _attend(attn, query[:, segment.start : segment.stop], *seen)
+        return attended
 
     def branch_rows(self) -> dict[str, slice]:
         """The rows of each CFG branch."""
@@ -103,19 +108,61 @@ def _block_forward(block: SkyReelsV2TransformerBlock, *args: Any, **kwargs: Any)
 
 
 def packed_block(block: SkyReelsV2TransformerBlock, hidden: torch.Tensor, pack: Pack, layer: int) -> torch.Tensor:
-    """A transformer block on packed rows `[B, n, D]`, in the arithmetic of the block's own forward."""
-    table = block.scale_shift_table + pack.modulation.float()  # [F, 6, D]
-    shift, scale, gate, ff_shift, ff_scale, ff_gate = table.unbind(1)
+    """A transformer block on packed rows `[B, n, D]`: attention runs between two functions that know no other rows."""
+    if hidden.shape[1] > MOST_ROWS:
+        from motioncache_skyreels.parts import block_in_parts  # which stands on this module
 
-    normed = modulate(block.norm1(hidden.float()), shift, scale, pack.frames).type_as(hidden)
-    attended = self_attention(block.attn1, normed, pack, layer)
-    hidden = (hidden.float() + gated(attended, gate, pack.frames)).type_as(hidden)
+        return block_in_parts(block, hidden, pack, layer, MOST_ROWS)
+    texts = {branch: text_keys_values(block.attn2, pack.texts[branch], layer) for branch in pack.branch_rows()}
+    table = block.scale_shift_table + pack.modulation.float()  # [F, 6, D]
+    attended = pack.attend(block.attn1, *before_attention(block, hidden, pack.rotary, table, pack.frames), layer)
+    return after_attention(block, hidden, attended, table, pack.frames, pack.branch_rows(), texts)
+
+
+def before_attention(
+    block: SkyReelsV2TransformerBlock,
+    hidden: torch.Tensor,
+    rotary: tuple[torch.Tensor, torch.Tensor],
+    table: torch.Tensor,
+    frames: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Queries, keys and values of rows, `[B, n, H, d]`."""
+    attn = block.attn1
+    normed = modulate(block.norm1(hidden.float()), table[:, 0], table[:, 1], frames).type_as(hidden)
+    if getattr(attn, "fused_projections", False):
+        query, key, value = attn.to_qkv(normed).chunk(3, dim=-1)
+    else:
+        query, key, value = attn.to_q(normed), attn.to_k(normed), attn.to_v(normed)
+    query = rotate(attn.norm_q(query).unflatten(2, (attn.heads, -1)), rotary)
+    key = rotate(attn.norm_k(key).unflatten(2, (attn.heads, -1)), rotary)
+    return query, key, value.unflatten(2, (attn.heads, -1))
+
+
+def after_attention(
+    block: SkyReelsV2TransformerBlock,
+    hidden: torch.Tensor,
+    attended: torch.Tensor,
+    table: torch.Tensor,
+    frames: torch.Tensor,
+    branches: Mapping[str, slice],
+    texts: Mapping[str, tuple[torch.Tensor, torch.Tensor]],
+) -> torch.Tensor:
+    """The rest of the block on rows that have attended, in the arithmetic of the block's own forward.
+
+    Args:
+        branches: the rows of each CFG branch, in order; they attend to its keys and values in `texts`.
+    """
+    _, _, gate, ff_shift, ff_scale, ff_gate = table.unbind(1)  # [F, D]
+    attended = _project_out(block.attn1, attended)
+    hidden = (hidden.float() + gated(attended, gate, frames)).type_as(hidden)
 
     normed = block.norm2(hidden.float()).type_as(hidden)
-    hidden = hidden + cross_attention(block.attn2, normed, pack, layer)
+    query = block.attn2.norm_q(block.attn2.to_q(normed)).unflatten(2, (block.attn2.heads, -1))
+    seen = [_attend(block.attn2, query[:, rows], *texts[branch]) for branch, rows in branches.items()]
+    hidden = hidden + _project_out(block.attn2, torch.cat(seen, dim=1).type_as(query))
 
-    normed = modulate(block.norm3(hidden.float()), ff_shift, ff_scale, pack.frames).type_as(hidden)
-    return (hidden.float() + gated(block.ffn(normed).float(), ff_gate, pack.frames)).type_as(hidden)
+    normed = modulate(block.norm3(hidden.float()), ff_shift, ff_scale, frames).type_as(hidden)
+    return (hidden.float() + gated(block.ffn(normed).float(), ff_gate, frames)).type_as(hidden)
 
 
 def modulate(x: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
@@ -127,28 +174,6 @@ def modulate(x: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor, frames: 
 def gated(x: torch.Tensor, gate: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
     """x * gate, with one row of the `[F, D]` table per latent frame."""
     return (x.unflatten(1, (len(frames), -1)) * gate[frames][:, None]).flatten(1, 2)
-
-
-def self_attention(attn: SkyReelsV2Attention, x: torch.Tensor, pack: Pack, layer: int) -> torch.Tensor:
-    """Project the rows, and let them attend to what they may see."""
-    if getattr(attn, "fused_projections", False):
-        query, key, value = attn.to_qkv(x).chunk(3, dim=-1)
-    else:
-        query, key, value = attn.to_q(x), attn.to_k(x), attn.to_v(x)
-    query = rotate(attn.norm_q(query).unflatten(2, (attn.heads, -1)), pack.rotary)
-    key = rotate(attn.norm_k(key).unflatten(2, (attn.heads, -1)), pack.rotary)
-    attended = pack.attend(attn, query, key, value.unflatten(2, (attn.heads, -1)), layer)
-    return _project_out(attn, attended.type_as(query))
-
-
-def cross_attention(attn: SkyReelsV2Attention, x: torch.Tensor, pack: Pack, layer: int) -> torch.Tensor:
-    """Attend to the prompt of each row's CFG branch."""
-    query = attn.norm_q(attn.to_q(x)).unflatten(2, (attn.heads, -1))
-    attended = [
-        _attend(attn, query[:, rows], *text_keys_values(attn, pack.texts[branch], layer))
-        for branch, rows in pack.branch_rows().items()
-    ]
-    return _project_out(attn, torch.cat(attended, dim=1).type_as(query))
 
 
 def text_keys_values(attn: SkyReelsV2Attention, text: TextContext, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -169,6 +194,26 @@ def rotate(x: torch.Tensor, rotary: tuple[torch.Tensor, torch.Tensor]) -> torch.
     even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)
     turned = torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1)
     return turned.flatten(-2).type_as(x)
+
+
+def due_rows(embedded: torch.Tensor, decision: Decision) -> torch.Tensor:
+    """The due tokens of a chunk `[B, tokens, D]`."""
+    if decision.due is True:
+        return embedded
+    return embedded.index_select(1, decision.indices().to(embedded.device, non_blocking=True))
+
+
+def apply_head(
+    transformer: SkyReelsV2Transformer3DModel, grid: TokenGrid, hidden: torch.Tensor, temb: torch.Tensor
+) -> torch.Tensor:
+    """Output norm, projection, unpatching of one chunk: `[B, tokens, D]` -> `[B, channels, f, height, width]`."""
+    shift, scale = (transformer.scale_shift_table + temb[:, None]).unbind(1)  # [f, D]
+    frames = torch.arange(len(temb), device=hidden.device)
+    normed = modulate(transformer.norm_out(hidden.float()), shift, scale, frames).type_as(hidden)
+    _, patch_height, patch_width = transformer.config.patch_size
+    patches = transformer.proj_out(normed).unflatten(2, (patch_height, patch_width, -1))
+    patches = patches.unflatten(1, (len(temb), grid.height, grid.width))  # [B, f, rows, columns, p_h, p_w, C]
+    return patches.permute(0, 6, 1, 2, 4, 3, 5).flatten(5, 6).flatten(3, 4)
 
 
 def _attend(attn: SkyReelsV2Attention, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:

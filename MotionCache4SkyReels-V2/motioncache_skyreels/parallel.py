@@ -10,7 +10,7 @@ from diffusers.models.transformers.transformer_skyreels_v2 import SkyReelsV2Atte
 
 from motioncache.decision import Decision
 from motioncache.parallel import Group, Ranks
-from motioncache_skyreels.packed import Pack
+from motioncache_skyreels.packed import Pack, apply_head
 from motioncache_skyreels.window import Window
 
 
@@ -128,7 +128,9 @@ class ParallelWindow(Window):
             for decision, rows in zip(own, self._run_blocks(own, frames), strict=True):
                 if decision.call.kv_only is None:
                     where = self.grid.chunk_of_frames(decision.call.chunk)
-                    outputs[decision.call.branch][:, :, where] = self._head(rows, frames.temb[where])
+                    outputs[decision.call.branch][:, :, where] = apply_head(
+                        self._transformer, self.grid, rows, frames.temb[where]
+                    )
         if computed:
             outputs = self._exchange(outputs)
         for decision in decisions:

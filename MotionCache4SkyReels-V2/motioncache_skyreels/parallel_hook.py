@@ -37,7 +37,7 @@ class ParallelOpener(WindowOpener):
                 "shared_mask lets one CFG branch decide for the other, which parallel=cfg computes in another process: "
                 "pass parallel=ulysses, or shared_mask=false"
             )
-        self.ranks = ranks
+        self.ranks, self.shares = ranks, ranks.world.size
         super().__init__(pipeline, config, presets)
         self.window_class = partial(ParallelWindow, ranks=ranks, branches=BRANCHES)
 

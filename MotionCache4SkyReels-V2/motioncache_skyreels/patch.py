@@ -7,10 +7,8 @@ works whether it is enabled before or after the cache.
 A copy or a pickle of a patched instance comes without the patches: they belong to one pipeline.
 """
 
-import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial, wraps
-from inspect import Signature, signature
 from types import MethodType
 from typing import Any
 
@@ -18,61 +16,12 @@ from torch import nn
 
 from motioncache.errors import MotionCacheError
 from motioncache.foreign import forward_places, is_own_forward, read_place
-
-_MISSING = object()
-
-
-class StandIn:
-    """A function in place of a method of one instance; a copy of the instance gets what was there before."""
-
-    __slots__ = ("_function", "_instance", "_name", "before")
-
-    def __init__(self, instance: object, name: str, before: object, function: Callable[..., Any]) -> None:
-        self._instance = instance
-        self._name = name
-        self.before = before
-        self._function = function
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._function(*args, **kwargs)
-
-    def __get__(self, instance: object, owner: object = None) -> "StandIn":
-        """It is bound already, as a method that is read from an instance; cache-dit binds what it puts back."""
-        return self
-
-    @property
-    def __signature__(self) -> Signature:
-        return signature(self._function)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> object:
-        if self.before is not _MISSING:
-            return copy.deepcopy(self.before, memo)
-        instance = memo.get(id(self._instance))
-        return self if instance is None else _method(instance, self._name)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        before = self.before
-        return (_method, (self._instance, self._name)) if before is _MISSING else (_same, (before,))
-
-
-def _method(instance: object, name: str) -> object:
-    """A method as the instance's class has it."""
-    return MethodType(getattr(type(instance), name), instance)
+from motioncache_skyreels.stand_in import MISSING, StandIn, without_stand_ins
 
 
 def _create(cls: type, *arguments: Any) -> object:
     """An instance of a class, without its `__init__`; pickle insists that its own function gets the object's class."""
     return cls.__new__(cls, *arguments)
-
-
-def _same(value: object) -> object:
-    return value
-
-
-def without_stand_ins(attributes: Mapping[str, object]) -> dict[str, object]:
-    """The attributes of an instance as they were before it was patched."""
-    before = {name: v.before if isinstance(v, StandIn) else v for name, v in attributes.items()}
-    return {name: value for name, value in before.items() if value is not _MISSING}
 
 
 class Patch:
@@ -89,7 +38,7 @@ class Patch:
 
     def set_method(self, instance: object, name: str, function: Callable[..., Any]) -> None:
         """Set a method of one instance, in place of that of its class."""
-        before = vars(instance).get(name, _MISSING)
+        before = vars(instance).get(name, MISSING)
         self._attributes.append((instance, name, before))
         setattr(instance, name, StandIn(instance, name, before, function))
 
@@ -102,7 +51,7 @@ class Patch:
                 "pipeline that shares it, or by something that is neither an accelerate nor a diffusers hook; undo "
                 "that first"
             )
-        stand_in = StandIn(module, "forward", _MISSING, forward)
+        stand_in = StandIn(module, "forward", MISSING, forward)
         for holder, name in places:
             setattr(holder, name, stand_in)
         self.forwards[module] = stand_in
@@ -142,7 +91,7 @@ class Patch:
                 if read_place(place) is forward:
                     _restore(module, place)
         for instance, name, before in reversed(self._attributes):
-            if before is _MISSING:
+            if before is MISSING:
                 vars(instance).pop(name, None)
             else:
                 setattr(instance, name, before)

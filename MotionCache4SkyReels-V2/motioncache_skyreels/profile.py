@@ -21,17 +21,12 @@ def profile_window(schedule: Schedule, shape: WindowShape, cost: SkyReelsCost) -
     ]
     return WindowProfile(
         iterations=schedule.iterations,
-        starts=_starts(schedule),
+        starts=schedule.starts(),
         iteration_flops=tuple(iteration_flops),
         fixed_flops=fixed_flops,
         sigmas=_sigmas(schedule),
         uncached_flops=cost.vanilla([shape]),
     )
-
-
-def _starts(schedule: Schedule) -> tuple[int, ...]:
-    """The iteration of each chunk's first denoise step."""
-    return tuple(iteration for iteration, visits in enumerate(schedule.visits) for visit in visits if visit.step == 0)
 
 
 def _sigmas(schedule: Schedule) -> tuple[float, ...]:

@@ -74,6 +74,10 @@ class Schedule:
         self._distance = distance
         self.visits = self._all_visits()
 
+    def starts(self) -> tuple[int, ...]:
+        """The iteration of each chunk's first denoise step."""
+        return tuple(iteration for iteration, row in enumerate(self.visits) for visit in row if visit.step == 0)
+
     def _all_visits(self) -> list[list[Visit]]:
         steps = [0] * len(self._active[0])
         visits: list[list[Visit]] = []

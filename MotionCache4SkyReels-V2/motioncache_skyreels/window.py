@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from diffusers import SkyReelsV2Transformer3DModel
@@ -9,9 +10,9 @@ from diffusers import SkyReelsV2Transformer3DModel
 from motioncache.decision import Call, Decision
 from motioncache.engine import Engine
 from motioncache.errors import MotionCacheError
-from motioncache.kv_cache import KVCache
+from motioncache.kv_store import KVStore
 from motioncache.record import Phase, WindowShape
-from motioncache_skyreels.packed import Pack, Segment, TextContext, modulate, version_of
+from motioncache_skyreels.packed import Pack, Segment, TextContext, apply_head, due_rows, version_of
 from motioncache_skyreels.schedule import Visit
 
 BRANCHES = ("cond", "uncond")
@@ -36,11 +37,12 @@ class Window:
     Args:
         visits: the chunks to handle at each iteration.
         guided: whether classifier-free guidance is on; a callback may switch it at any iteration.
-        cache: keys and values of all tokens, branch after branch.
+        cache: keeps keys and values; its rows are the tokens of the window, branch after branch.
         rotary: tables of cosines and sines, `[1, T, 1, d]` each.
         texts: prompts per branch, kept for the windows of one video; the window adds those that are missing.
         keeps_velocity: the engine keeps a chunk's velocities, and not the residuals of the blocks; chunks are then
             computed whole or not at all.
+        split_guidance: run the CFG branches through the blocks one after another.
     """
 
     def __init__(
@@ -51,10 +53,11 @@ class Window:
         shape: WindowShape,
         *,
         guided: Callable[[], bool],
-        cache: KVCache,
+        cache: KVStore,
         rotary: tuple[torch.Tensor, torch.Tensor],
         texts: dict[str, TextContext],
         keeps_velocity: bool = False,
+        split_guidance: bool = False,
     ) -> None:
         self._transformer = transformer
         self._engine = engine
@@ -66,6 +69,7 @@ class Window:
         self._rotary = rotary
         self._texts = texts
         self._keeps_velocity = keeps_velocity
+        self._split_guidance = split_guidance
         self._cached = BRANCHES  # the branches whose keys and values are in the cache, one after another
         self._iteration = -1
         self._called: dict[str, int] = {}  # the last iteration at which the pipeline asked for a branch
@@ -176,12 +180,19 @@ class Window:
         in_model = [decision for decision in decisions if decision.computed or not self._keeps_velocity]
         if in_model:
             frames = self._embed(hidden_states, timestep, fps, sorted({d.call.chunk for d in in_model}))
-            for decision, rows in zip(in_model, self._run_blocks(in_model, frames), strict=True):
-                self._finish(decision, rows, frames, outputs[decision.call.branch])
+            for part in self._passes(in_model):
+                for decision, rows in zip(part, self._run_blocks(part, frames), strict=True):
+                    self._finish(decision, rows, frames, outputs[decision.call.branch])
         for decision in decisions:
             if self._keeps_velocity and not decision.computed:
                 self._forecast(decision, outputs[decision.call.branch])
         return outputs
+
+    def _passes(self, decisions: list[Decision]) -> list[list[Decision]]:
+        """What runs through the blocks side by side."""
+        if not self._split_guidance:
+            return [decisions]
+        return [list(part) for _, part in groupby(decisions, key=lambda decision: decision.call.branch)]
 
     def _decide(self, branches: tuple[str, ...], iteration: int) -> list[Decision]:
         return self._engine.decide(
@@ -225,14 +236,14 @@ class Window:
         chunk, engine = decision.call.chunk, self._engine
         where = self.grid.chunk_of_frames(chunk)
         if self._keeps_velocity and decision.call.kv_only is None:
-            velocity = self._head(rows, frames.temb[where])
+            velocity = apply_head(self._transformer, self.grid, rows, frames.temb[where])
             output[:, :, where] = engine.complete(decision, torch.zeros_like(velocity), velocity)
             engine.commit(decision, output[:, :, where])
             return
         hidden = engine.complete(decision, frames.embedded[chunk], rows)
         engine.commit(decision, hidden)
         if decision.call.kv_only is None:
-            output[:, :, where] = self._head(hidden, frames.temb[where])
+            output[:, :, where] = apply_head(self._transformer, self.grid, hidden, frames.temb[where])
 
     def _forecast(self, decision: Decision, output: torch.Tensor) -> None:
         """Write the velocity of a chunk that the model does not see."""
@@ -261,12 +272,12 @@ class Window:
 
     def _run_blocks(self, decisions: Sequence[Decision], frames: Frames) -> list[torch.Tensor]:
         """The due tokens of every chunk after the blocks; no block is called when nothing is due."""
-        rows = [_due_rows(frames.embedded[decision.call.chunk], decision) for decision in decisions]
-        hidden = torch.cat(rows, dim=1)
-        if hidden.shape[1] == 0:
-            return rows
-        pack = self._pack([decision for decision in decisions if decision.computed], frames, hidden.device)
-        hidden = self._through_blocks(hidden, pack)
+        computed = [decision for decision in decisions if decision.computed]
+        if not computed:
+            return [frames.embedded[decision.call.chunk][:, :0] for decision in decisions]
+        pack = self._pack(computed, frames, frames.temb.device)
+        rows = (due_rows(frames.embedded[decision.call.chunk], decision) for decision in computed)
+        hidden = self._through_blocks(torch.cat([*rows], dim=1), pack)  # which nothing else holds
         return list(hidden.split([decision.computed for decision in decisions], dim=1))
 
     def _through_blocks(self, hidden: torch.Tensor, pack: Pack) -> torch.Tensor:
@@ -276,8 +287,6 @@ class Window:
 
     def _pack(self, decisions: Sequence[Decision], frames: Frames, device: torch.device) -> Pack:
         grid = self.grid
-        branches = 1 + max(self._cached.index(decision.call.branch) for decision in decisions)
-        self._cache.grow(branches * grid.tokens)
         positions, cache_rows, segments, stop = [], [], [], 0
         for decision in decisions:
             branch, chunk = decision.call.branch, decision.call.chunk
@@ -286,9 +295,16 @@ class Window:
             positions.append(position)
             cache_rows.append(offset + position)
             start, stop = stop, stop + decision.computed
-            seen = self._attended(chunk)
-            attended = slice(offset + seen.start, offset + seen.stop)
-            segments.append(Segment(branch=branch, start=start, stop=stop, attended=attended))
+            segments.append(
+                Segment(
+                    branch=branch,
+                    start=start,
+                    stop=stop,
+                    chunk=_shifted(grid.chunk_of_tokens(chunk), offset),
+                    attended=_shifted(self._attended(chunk), offset),
+                    clean=decision.call.kv_only is not None,
+                )
+            )
         row_frames = torch.cat(positions) // grid.tokens_per_frame
         if all(decision.due is True for decision in decisions):
             row_frames = row_frames[:: grid.tokens_per_frame]  # whole latent frames: one row of the table for each
@@ -304,20 +320,6 @@ class Window:
             texts=self._texts,
         )
 
-    def _head(self, hidden: torch.Tensor, temb: torch.Tensor) -> torch.Tensor:
-        """Output norm, projection, unpatching of one chunk: `[B, tokens, D]` -> `[B, channels, f, height, width]`."""
-        transformer, grid = self._transformer, self.grid
-        shift, scale = (transformer.scale_shift_table + temb[:, None]).unbind(1)  # [f, D]
-        frames = torch.arange(len(temb), device=hidden.device)
-        normed = modulate(transformer.norm_out(hidden.float()), shift, scale, frames).type_as(hidden)
-        _, patch_height, patch_width = transformer.config.patch_size
-        patches = transformer.proj_out(normed).unflatten(2, (patch_height, patch_width, -1))
-        patches = patches.unflatten(1, (len(temb), grid.height, grid.width))  # [B, f, rows, columns, p_h, p_w, C]
-        return patches.permute(0, 6, 1, 2, 4, 3, 5).flatten(5, 6).flatten(3, 4)
 
-
-def _due_rows(embedded: torch.Tensor, decision: Decision) -> torch.Tensor:
-    """The due tokens of a chunk `[B, tokens, D]`."""
-    if decision.due is True:
-        return embedded
-    return embedded.index_select(1, decision.indices().to(embedded.device, non_blocking=True))
+def _shifted(rows: slice, offset: int) -> slice:
+    return slice(offset + rows.start, offset + rows.stop)

@@ -4,7 +4,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
-from motioncache.config import PolicyConfig
+from motioncache.config import KVStorage, PolicyConfig
 from motioncache.errors import MotionCacheError
 from motioncache.parallel import Parallel
 from motioncache.registry import Adapter, Hook, ParallelAdapter, Preset, find_adapter, resolve_preset
@@ -20,6 +20,8 @@ def enable_cache(
     *,
     target_speedup: float | None = None,
     allow_foreign_calibration: bool = False,
+    kv: KVStorage | str | None = None,
+    split_guidance: bool = False,
     parallel: str | Parallel | None = None,
     adapter: Adapter | None = None,
 ) -> None:
@@ -32,6 +34,8 @@ def enable_cache(
         target_speedup: FLOPs of the video without a cache over those that it may take; without a preset it chooses
             `forecast`, and only policies of that kind take it.
         allow_foreign_calibration: let `forecast` take a calibration file that was measured on another model.
+        kv: how keys and values are kept: `model`, in the model's own dtype, `int8` or `host`; None takes the preset's.
+        split_guidance: compute the CFG branches one after another, in half the memory for activations.
         parallel: what the processes that `torch.distributed` knows divide among themselves, who then sample one video:
             `cfg`, the CFG branches, `ulysses`, the heads of attention, or `cfg+ulysses`. Each of them enables the cache
             and calls its pipeline alike; noise and decisions are those of the first one.
@@ -44,7 +48,14 @@ def enable_cache(
     if _find_hook(pipeline) is not None:
         raise MotionCacheError("the cache is already on for this pipeline: call disable_cache first")
     adapter = adapter or find_adapter(pipeline)
-    config = resolve_preset(adapter, preset, target_speedup, allow_foreign_calibration=allow_foreign_calibration)
+    config = resolve_preset(
+        adapter,
+        preset,
+        target_speedup,
+        allow_foreign_calibration=allow_foreign_calibration,
+        kv=kv,
+        split_guidance=split_guidance,
+    )
     hook = _hook(adapter, pipeline, config, parallel)
     setattr(pipeline, _ATTRIBUTE, _Attached(pipeline, hook))
 
@@ -122,6 +133,8 @@ def cached(
     *,
     target_speedup: float | None = None,
     allow_foreign_calibration: bool = False,
+    kv: KVStorage | str | None = None,
+    split_guidance: bool = False,
     parallel: str | Parallel | None = None,
     adapter: Adapter | None = None,
 ) -> Generator[Statistics]:
@@ -131,6 +144,8 @@ def cached(
         preset,
         target_speedup=target_speedup,
         allow_foreign_calibration=allow_foreign_calibration,
+        kv=kv,
+        split_guidance=split_guidance,
         parallel=parallel,
         adapter=adapter,
     )

@@ -4,7 +4,7 @@ Values are taken to the letter: nothing is interpolated, so `${...}` in a prompt
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from enum import Enum
 from functools import cache
 from io import StringIO
@@ -17,13 +17,30 @@ from motioncache.errors import ConfigError
 from motioncache.field_types import LONGEST_SHOWN, require_finite, require_type, require_types, shown
 
 
+class KVStorage(Enum):
+    """How keys and values are kept from one pass through the blocks to the next."""
+
+    model = "model"
+    """In the model's own dtype."""
+    int8 = "int8"
+    """With a scale for each token and head: half of bfloat16. A value is off by 1/254 of the largest of its head."""
+    host = "host"
+    """In the host's memory; the next layer's come over while a layer is computed. Nothing is lost."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyConfig:
     """Base of the configs of policies; a model's package may bring its own.
 
     Its `__post_init__` checks the types of all fields; a config that has its own calls that of its base first.
+
+    Args:
+        kv: how keys and values are kept: `model`, in the model's own dtype, `int8` or `host`.
+        split_guidance: compute the CFG branches one after another, in half the memory for activations.
     """
 
-    __slots__ = ()
+    kv: KVStorage = KVStorage.model
+    split_guidance: bool = False
 
     def __post_init__(self) -> None:
         require_types(self)

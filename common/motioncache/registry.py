@@ -7,9 +7,10 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from motioncache.config import PolicyConfig
+from motioncache.config import KVStorage, PolicyConfig
 from motioncache.engine import Engine
 from motioncache.errors import ConfigError, MotionCacheError
+from motioncache.field_types import shown
 from motioncache.forecast.budget import ForecastConfig
 from motioncache.parallel import Parallel
 from motioncache.presets import Policies, load_config, parse_policy
@@ -134,9 +135,13 @@ def resolve_preset(
     target_speedup: float | None = None,
     *,
     allow_foreign_calibration: bool = False,
+    kv: KVStorage | str | None = None,
+    split_guidance: bool = False,
 ) -> PolicyConfig:
     """The policy that a preset and a target stand for, see `motioncache.enable_cache`."""
     config = _find_policy(adapter, FORECAST if preset is None and target_speedup is not None else preset)
+    kept = config.kv if kv is None else kv_storage(kv)
+    config = replace(config, kv=kept, split_guidance=split_guidance or config.split_guidance)
     if isinstance(config, ForecastConfig):
         target = config.target_speedup if target_speedup is None else target_speedup
         allowed = allow_foreign_calibration or config.allow_foreign_calibration
@@ -148,6 +153,18 @@ def resolve_preset(
             "target_speedup out"
         )
     return config
+
+
+def kv_storage(value: KVStorage | str) -> KVStorage:
+    """How to keep keys and values, by name.
+
+    Raises:
+        ConfigError: for another name; it says which there are.
+    """
+    names = [one.value for one in KVStorage]
+    if value not in (*KVStorage, *names):
+        raise ConfigError(f"kv: {shown(value)} is not allowed; allowed: {', '.join(names)}")
+    return KVStorage(value)
 
 
 def _find_policy(adapter: Adapter, preset: Preset) -> PolicyConfig:

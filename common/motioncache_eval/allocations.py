@@ -4,7 +4,7 @@ import gc
 import sys
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -23,14 +23,18 @@ _UNNAMED = ("torch", __name__)
 class Allocations(TorchDispatchMode):
     """Counts every storage once, from the operator that makes it until it is freed; views are free.
 
+    Args:
+        times: functions whose allocations count more than once, since they run in more layers than are there.
+
     Attributes:
         live: bytes by the function or module that allocated them.
         peak: the most bytes that were alive at once.
         at_peak: `live` at that moment.
     """
 
-    def __init__(self, device: str = "meta") -> None:
+    def __init__(self, device: str = "meta", times: Mapping[str, float] | None = None) -> None:
         super().__init__()
+        self._times = times or {}
         self.live: Counter[str] = Counter()
         self.peak = 0
         self.at_peak: Counter[str] = Counter()
@@ -71,7 +75,7 @@ class Allocations(TorchDispatchMode):
 
     def _count(self, tensor: torch.Tensor, name: str) -> None:
         storage = tensor.untyped_storage()
-        key, size = storage._cdata, storage.nbytes()
+        key, size = storage._cdata, round(storage.nbytes() * self._times.get(name, 1))
         if key in self._alive or tensor.device.type != self._device:
             return
         self._alive[key] = weakref.ref(storage, lambda _: self._free(key, size, name))
@@ -106,7 +110,9 @@ class _FlashAttention(TorchFunctionMode):
 
 
 def _zeros_on_host(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor | None:
-    """What a copy of a meta tensor to the host gives: zeros; None for any other operator."""
+    """What a copy of a meta tensor to the host gives: zeros, or what was there; None for any other operator."""
+    if func is torch.ops.aten.copy_.default and args[1].is_meta and not args[0].is_meta:
+        return args[0]
     if func is not torch.ops.aten._to_copy.default or not args[0].is_meta:
         return None
     if torch.device(kwargs.get("device") or "meta").type == "meta":

@@ -16,12 +16,12 @@ from motioncache.errors import MotionCacheError
 from motioncache.extras import require_extra
 from motioncache.forecast.budget import ForecastConfig
 from motioncache.policies.none import NoCacheConfig
-from motioncache.registry import FORECAST, Adapter, resolve_preset
+from motioncache.registry import FORECAST, Adapter
 from motioncache.whole_file import whole_file
 from motioncache_eval.demo_page import DemoPage, describe, make_views, write_demo_page
 from motioncache_eval.demo_results import Result, measure, print_table, run_report, table_rows
 from motioncache_eval.figures import draw_decisions
-from motioncache_eval.jobs import LoadedJob
+from motioncache_eval.jobs import LoadedJob, preset_of
 from motioncache_eval.motion_map import MotionRecorder
 from motioncache_eval.outputs import RunFolder, write_video
 from motioncache_eval.report import write_json
@@ -139,7 +139,7 @@ class Demo:
         if self.loaded.exact_is_vanilla:
             print("exact computes what vanilla computes on this model, and is left out")
         elif self.name != EXACT:
-            self.policies[EXACT] = NoCacheConfig()
+            self.policies[EXACT] = preset_of(self.loaded.adapter, self.job, NoCacheConfig())
             self._take(EXACT)
         if not isinstance(self.policies[self.name], NoCacheConfig | ForecastConfig):
             self._take_forecast()
@@ -150,9 +150,7 @@ class Demo:
         assert chosen is not None
         try:
             ratio = chosen.vanilla_flops / chosen.flops
-            self.policies[FORECAST] = resolve_preset(
-                self.loaded.adapter, FORECAST, ratio, allow_foreign_calibration=self.job.allow_foreign_calibration
-            )
+            self.policies[FORECAST] = preset_of(self.loaded.adapter, self.job, FORECAST, ratio)
             self._take(FORECAST)
             if self._measured_first(FORECAST, chosen.flops):
                 print("forecast measured this model in that video, and is sampled again at the FLOPs of", self.name)

@@ -23,7 +23,7 @@ SETTINGS = "settings"
 """Stem of the file that says what all videos of a folder were made with."""
 
 WITHOUT_EFFECT = (
-    *("prompt", "output", "device", "cpu_offload", "chunks_at_once"),
+    *("prompt", "output", "device", "cpu_offload", "kv", "split_guidance", "chunks_at_once"),
     *("preset", "target_speedup", "allow_foreign_calibration"),
 )
 """Settings that may differ among the videos of a folder; the policy that a preset stands for is compared by itself."""

@@ -1,7 +1,6 @@
 """What a model's package registers, so that the command line, the demo and the benchmark can sample with it."""
 
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -12,7 +11,8 @@ import torch
 from motioncache.api import disable_cache, enable_cache
 from motioncache.config import PolicyConfig
 from motioncache.errors import MotionCacheError
-from motioncache.registry import Adapter, resolve_preset
+from motioncache.registry import Adapter, Preset, resolve_preset
+from motioncache_eval.out_of_memory import explain_out_of_memory
 from motioncache_eval.sampling import Sample, take_sample
 from motioncache_eval.team import ALONE, Team
 
@@ -139,10 +139,15 @@ def load_in_team(model: JobModel, job: Any, team: Team) -> LoadedJob:
 
 
 def policy_of(adapter: Adapter, job: Any) -> PolicyConfig:
-    """The policy that a job's `preset`, `target_speedup` and `allow_foreign_calibration` stand for."""
-    return resolve_preset(
-        adapter, job.preset, job.target_speedup, allow_foreign_calibration=job.allow_foreign_calibration
-    )
+    """The policy that a job's `preset` and `target_speedup` stand for, with what the job says of memory."""
+    return preset_of(adapter, job, job.preset, job.target_speedup)
+
+
+def preset_of(adapter: Adapter, job: Any, preset: Preset, target_speedup: float | None = None) -> PolicyConfig:
+    """The policy that a preset and a target stand for, with a job's `allow_foreign_calibration` and memory settings."""
+    memory = {name: getattr(job, name) for name in ("kv", "split_guidance") if hasattr(job, name)}
+    allowed: bool = job.allow_foreign_calibration
+    return resolve_preset(adapter, preset, target_speedup, allow_foreign_calibration=allowed, **memory)
 
 
 def installed_models() -> dict[str, JobModel]:
@@ -187,30 +192,3 @@ def describe_models(models: Mapping[str, JobModel]) -> str:
         return "a model: none is installed; run pip install -e . in the repository again, which registers its models"
     takes = "; or ".join(f"{one.takes} ({name})" for name, one in models.items())
     return f"one of {', '.join(models)} for the small models that are shipped; or {takes}"
-
-
-@contextmanager
-def explain_out_of_memory(job: Any, estimate: "Callable[[], Footprint] | None" = None) -> Generator[None]:
-    """Turn an allocation that fails within the block into an error that says what to change.
-
-    Args:
-        estimate: what sampling the job takes of a GPU.
-    """
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        on_gpu = isinstance(error, torch.OutOfMemoryError)
-        if not (on_gpu or isinstance(error, MemoryError) or "can't allocate memory" in str(error)):
-            raise
-        shorter = "a smaller base_num_frames, " if hasattr(job, "base_num_frames") else ""
-        options = f"cpu_offload=true, dtype=bfloat16, {shorter}or a smaller video" if on_gpu else "a smaller video"
-        needs = _needs(estimate()) if on_gpu and estimate is not None else ""
-        raise MotionCacheError(
-            f"{job.device} has too little memory for {job.num_frames} frames of {job.width}x{job.height}{needs}: pass "
-            f"{options}"
-        ) from None
-
-
-def _needs(estimate: "Footprint") -> str:
-    whole, offloaded = (estimate.total(offload=offload) / 2**30 for offload in (False, True))
-    return f", which take about {whole:.0f} GiB, or {offloaded:.0f} GiB with cpu_offload=true"

@@ -12,6 +12,7 @@ from motioncache.decision import Call, Decision, Memory
 from motioncache.limits import check_limits
 from motioncache.policies.policy import Policy
 from motioncache.record import Phase, WindowShape
+from motioncache.registry import kv_storage
 from motioncache_eval.allocations import WEIGHTS, Allocations
 from motioncache_eval.settings import require
 
@@ -21,7 +22,10 @@ OUTPUTS, KV, TEXT_KV = "residuals or velocities", "K/V", "text K/V"
 
 _PARTS = {
     "KVCache.__init__": KV,
-    "KVCache.grow": KV,
+    "KeptAsIs.__init__": KV,
+    "KeptInInt8.__init__": KV,
+    "KeptOnHost.fetch": KV,
+    "ChunkStore._put_together": KV,
     "Engine.complete": OUTPUTS,
     "text_keys_values": TEXT_KV,
     "Attention._text_keys_values": TEXT_KV,
@@ -40,6 +44,11 @@ class MemorySettings:
             file names.
         dtype: `float32`, `bfloat16` or `float16`; null takes the model's.
         cpu_offload: keep only that part of the model on the GPU that is needed at the time.
+        kv: how keys and values are kept: `model`, `int8` or `host`; null takes the preset's.
+        split_guidance: compute the CFG branches one after another.
+        synchronous: denoise all chunks at once, as `ar_step=0` does; else they finish one after another.
+        weights: `int8` for a transformer whose linear layers were quantised; null keeps the dtype. Each layer is
+            counted in its dtype while it is applied.
     """
 
     height: int | None = None
@@ -49,13 +58,20 @@ class MemorySettings:
     preset: str | None = None
     dtype: str | None = None
     cpu_offload: bool = False
+    kv: str | None = None
+    split_guidance: bool = False
+    synchronous: bool = False
+    weights: str | None = None
 
     def __post_init__(self) -> None:
         check_limits(asdict(self), optional=("height", "width", "num_frames", "base_num_frames"))
+        if self.kv is not None:
+            kv_storage(self.kv)
         for name in ("height", "width"):
             value = getattr(self, name)
             require(name, value, value is None or value % 16 == 0, "a multiple of 16")
         require("dtype", self.dtype, self.dtype in (None, *DTYPES), f"null, {', '.join(DTYPES)}")
+        require("weights", self.weights, self.weights in (None, "int8"), "null, int8")
 
     def filled(self, **defaults: Any) -> "MemorySettings":
         """The settings, with defaults in place of nulls."""
@@ -70,11 +86,15 @@ class Released:
         names: what `motioncache memory` calls them.
         frames_key: the setting that says how many frames K/V are kept for.
         lengths: values of it, from the longest to the shortest.
+        ways: settings that take less memory, the mildest first; the first one is none.
+        presets: settings with other presets, for the table in the documents.
     """
 
     names: tuple[str, ...]
     frames_key: str
     lengths: tuple[int, ...]
+    ways: tuple[Mapping[str, Any], ...] = ({},)
+    presets: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +122,7 @@ class MeasuredMemory:
     Attributes:
         name: the model and the size of the video.
         frames: the value of `Released.frames_key`.
+        flags: the settings that were chosen of `Released.ways`, as texts `key=value`.
         weights: bytes by model.
         stays: models that stay on the GPU with `cpu_offload`.
         on_host: models that are never on the GPU.
@@ -113,6 +134,7 @@ class MeasuredMemory:
     stages: tuple[Stage, ...]
     stays: tuple[str, ...] = ()
     on_host: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
 
     def held(self, stage: Stage, offload: bool) -> set[str]:
         """The models that are on the GPU during a stage."""
@@ -130,22 +152,46 @@ class MeasuredMemory:
     def from_dict(cls, values: Mapping[str, Any]) -> "MeasuredMemory":
         """The inverse of `dataclasses.asdict`, also after JSON."""
         stages = tuple(Stage(**{**stage, "needs": tuple(stage["needs"])}) for stage in values["stages"])
-        return cls(**{**values, "stages": stages, "stays": tuple(values["stays"]), "on_host": tuple(values["on_host"])})
+        texts = {name: tuple(values.get(name, ())) for name in ("stays", "on_host", "flags")}
+        return cls(**{**values, "stages": stages, **texts})
+
+
+def flags_of(way: Mapping[str, Any]) -> tuple[str, ...]:
+    """Settings as a command line takes them."""
+    return tuple(f"{key}={str(value).lower()}" for key, value in way.items())
 
 
 class ComputesAll(Policy):
-    """Computes everything, and keeps the outputs that another policy would keep: the worst case of each."""
+    """Computes everything, and keeps the outputs that another policy would keep: the worst case of each.
 
-    def __init__(self, history: int) -> None:
+    Args:
+        by_token: after the first step, chunks are computed token by token, all but one of each.
+    """
+
+    def __init__(self, history: int, *, by_token: bool = False) -> None:
         self.history = history
+        self._by_token = by_token
 
     def decide(self, calls: Sequence[Call], memories: Sequence[Memory], window: WindowShape) -> list[Decision]:
-        return [Decision(call=call, phase=Phase.uncached, due=True) for call in calls]
+        return [Decision(call=call, phase=Phase.uncached, due=self._due(call)) for call in calls]
+
+    def _due(self, call: Call) -> bool | torch.Tensor:
+        return torch.arange(call.tokens) > 0 if self._by_token and call.step > 0 else True
 
 
-def measure(stage: str, needs: Mapping[str, nn.Module], run: Callable[[], object], device: str = "meta") -> Stage:
-    """Run a stage with its models, and count what is alive at its peak."""
-    with Allocations(device) as allocations, torch.no_grad():
+PER_LAYER = ("KVCache.__init__", "KeptAsIs.__init__", "KeptInInt8.__init__", "text_keys_values")
+"""The functions that allocate what outlives a layer, and is there for each."""
+
+
+def measure(
+    stage: str, needs: Mapping[str, nn.Module], run: Callable[[], object], device: str = "meta", layers: float = 1
+) -> Stage:
+    """Run a stage with its models, and count what is alive at its peak.
+
+    Args:
+        layers: how many layers a layer stands for: all are alike, and a few of them run in a fraction of the time.
+    """
+    with Allocations(device, dict.fromkeys(PER_LAYER, layers)) as allocations, torch.no_grad():
         allocations.hold(tensors_of(needs.values()))
         run()
     parts: Counter[str] = Counter()

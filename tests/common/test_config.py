@@ -40,7 +40,7 @@ def test_yaml_values_become_a_checked_dataclass() -> None:
         ({"policy": "motioncache", "coefficients": ["x"]}, r"here\.coefficients: .* has the wrong type"),
         ({"policy": "motioncache", "fit_range": [2, 1]}, r"here\.fit_range: \[2\.0, 1\.0\] is out of range"),
         ({"policy": "motioncache", "clamp_distance": "maybe"}, r"here\.clamp_distance: 'maybe' has the wrong type"),
-        ({"policy": "none", "warmup": 1}, r"here: unknown key 'warmup'; known keys: none"),
+        ({"policy": "none", "warmup": 1}, r"here: unknown key 'warmup'; known keys: kv, split_guidance"),
         (
             {"policy": "teacup"},
             r"here\.policy: 'teacup' is not a policy; allowed: forecast, motioncache, none, tea",

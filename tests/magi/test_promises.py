@@ -77,7 +77,7 @@ class TestPromises(Promises):
             everything={"threshold": 0.0, "token_threshold": 0.0},
             nothing={"threshold": 1e9, "token_threshold": 1e9},
             changes=CHANGES,
-            elsewhere=("nearly_clean",),
+            elsewhere=("nearly_clean", "kv", "split_guidance"),
             other_policies={
                 "flowcache": MagiFlowCacheConfig(warmup=1, threshold=0.05),
                 "compressed": MagiFlowCacheConfig(warmup=1, threshold=0.05, past_chunks=1),

@@ -6,12 +6,13 @@ import pytest
 import torch
 
 import motioncache
+from motioncache import MotionCacheConfig
 from motioncache.api import get_hook
 from motioncache.kv_cache import KVCache
 from motioncache_eval.memory import GIB
 from motioncache_skyreels.memory import memory, released_footprints
 
-from .conftest import generate
+from .conftest import COEFFICIENTS, generate
 
 
 def test_keys_and_values_are_those_that_are_allocated(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,7 +24,7 @@ def test_keys_and_values_are_those_that_are_allocated(pipeline: Any, monkeypatch
             allocated.append(self._buffer.nbytes)
 
     monkeypatch.setattr("motioncache_skyreels.opening.KVCache", Watched)
-    with motioncache.cached(pipeline, "exact"):
+    with motioncache.cached(pipeline, MotionCacheConfig(coefficients=COEFFICIENTS)):
         generate(pipeline)
         assert get_hook(pipeline).engine.trace.windows
     # This autoencoder makes one latent of 4 pixels, where the released one takes 8.

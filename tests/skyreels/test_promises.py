@@ -52,7 +52,7 @@ class TestPromises(Promises):
                 "minimum_update_ratio": 0.5,
                 "shared_mask": True,
             },
-            elsewhere=("distance", "clamp_distance"),
+            elsewhere=("distance", "clamp_distance", "kv", "split_guidance"),
             other_policies={
                 "forecast": ForecastConfig(target_speedup=3.0, calibration=measured),
                 "teacache": TeaCacheConfig(warmup=1, coefficients=COEFFICIENTS, threshold=0.4),

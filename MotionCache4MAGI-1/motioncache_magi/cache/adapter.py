@@ -5,8 +5,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from motioncache.config import PolicyConfig
-from motioncache.errors import MotionCacheError
+from motioncache.config import KVStorage, PolicyConfig
+from motioncache.errors import ConfigError, MotionCacheError
 from motioncache.forecast.budget import ForecastConfig
 from motioncache.parallel import Parallel
 from motioncache.policies.none import NoCacheConfig
@@ -37,10 +37,12 @@ class MagiAdapter(PipelineAdapter):
     package = Path(__file__).parents[1]
 
     def hook(self, pipeline: Any, config: PolicyConfig) -> MagiHook:
+        _check_memory(config)
         return MagiHook(pipeline, config, presets=self.presets())
 
     def hook_parallel(self, pipeline: Any, config: PolicyConfig, parallel: Parallel) -> ParallelHook:
         """Hook the pipeline of one of the processes that sample a video together."""
+        _check_memory(config)
         if type(config) not in POLICIES.values():
             raise MotionCacheError(f"parallel={parallel.value}: a {type(config).__name__} runs in one process only")
         return ParallelHook(pipeline, config, presets=self.presets(), ranks=ranks_of(pipeline, parallel))
@@ -51,3 +53,11 @@ class MagiAdapter(PipelineAdapter):
 
     def stream(self, pipeline: Any, *args: Any, **call: Any) -> Generator[Any]:
         return pipeline.stream(*args, **call)
+
+
+def _check_memory(config: PolicyConfig) -> None:
+    """Refuse what is said of memory and belongs to SkyReels-V2."""
+    if config.kv is not KVStorage.model:
+        raise ConfigError(f"kv: {config.kv.value} is of SkyReels-V2; MAGI-1 keeps keys and values as they are")
+    if config.split_guidance:
+        raise ConfigError("split_guidance is of SkyReels-V2: leave it out")

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from transformers.utils import logging
 
-from motioncache_eval.jobs import explain_out_of_memory
 from motioncache_eval.memory import Footprint
+from motioncache_eval.out_of_memory import explain_out_of_memory
 from motioncache_eval.settings import check_device
 from motioncache_magi.job.config import MagiJobConfig
 from motioncache_magi.memory import memory
@@ -71,7 +71,7 @@ def run_pipeline(
     assert job.seed is not None  # `load_pipeline` fills it in
     generator = torch.Generator().manual_seed(job.seed)
     chunks = []
-    with explain_out_of_memory(job, partial(_estimate, pipeline, job)):
+    with explain_out_of_memory(job, partial(_estimate, pipeline)):
         for chunk in pipeline.stream(job.prompt, generator=generator, output_type="latent", **_arguments(job)):
             chunks.append(chunk)
             if chunk_done is not None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from motioncache.config import parse_overrides, read_yaml, structured
 from motioncache.limits import check_limits
+from motioncache.registry import kv_storage
 from motioncache_eval.settings import (
     read_settings,
     require,
@@ -31,6 +32,8 @@ class JobConfig:
         target_speedup: FLOPs without a cache over those that the video may take, for presets of the policy `forecast`;
             null takes the preset's.
         allow_foreign_calibration: let `forecast` take a calibration that was measured on another model.
+        kv: how keys and values are kept: `model`, in the model's own dtype, `int8` or `host`; null takes the preset's.
+        split_guidance: compute the CFG branches one after another, in half the memory for activations.
         prompt: what the video shows.
         negative_prompt: what it must not show; counts where guidance_scale exceeds 1.
         height, width: pixels, multiples of 16. These and the other numbers have the limits of `motioncache.limits`.
@@ -55,6 +58,8 @@ class JobConfig:
     preset: str | None = None
     target_speedup: float | None = None
     allow_foreign_calibration: bool = False
+    kv: str | None = None
+    split_guidance: bool = False
     prompt: str = ""
     negative_prompt: str = ""
     height: int = 64
@@ -92,6 +97,8 @@ class JobConfig:
         )
         require_seed(self.seed)
         require("dtype", self.dtype, self.dtype in DTYPES, ", ".join(DTYPES))
+        if self.kv is not None:
+            kv_storage(self.kv)
         require_device(self.device)
         for name in ("model", "output"):
             require_path(name, getattr(self, name))

@@ -77,9 +77,11 @@ class SkyReelsJobs:
 
     def released(self) -> "Released":
         from motioncache_eval.measured_memory import Released
-        from motioncache_skyreels.memory import RELEASED
+        from motioncache_skyreels.memory import PRESETS, RELEASED, WAYS
 
-        return Released(names=tuple(RELEASED), frames_key="base_num_frames", lengths=(97, 77, 57, 37))
+        return Released(
+            names=tuple(RELEASED), frames_key="base_num_frames", lengths=(97, 77, 57, 37), ways=WAYS, presets=PRESETS
+        )
 
     def measure_memory(self, name: str, settings: "MemorySettings") -> "MeasuredMemory":
         from motioncache_skyreels.measure import measure_released

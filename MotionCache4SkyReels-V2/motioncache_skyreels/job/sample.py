@@ -10,12 +10,14 @@ from diffusers import SkyReelsV2DiffusionForcingPipeline
 
 from motioncache.config import PolicyConfig
 from motioncache.latents import check_latents
-from motioncache_eval.jobs import explain_out_of_memory
+from motioncache_eval.jobs import policy_of
 from motioncache_eval.memory import Footprint
+from motioncache_eval.out_of_memory import explain_out_of_memory
 from motioncache_eval.sampling import Sample, take_sample
+from motioncache_skyreels.adapter import SkyReelsAdapter
 from motioncache_skyreels.job.config import JobConfig
 from motioncache_skyreels.job.text import Prompts
-from motioncache_skyreels.memory import memory
+from motioncache_skyreels.memory import kept_keys, memory
 
 
 def sample(
@@ -51,7 +53,7 @@ def run_pipeline(
     Raises:
         MotionCacheError: if the memory is too small for the video, or its latents are not finite.
     """
-    with explain_out_of_memory(job, partial(_estimate, pipeline, job)):
+    with explain_out_of_memory(job, partial(_estimate, pipeline)):
         latents = _call(pipeline, job, chunk_done, prompts or Prompts(pipeline))
     check_latents(latents)
     return latents
@@ -59,15 +61,19 @@ def run_pipeline(
 
 def _estimate(pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig) -> Footprint:
     dtype: torch.dtype = getattr(torch, job.dtype)
+    frames, policy = min(job.num_frames, job.base_num_frames), policy_of(SkyReelsAdapter(), job)
     return memory(
         pipeline.transformer,
         job.model,
         height=job.height,
         width=job.width,
-        num_frames=min(job.num_frames, job.base_num_frames),
+        num_frames=frames,
         decoded_frames=job.num_frames,
         branches=2 if job.guidance_scale > 1 else 1,
         itemsize=dtype.itemsize,
+        chunks=((frames - 1) // 4 + 1) // job.causal_block_size,
+        kept=kept_keys(policy, synchronous=job.ar_step == 0),
+        split_guidance=policy.split_guidance,
     )
 
 

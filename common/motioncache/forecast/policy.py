@@ -44,6 +44,9 @@ class ForecastCache(Policy):
         self._watch = watch
         self._coefficients = None if forecast is None else cache(forecast.coefficients)  # alike in all branches
 
+    def computes_together(self, starts: Sequence[int]) -> bool:
+        return all(self.planned[start] for start in starts)
+
     def decide(self, calls: Sequence[Call], memories: Sequence[Memory], window: WindowShape) -> list[Decision]:
         return [self._decide(call, memory) for call, memory in zip(calls, memories, strict=True)]
 

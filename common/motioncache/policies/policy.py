@@ -24,6 +24,10 @@ class Policy(Protocol):
         """Decide for every call, without waiting for the device."""
         ...
 
+    def computes_together(self, starts: Sequence[int]) -> bool:
+        """Whether no chunk sees what another left at an earlier step; `starts` are the iterations of first steps."""
+        return self.history == 0
+
     def remember(self, decision: Decision, hidden: torch.Tensor, window: WindowShape, predecessor: Memory) -> Memory:
         """The chunk's memory once it has been computed.
 

@@ -54,6 +54,10 @@ class TeaCache(Policy):
 
     history = 1
 
+    def computes_together(self, starts: Sequence[int]) -> bool:
+        """Only in synchronous sampling: a chunk at its first step is computed without the others."""
+        return len(set(starts)) <= 1
+
     def decide(self, calls: Sequence[Call], memories: Sequence[Memory], window: WindowShape) -> list[Decision]:
         started = [(c, m) for c, m in zip(calls, memories, strict=True) if isinstance(m, TeaMemory)]
         iteration = calls[0].iteration if calls else 0

@@ -19,6 +19,9 @@ class PolicyWrapper(Policy):
     def decide(self, calls: Sequence[Call], memories: Sequence[Memory], window: WindowShape) -> list[Decision]:
         return self.policy.decide(calls, memories, window)
 
+    def computes_together(self, starts: Sequence[int]) -> bool:
+        return self.policy.computes_together(starts)
+
     def remember(self, decision: Decision, hidden: torch.Tensor, window: WindowShape, predecessor: Memory) -> Memory:
         return self.policy.remember(decision, hidden, window, predecessor)
 

@@ -9,7 +9,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from motioncache.config import PolicyConfig
+from motioncache.config import KVStorage, PolicyConfig
 from motioncache.errors import ConfigError
 from motioncache.field_types import shown
 from motioncache.presets import parse_policy
@@ -212,6 +212,8 @@ class Method:
         if self.policy is None:
             return None
         fields = {key: value for key, value in portable(self.policy).items() if key not in PERMISSIONS}
+        if self.policy.kv is not KVStorage.int8:
+            del fields["kv"]
         return {"is": type(self.policy).__name__, **fields}
 
 
@@ -295,10 +297,10 @@ def _portable_value(value: Any) -> Any:
     return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
-PERMISSIONS = ("allow_foreign_calibration",)
+PERMISSIONS = ("allow_foreign_calibration", "split_guidance")
 """Settings of a policy that change no video."""
 
-NOT_SAMPLED = ("preset", "target_speedup", "allow_foreign_calibration", "compare", "output")
+NOT_SAMPLED = ("preset", "target_speedup", "allow_foreign_calibration", "kv", "split_guidance", "compare", "output")
 """Settings of a demo that no result follows from: a method brings its own policy, and a benchmark its folder."""
 
 

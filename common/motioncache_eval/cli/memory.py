@@ -12,7 +12,7 @@ from motioncache.errors import MotionCacheError
 from motioncache_eval.cli.keys import describe_keys
 from motioncache_eval.cli.options import HELP
 from motioncache_eval.jobs import JobModel, installed_models
-from motioncache_eval.measured_memory import MeasuredMemory, MemorySettings, Released
+from motioncache_eval.measured_memory import MeasuredMemory, MemorySettings, Released, flags_of
 from motioncache_eval.memory import GIB, RESERVE
 
 CARDS = (24, 48, 80, 141)
@@ -70,38 +70,45 @@ def _line(name: str, size: int) -> str:
 
 def fitting_flags(measured: MeasuredMemory, card: int) -> str | None:
     """The flags with which a video fits on a card of so many GiB, or None if it does not."""
-    for offload, flag in ((False, ""), (True, "cpu_offload=true")):
+    for offload, more in ((False, ()), (True, ("cpu_offload=true",))):
         if measured.peak(offload=offload) + RESERVE <= card * GIB:
-            return flag
+            return " ".join((*measured.flags, *more))
     return None
 
 
 class _Candidates:
-    """The video that was asked for, and shorter windows, which are measured when they are needed."""
+    """The video that was asked for, ways that take less memory, and shorter windows; measured when they are needed."""
 
     def __init__(self, model: JobModel, name: str, settings: MemorySettings, measured: MeasuredMemory) -> None:
         self._released: Released = model.released()
         self._measured = [measured]
-        self._shorter = self._measure_shorter(model, name, settings, measured.frames)
+        self._asked = measured.frames
+        self._others = self._measure_others(model, name, settings, measured.frames)
 
-    def _measure_shorter(
+    def _measure_others(
         self, model: JobModel, name: str, settings: MemorySettings, frames: int
     ) -> Iterator[MeasuredMemory]:
-        for length in self._released.lengths:
-            if length < frames:
-                yield model.measure_memory(name, replace(settings, **{self._released.frames_key: length}))
+        lengths = [frames, *(length for length in self._released.lengths if length < frames)]
+        tried = {(frames, settings)}
+        for length in lengths:
+            for way in self._released.ways:
+                changed = replace(settings, **way)
+                if (length, changed) not in tried:
+                    tried.add((length, changed))
+                    sized = changed if length == frames else replace(changed, **{self._released.frames_key: length})
+                    yield replace(model.measure_memory(name, sized), flags=flags_of(way))
 
     def describe_fit(self, card: int) -> str:
         """The flags for the longest window that fits."""
-        for place, measured in enumerate(self._all()):
+        for measured in self._all():
             flags = fitting_flags(measured, card)
             if flags is not None:
-                shorter = f"{self._released.frames_key}={measured.frames}" if place else ""
+                shorter = f"{self._released.frames_key}={measured.frames}" if measured.frames != self._asked else ""
                 return " ".join(part for part in (shorter, flags) if part) or "as it is"
         return "does not fit"
 
     def _all(self) -> Iterator[MeasuredMemory]:
         yield from self._measured
-        for measured in self._shorter:
+        for measured in self._others:
             self._measured.append(measured)
             yield measured

@@ -22,8 +22,8 @@ LONG_PROMPTS = "prompts/augmented_prompts/gpt_enhanced_prompts/prompts_per_dimen
 """Where VBench's repository has its long prompts."""
 
 _RECORDED_OTHERWISE = (
-    "model", "preset", "target_speedup", "allow_foreign_calibration", "prompt", "device", "cpu_offload",
-    "chunks_at_once", "output",
+    "model", "preset", "target_speedup", "allow_foreign_calibration", "prompt", "device", "cpu_offload", "output",
+    "split_guidance", "chunks_at_once",
 )  # fmt: skip
 """Settings of a job that the record holds in another form, or that change no video."""
 
