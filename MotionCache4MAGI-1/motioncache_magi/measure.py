@@ -12,7 +12,7 @@ from motioncache.errors import ConfigError
 from motioncache.forecast.budget import ForecastConfig
 from motioncache.grid import TokenGrid
 from motioncache.registry import resolve_preset
-from motioncache_eval.measured_memory import ComputesAll, MeasuredMemory, MemorySettings, measure, size_of
+from motioncache_eval.measured_memory import ComputesAll, MeasuredMemory, MemorySettings, Stage, measure, size_of
 from motioncache_magi.cache.adapter import MagiAdapter
 from motioncache_magi.cache.config import MagiReuseConfig
 from motioncache_magi.cache.hook import MagiHook
@@ -20,6 +20,7 @@ from motioncache_magi.loading.variants import released
 from motioncache_magi.memory import schedule_of
 from motioncache_magi.model.config import MagiConfig
 from motioncache_magi.model.dit import VideoDiT
+from motioncache_magi.model.fp8 import hold_fp8
 from motioncache_magi.model.packed import Text
 from motioncache_magi.pipeline import MagiPipeline
 from motioncache_magi.sampling.guidance import branches_of, passes_of
@@ -33,6 +34,9 @@ from motioncache_magi.vae.vit import ViTVAE
 
 TEXT_ENCODER, TRANSFORMER, AUTOENCODER = "text encoder", "transformer", "autoencoder"
 
+LAYERS = 3
+"""Of a transformer that is measured; all are alike, and keys and values count as those of all layers."""
+
 _AUTOENCODER = VaeConfig(
     video_size=256, video_length=16, patch_size=8, patch_length=4, in_chans=3, z_chans=16, embed_dim=1024, depth=24,
     num_heads=16, mlp_ratio=4.0, qkv_bias=True,
@@ -44,16 +48,15 @@ def measure_released(name: str, settings: MemorySettings) -> MeasuredMemory:
     config = _configured(released(name), settings)
     runtime = config.runtime
     with torch.device("meta"):
-        transformer = VideoDiT(config.model).set_dtypes().requires_grad_(False)
+        transformer = _transformer(config)
         autoencoder = ViTVAE(_AUTOENCODER).to(config.model.dtype)
         text_encoder = T5EncoderModel(_t5()).eval()
     weights = {TRANSFORMER: transformer, TEXT_ENCODER: text_encoder, AUTOENCODER: autoencoder}
-    on_host = config.text_device("cuda") == "cpu"
     stages = [
-        measure("sampling", {TRANSFORMER: transformer}, partial(sample_steps, transformer, config, settings.preset)),
+        _sampling_stage(config, settings),
         measure("decoding", {AUTOENCODER: autoencoder}, partial(decode, autoencoder, config)),
     ]
-    if not on_host:
+    if config.text_device("cuda") != "cpu":
         encode = partial(encode_prompt, text_encoder, config)
         stages.insert(0, measure("prompt", {TEXT_ENCODER: text_encoder}, encode))
     return MeasuredMemory(
@@ -62,8 +65,24 @@ def measure_released(name: str, settings: MemorySettings) -> MeasuredMemory:
         weights={part: size_of(model) for part, model in weights.items()},
         stages=tuple(stages),
         stays=(TRANSFORMER,),
-        on_host=(TEXT_ENCODER,) if on_host else (),
+        on_host=(TEXT_ENCODER,),
     )
+
+
+def _sampling_stage(config: MagiConfig, settings: MemorySettings) -> Stage:
+    layers = config.model.num_layers
+    few = replace(config, model=replace(config.model, num_layers=LAYERS))
+    with torch.device("meta"):
+        model = VideoDiT(few.model).set_dtypes().requires_grad_(False)
+    return measure(
+        "sampling", {TRANSFORMER: model}, partial(sample_steps, model, few, settings), layers=layers / LAYERS
+    )
+
+
+def _transformer(config: MagiConfig) -> VideoDiT:
+    """A model without values; that of an fp8 checkpoint keeps its weights so."""
+    model = VideoDiT(config.model).set_dtypes().requires_grad_(False)
+    return hold_fp8(model) if config.engine.fp8_quant else model
 
 
 def _configured(config: MagiConfig, settings: MemorySettings) -> MagiConfig:
@@ -100,18 +119,22 @@ def decode(autoencoder: ViTVAE, config: MagiConfig) -> None:
     codec.decode_chunk(torch.zeros(shape, device="meta"))
 
 
-def sample_steps(model: VideoDiT, config: MagiConfig, preset: str | None, options: MemoryOptions = AUTOMATIC) -> None:
-    """Run steps until the window is full and slides, and the largest one: from then on, the memory is always the same."""
+def sample_steps(
+    model: VideoDiT, config: MagiConfig, sizes: MemorySettings, options: MemoryOptions = AUTOMATIC
+) -> None:
+    """Run steps until the window is full and slides, and the largest one: after that, nothing changes any more."""
     runtime, schedule = config.runtime, schedule_of(config)
     settings = Settings.of(config, schedule, options)
     frames, size = schedule.chunks * runtime.chunk_width, (runtime.video_size_h // 8, runtime.video_size_w // 8)
     device = model.rope.bands.device
-    hook = _hook(model, config, preset)
+    hook = _hook(model, config, sizes)
+    latents = torch.zeros(config.model.latent_channels, frames, *size, device=device)
+    settings = hook.prepare(settings, latents, config.model.caption_max_length)
     reuse = hook.create_reuse(settings)
     sampler = hook.sampler()(
         model,
         settings,
-        torch.zeros(config.model.latent_channels, frames, *size, device=device),
+        latents,
         prefix=None,
         captions=[_text(model, config) for _ in range(schedule.chunks)],
         null=_text(model, config),
@@ -135,9 +158,16 @@ def _chosen(schedule: WindowSchedule, size: Any) -> list[Step]:
     return [chosen[index] for index in sorted(chosen)]
 
 
-def _hook(model: VideoDiT, config: MagiConfig, preset: str | None) -> MagiHook:
+def _hook(model: VideoDiT, config: MagiConfig, sizes: MemorySettings) -> MagiHook:
     adapter = MagiAdapter()
-    policy = resolve_preset(adapter, preset, None, allow_foreign_calibration=True)
+    policy = resolve_preset(
+        adapter,
+        sizes.preset,
+        None,
+        allow_foreign_calibration=True,
+        kv=sizes.kv,
+        split_guidance=sizes.split_guidance,
+    )
     if isinstance(policy, ForecastConfig):
         policy = replace(policy, target_speedup=1.0, calibration=None)
     pipeline = MagiPipeline(model, None, None, config, device="meta")  # pyright: ignore[reportArgumentType]

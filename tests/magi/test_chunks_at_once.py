@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from motioncache.errors import ConfigError
-from motioncache_eval.measured_memory import KV, OUTPUTS, TEXT_KV, measure
+from motioncache_eval.measured_memory import KV, OUTPUTS, TEXT_KV, MemorySettings, measure
 from motioncache_magi.job.config import load_magi_job
 from motioncache_magi.loading.variants import released
 from motioncache_magi.measure import sample_steps
@@ -63,7 +63,11 @@ def test_activations_are_those_of_one_chunk() -> None:
         with torch.device("meta"):
             model = VideoDiT(config.model).set_dtypes().requires_grad_(False)
         options = MemoryOptions(chunks_at_once=chunks_at_once)
-        stage = measure("sampling", {"transformer": model}, lambda: sample_steps(model, config, "slow", options))
+        stage = measure(
+            "sampling",
+            {"transformer": model},
+            lambda: sample_steps(model, config, MemorySettings(preset="slow"), options),
+        )
         return stage.bytes - sum(stage.parts.get(part, 0) for part in (KV, TEXT_KV, OUTPUTS))
 
     automatic, packed = activations(None), activations(PACKED)

@@ -38,7 +38,9 @@ def measure_shipped(config: MagiConfig, device: str, preset: str) -> Stage:
         model = VideoDiT(config.model).set_dtypes().requires_grad_(False)
     model = model.to_empty(device=device)
     torch._foreach_zero_(list(model.parameters()))
-    return measure("sampling", {"transformer": model}, lambda: sample_steps(model, config, preset), device)
+    return measure(
+        "sampling", {"transformer": model}, lambda: sample_steps(model, config, MemorySettings(preset=preset)), device
+    )
 
 
 @pytest.mark.parametrize("kind", ["base", "distilled"])
@@ -83,6 +85,7 @@ def test_the_estimate_agrees_with_what_was_measured() -> None:
 def test_a_text_encoder_on_the_host_takes_nothing_of_the_gpu() -> None:
     measured = small_model()
     assert measured.on_host == ("text encoder",)
+    assert [stage.name for stage in measured.stages] == ["sampling", "decoding"]
     assert measured.peak(offload=False) == sampling(measured).bytes + sum(
         measured.weights[name] for name in ("transformer", "autoencoder")
     )

@@ -141,11 +141,12 @@ def test_the_official_settings_of_several_gpus_and_of_offloading_are_accepted() 
     assert MagiConfig.from_dict(values, where="it").engine.cp_size == 8
 
 
-@pytest.mark.parametrize(("t5_device", "expected"), [("cpu", "cpu"), ("cuda", "cuda:1"), ("cuda:0", "cuda:1")])
-def test_the_text_encoder_is_on_the_cpu_only_where_the_configuration_says_so(t5_device: str, expected: str) -> None:
+@pytest.mark.parametrize(("t5_device", "expected"), [("cpu", "cpu"), ("cuda", "cuda:1"), ("cuda:0", "cuda:0")])
+def test_prompts_are_encoded_where_the_configuration_says(t5_device: str, expected: str) -> None:
     config = small_config()
     config = replace(config, runtime=replace(config.runtime, t5_device=t5_device))
     assert config.text_device("cuda:1") == expected
+    assert config.text_device("cpu") == "cpu"
 
 
 OFFICIAL = {

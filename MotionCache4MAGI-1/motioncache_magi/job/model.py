@@ -70,9 +70,9 @@ class MagiJobs:
 
     def released(self) -> "Released":
         from motioncache_eval.measured_memory import Released
-        from motioncache_magi.loading.variants import VARIANTS
+        from motioncache_magi.loading.variants import FP8_VARIANTS, VARIANTS
 
-        return Released(names=tuple(VARIANTS), frames_key="num_frames", lengths=(240, 96, 48))
+        return Released(names=(*VARIANTS, *FP8_VARIANTS), frames_key="num_frames", lengths=(240, 96, 48))
 
     def measure_memory(self, name: str, settings: "MemorySettings") -> "MeasuredMemory":
         from motioncache_magi.measure import measure_released

@@ -20,8 +20,8 @@ class ChunkInput:
         t: time of the chunk, 0 for noise and 1 for clean.
         dropped: whether the condition tells the model that the caption is dropped.
         text: the text that the chunk attends to.
-        cache_start: first row of the chunk in the KV cache.
-        attended: rows of the KV cache that the chunk may attend to.
+        cache_start: first row of the chunk in the KV cache; None for a chunk that is not kept.
+        attended: rows of the KV cache that the chunk may attend to; None for itself alone, computed whole.
         due: indices of the tokens to compute, int64 on the host; None computes all.
         watch: is called with queries and keys, see `Segment`.
     """
@@ -31,8 +31,8 @@ class ChunkInput:
     t: float
     dropped: bool
     text: Text
-    cache_start: int
-    attended: slice
+    cache_start: int | None
+    attended: slice | None
     due: torch.Tensor | None = None
     watch: Watch | None = None
 
@@ -52,7 +52,7 @@ def run_chunks(
     """Compute the velocities of the due tokens of every chunk as patches, float32 `[due, 4 * latent_channels]`.
 
     Args:
-        inputs: a chunk comes after those that it attends to.
+        inputs: a chunk comes after those that it attends to, and chunks that are not kept come last.
         cache: holds the keys and values of the chunks that are attended to; those of `inputs` are written into it.
         grid: latent frames of a chunk, and rows and columns of its tokens.
         step_size: see `VideoDiT.condition`.
@@ -103,7 +103,8 @@ def _pack(
         for chunk, due in zip(inputs, within, strict=True)
         if len(due)
     ]
-    cache_rows = torch.cat([chunk.cache_start + due for chunk, due in zip(inputs, within, strict=True)])
+    kept = [one.cache_start + due for one, due in zip(inputs, within, strict=True) if one.cache_start is not None]
+    cache_rows = torch.cat(kept) if kept else torch.empty(0, dtype=torch.int64)
     angles = torch.cat(
         [
             model.rope(chunk.first_frame, *grid).index_select(0, due.to(device))

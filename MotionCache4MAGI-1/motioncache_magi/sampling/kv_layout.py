@@ -1,6 +1,7 @@
 """Where the keys and values of each chunk lie in the KV cache, counted in chunks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 import torch
 
@@ -11,8 +12,53 @@ TEXT, PAST, ALONE, NEARLY_CLEAN = "text", "past", "alone", "nearly clean"
 """Branches: with text and past; with the past alone; with neither; and the oldest chunk again, without its past."""
 
 
+Place = tuple[str, int]
+"""A branch and a chunk."""
+
+Move = tuple[slice, int]
+"""Rows, and the first row that they move to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """A chunk of a branch in a step, as its keys and values are concerned.
+
+    Attributes:
+        row: its first row.
+        sees: first rows of the chunks that it attends to, its own among them.
+        due: the tokens that are computed, int64; None for all.
+        clean: whether later steps see it as it is now.
+    """
+
+    place: Place
+    row: int
+    sees: dict[Place, int] = field(default_factory=dict)
+    due: torch.Tensor | None = None
+    clean: bool = False
+
+
 class MovingKVCache(KVCache):
-    """Keys and values whose rows move up as the window slides."""
+    """Keys and values of all layers, whose rows move up as the window slides."""
+
+    def begin(self, visits: Sequence[Visit]) -> None:
+        """Begin a step: all that it sees is there already."""
+
+    def end(self) -> None:
+        """All layers of a step have been computed."""
+
+    def slide(self, moves: Sequence[Move], oldest: int, window: range) -> None:
+        """Move rows up over those that are no longer seen.
+
+        Args:
+            oldest: the first chunk that is seen.
+            window: the chunks that denoise.
+        """
+        for move in moves:
+            self.copy(*move)
+
+    def share(self, source: Place, to: Place, rows: Move) -> None:
+        """Copy a chunk of one branch to another branch."""
+        self.copy(*rows)
 
     def keep(self, layer: int, rows: slice, chosen: torch.Tensor, to: int) -> None:
         """Copy some of a range of rows, others for each head, to the rows from `to` on.
@@ -40,6 +86,9 @@ class KVLayout:
 
     Branches that see the past hold all chunks that are still seen, side by side; they move up as the window slides. A
     branch that does not see the past holds each chunk of the window by itself.
+
+    Args:
+        branches: those whose keys and values are kept from step to step.
     """
 
     def __init__(self, schedule: WindowSchedule, branches: tuple[str, ...]) -> None:
@@ -47,7 +96,7 @@ class KVLayout:
         self._base = 0
         self._window = schedule.window
         capacity = self._capacity(schedule)
-        sizes = {TEXT: capacity, PAST: capacity, ALONE: schedule.window, NEARLY_CLEAN: 1}
+        sizes = {TEXT: capacity, PAST: capacity, ALONE: schedule.window}
         self._first: dict[str, int] = {}
         self.slots = 0
         for branch in branches:
@@ -61,8 +110,12 @@ class KVLayout:
 
     def slot(self, branch: str, chunk: int) -> int:
         """The slot of a chunk in a branch."""
-        within = {NEARLY_CLEAN: 0, ALONE: chunk % self._window}.get(branch, chunk - self._base)
-        return self._first[branch] + within
+        return self._first[branch] + (chunk % self._window if branch == ALONE else chunk - self._base)
+
+    @property
+    def oldest(self) -> int:
+        """The chunk whose slots are the first ones."""
+        return self._base
 
     def slide(self, step: int, end: int) -> Iterator[tuple[slice, int]]:
         """Forget the chunks that neither this step nor a later one sees.

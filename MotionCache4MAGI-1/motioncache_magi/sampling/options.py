@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from motioncache.config import KVStorage
 from motioncache.errors import ConfigError
 from motioncache.field_types import shown
 
@@ -11,9 +12,10 @@ _BUSY = 4096
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryOptions:
-    """How much is computed at a time.
+    """How much is computed at a time, and how the rest is kept.
 
     Args:
+        kv: how keys and values are kept from step to step; `motioncache.enable_cache` sets it.
         chunks_at_once: how many chunks' worth of tokens, of all CFG branches, a layer computes at a time. None takes
             one chunk, or as many as have 4096 tokens together if chunks are small.
 
@@ -22,6 +24,7 @@ class MemoryOptions:
     """
 
     chunks_at_once: int | None = None
+    kv: KVStorage = KVStorage.model
 
     def __post_init__(self) -> None:
         chunks = self.chunks_at_once

@@ -10,7 +10,7 @@ from motioncache.parallel import Group, Ranks
 from motioncache_magi.model.dit import VideoDiT
 from motioncache_magi.model.packed import Pack, Segment
 from motioncache_magi.sampling.guidance import Pass, Velocities, branches_of
-from motioncache_magi.sampling.kv_layout import PAST, TEXT, KVLayout
+from motioncache_magi.sampling.kv_layout import PAST, TEXT
 from motioncache_magi.sampling.reuse import Due
 from motioncache_magi.sampling.sampler import Sampler
 from motioncache_magi.sampling.step import Step
@@ -105,8 +105,14 @@ class ParallelSampler(Sampler):
     def _branches(self) -> tuple[str, ...]:
         return branches_of(self._settings.guidance)
 
-    def _create_layout(self) -> KVLayout:
-        return KVLayout(self._settings.schedule, self._own)
+    @property
+    def _keeps_all(self) -> bool:
+        """Branches that lie apart exchange rows of buffers."""
+        return super()._keeps_all or self._ranks.branches.size > 1
+
+    @property
+    def _kept(self) -> tuple[str, ...]:
+        return tuple(branch for branch in super()._kept if branch in self._own)
 
     def _run(
         self, passes: Sequence[Pass], due: dict[int, Due], embedded: dict[int, torch.Tensor], step: Step

@@ -3,16 +3,29 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 import torch
 
+from motioncache.config import KVStorage
 from motioncache.grid import TokenGrid
+from motioncache.kept import FORMS
 from motioncache_magi.model.config import MagiConfig
 from motioncache_magi.model.dit import VideoDiT, from_patches, to_patches
 from motioncache_magi.model.forward import ChunkInput, run_chunks
 from motioncache_magi.model.packed import Text
-from motioncache_magi.sampling.guidance import Guidance, Pass, Velocities, branches_of, join_branches, passes_of
-from motioncache_magi.sampling.kv_layout import ALONE, NEARLY_CLEAN, PAST, TEXT, KVLayout, MovingKVCache
+from motioncache_magi.sampling.guidance import (
+    Guidance,
+    Pass,
+    Velocities,
+    branches_of,
+    deciding_branch,
+    join_branches,
+    kept_branches,
+    passes_of,
+)
+from motioncache_magi.sampling.kv_layout import ALONE, NEARLY_CLEAN, PAST, TEXT, KVLayout, MovingKVCache, Visit
+from motioncache_magi.sampling.layered_kv import LayeredKVCache
 from motioncache_magi.sampling.options import AUTOMATIC, MemoryOptions
 from motioncache_magi.sampling.reuse import ComputeAll, Due, Reuse
 from motioncache_magi.sampling.schedule import WindowSchedule, time_schedule
@@ -136,7 +149,9 @@ class Sampler:
         inputs = [self._input(one, due[one.chunk], embedded[one.chunk], step) for one in passes]
         grid = (self._grid.chunk_frames, self._grid.height, self._grid.width)
         most = self._settings.options.most_rows(self._grid.tokens_per_chunk)
+        self._cache.begin([self._visit(one, due[one.chunk]) for one in passes if one.branch in self._kept])
         computed = run_chunks(self._model, inputs, self._cache, grid, size, most) if inputs else []
+        self._cache.end()
         if not self._settings.guidance.distilled and any(one.refresh for one in passes):
             assert step.refresh is not None
             self._share_refreshed(step.refresh)
@@ -144,15 +159,27 @@ class Sampler:
 
     def _share_refreshed(self, chunk: int) -> None:
         """Both branches with a past read the clean chunk that the one without text has computed."""
-        self._copy(chunk, source=PAST, to=TEXT)
+        start = self._first_row(PAST, chunk)
+        rows = slice(start, start + self._grid.tokens_per_chunk)
+        self._cache.share((PAST, chunk), (TEXT, chunk), (rows, self._first_row(TEXT, chunk)))
+
+    def _visit(self, one: Pass, due: Due) -> Visit:
+        """What a pass reads of the KV cache, and writes."""
+        chunks = (one.chunk,) if one.branch == ALONE else range(*one.seen)
+        return Visit(
+            place=(one.branch, one.chunk),
+            row=self._first_row(one.branch, one.chunk),
+            sees={(one.branch, chunk): self._first_row(one.branch, chunk) for chunk in chunks},
+            due=due if isinstance(due, torch.Tensor) else None,
+            clean=one.refresh and one.branch == deciding_branch(self._settings.guidance),  # the others read that one
+        )
 
     def _input(self, one: Pass, due: Due, tokens: torch.Tensor, step: Step) -> ChunkInput:
         some = due if isinstance(due, torch.Tensor) and one.branch != NEARLY_CLEAN else None
-        start = self._first_row(one.branch, one.chunk)
-        if one.branch in (NEARLY_CLEAN, ALONE):
-            attended = slice(start, start + self._grid.tokens_per_chunk)
-        else:
-            attended = slice(self._first_row(one.branch, one.seen[0]), self._first_row(one.branch, one.seen[1]))
+        start, attended = None, None
+        if one.branch in self._kept:
+            visit = self._visit(one, due)
+            start, attended = visit.row, slice(min(visit.sees.values()), visit.row + self._grid.tokens_per_chunk)
         position = {NEARLY_CLEAN: step.window.stop, ALONE: 0}.get(one.branch, one.chunk)
         with_text = one.branch in (TEXT, NEARLY_CLEAN) and not one.refresh
         return ChunkInput(
@@ -195,27 +222,36 @@ class Sampler:
         return self._layout.slot(branch, chunk) * self._grid.tokens_per_chunk
 
     def _create_layout(self) -> KVLayout:
-        return KVLayout(self._settings.schedule, branches_of(self._settings.guidance))
+        return KVLayout(self._settings.schedule, self._kept)
 
-    def _allocate(self) -> MovingKVCache:
-        config = self._model.config
-        return MovingKVCache(
-            layers=config.num_layers,
-            batch=1,
-            rows=self._layout.slots * self._grid.tokens_per_chunk,
-            heads=config.num_query_groups // self._parts,
-            head_dim=config.kv_channels,
-            dtype=config.dtype,
-            device=self.latents.device,
-        )
+    @property
+    def _kept(self) -> tuple[str, ...]:
+        """The branches whose keys and values are kept from step to step."""
+        return kept_branches(self._settings.guidance, keeps_active=self._keeps_all)
+
+    @property
+    def _keeps_all(self) -> bool:
+        """Whether all chunks are kept, and not clean ones alone."""
+        return self._reuse.keeps_active
+
+    def _allocate(self) -> MovingKVCache | LayeredKVCache:
+        config, per_chunk = self._model.config, self._grid.tokens_per_chunk
+        size: dict[str, Any] = {
+            "rows": self._layout.slots * per_chunk,
+            "heads": config.num_query_groups // self._parts,
+            "head_dim": config.kv_channels,
+            "dtype": config.dtype,
+            "device": self.latents.device,
+        }
+        kv, keeps_all = self._settings.options.kv, self._keeps_all
+        if kv is KVStorage.model and keeps_all:
+            return MovingKVCache(layers=config.num_layers, batch=1, **size)
+        return LayeredKVCache(FORMS[kv], keeps_all=keeps_all, per_chunk=per_chunk, **size)
 
     def _forget_unseen(self, step: Step) -> None:
         """Free the keys and values that are no longer seen."""
         per_chunk = self._grid.tokens_per_chunk
-        for slots, to in self._layout.slide(step.index, self._cached_end):
-            self._cache.copy(slice(slots.start * per_chunk, slots.stop * per_chunk), to * per_chunk)
+        slots = self._layout.slide(step.index, self._cached_end)
+        moves = [(slice(one.start * per_chunk, one.stop * per_chunk), to * per_chunk) for one, to in slots]
+        self._cache.slide(moves, self._layout.oldest, step.window)
         self._cached_end = max(step.window.stop, (step.refresh or 0) + 1)
-
-    def _copy(self, chunk: int, *, source: str, to: str) -> None:
-        start = self._first_row(source, chunk)
-        self._cache.copy(slice(start, start + self._grid.tokens_per_chunk), self._first_row(to, chunk))

@@ -89,7 +89,7 @@ def training_forward(
     pack = Pack(
         segments=segments,
         cache=FreshKeys(per_chunk),
-        cache_rows=torch.empty(0),
+        cache_rows=torch.arange(len(chunks) * per_chunk),
         rotary=(angles.cos(), angles.sin()),
         condition=model.condition(
             torch.tensor([chunk.t for chunk in chunks], device=device),

@@ -1,0 +1,106 @@
+"""Keys and values that outlive a layer in a form of their own; one layer's lie side by side while it is computed.
+
+A step's chunks read what earlier steps have kept, and what the step itself computes. Where every step computes all
+chunks that denoise, only clean chunks are kept.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from motioncache.kept import Kept
+from motioncache_magi.sampling.kv_layout import ALONE, Move, Place, Visit
+
+
+class LayeredKVCache:
+    """Does what `MovingKVCache` does.
+
+    Args:
+        form: how the keys or the values of a chunk are kept.
+        keeps_all: keep all chunks that are computed, and not clean ones alone.
+        rows: of the chunks that a step sees.
+        per_chunk: rows of a chunk.
+    """
+
+    def __init__(
+        self,
+        form: type[Kept],
+        *,
+        keeps_all: bool,
+        rows: int,
+        per_chunk: int,
+        heads: int,
+        head_dim: int,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        self._form = form
+        self._keeps_all = keeps_all
+        self._per_chunk = per_chunk
+        self._side_by_side = torch.empty(2, 1, rows, heads, head_dim, dtype=dtype, device=device)
+        self._kept: dict[Place, dict[int, tuple[Kept, Kept]]] = {}  # by layer
+        self._wanted: dict[Place, int] = {}
+        self._visits: list[Visit] = []
+        self._layer: int | None = None
+
+    def begin(self, visits: Sequence[Visit]) -> None:
+        """Begin a step with what it computes."""
+        whole = {visit.place for visit in visits if visit.due is None}
+        self._wanted = {place: row for visit in visits for place, row in visit.sees.items() if place not in whole}
+        if missing := sorted(place for place in self._wanted if place not in self._kept):
+            raise RuntimeError(f"keys and values of {missing} are attended to, and were not kept")
+        kept = [visit for visit in visits if self._keeps_all or visit.clean]
+        device = self._side_by_side.device
+        self._visits = [replace(v, due=None if v.due is None else v.due.to(device, non_blocking=True)) for v in kept]
+        self._layer = None
+
+    def write(self, layer: int, rows: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> None:
+        """See `KVCache`; a layer is finished when the next one is written."""
+        if layer != self._layer:
+            self._finish_layer()
+            self._lay_out(layer)
+        for place, x in enumerate((key, value)):
+            self._side_by_side[place].index_copy_(1, rows, x.to(self._side_by_side.dtype))
+
+    def read(self, layer: int, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
+        """See `KVCache`."""
+        key, value = self._side_by_side[:, :, rows]
+        return key, value
+
+    def end(self) -> None:
+        """All layers have been computed."""
+        self._finish_layer()
+
+    def slide(self, moves: Sequence[Move], oldest: int, window: range) -> None:
+        """Free the chunks that are no longer seen, see `MovingKVCache`; nothing has to be moved."""
+        for branch, chunk in [*self._kept]:
+            if chunk < (window.start if branch == ALONE else oldest):
+                del self._kept[branch, chunk]
+
+    def share(self, source: Place, to: Place, rows: Move) -> None:
+        """Let a chunk of one branch be that of another one."""
+        self._kept[to] = self._kept[source]
+
+    def _lay_out(self, layer: int) -> None:
+        self._layer = layer
+        for ahead in (layer, layer + 1):  # the next layer comes over while this one is computed
+            for place in self._wanted:
+                for kept in self._kept[place].get(ahead, ()):
+                    kept.fetch()
+        for place, row in self._wanted.items():
+            for kept, x in zip(self._kept[place][layer], self._side_by_side, strict=True):
+                kept.copy_to(x[:, row : row + self._per_chunk])
+
+    def _finish_layer(self) -> None:
+        layer, self._layer = self._layer, None
+        if layer is None:
+            return
+        for visit in self._visits:
+            key, value = self._side_by_side[:, :, visit.row : visit.row + self._per_chunk]
+            by_layer = self._kept.setdefault(visit.place, {})
+            if layer not in by_layer:
+                by_layer[layer] = (self._form(key), self._form(value))
+                continue
+            for kept, x in zip(by_layer[layer], (key, value), strict=True):
+                kept.update(x, visit.due)
