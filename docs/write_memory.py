@@ -41,7 +41,8 @@ def measure() -> Figures:
 def _lengths(model: JobModel, name: str) -> Iterator[MeasuredMemory]:
     released = model.released()
     for length in released.lengths:
-        ways = (*released.ways, *released.presets) if length == released.lengths[0] else ({},)
+        several = length == released.lengths[0] and name in COLUMNS.values()
+        ways = (*released.ways, *released.presets) if several else ({},)
         for way in ways:
             settings = replace(MemorySettings(**way), **{released.frames_key: length})
             yield replace(model.measure_memory(name, settings), flags=flags_of(way))

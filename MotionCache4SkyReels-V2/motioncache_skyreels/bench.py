@@ -32,6 +32,7 @@ def load(config: Path | None, overrides: Sequence[str]) -> BenchModel:
         job=job,
         pipeline=pipeline,
         call=loaded.call,
+        encode=loaded.encode,
         decode=loaded.decode,
         warm_up=loaded.warm_up,
         transformer=pipeline.transformer,

@@ -12,7 +12,8 @@ from motioncache.config import KVStorage, PolicyConfig
 from motioncache.errors import MotionCacheError
 from motioncache.record import WindowShape
 from motioncache_eval.memory import GIB, Footprint
-from motioncache_skyreels.memory import kept_keys, memory
+from motioncache_skyreels.memory import memory
+from motioncache_skyreels.peak import kept_keys
 
 
 def check_fits(

@@ -81,8 +81,11 @@ class Pack:
     ) -> torch.Tensor:
         """Hand over the rows' keys and values, then attend chunk by chunk to what the chunk may see: `[B, n, D]`."""
         attended = query.new_empty(*query.shape[:2], query.shape[2] * query.shape[3])
-        for segment, seen in zip(self.segments, self.cache.exchange(layer, self, key, value), strict=True):
-            attended[:, segment.start : segment.stop] = _attend(attn, query[:, segment.start : segment.stop], *seen)
+        seen = self.cache.exchange(layer, self, key, value)
+        for segment in self.segments:  # no name holds what was seen while the next is brought
+            attended[:, segment.start : segment.stop] = _attend(
+                attn, query[:, segment.start : segment.stop], *next(seen)
+            )
         return attended
 
     def branch_rows(self) -> dict[str, slice]:

@@ -42,6 +42,7 @@ class ChunkStore:
             for segment in segments:
                 length = segment.attended.stop - first
                 yield keys[:, :length], values[:, :length]
+            del keys, values  # before those of the next branch are there
 
     def _fetch(self, layer: int, branches: list[list[Segment]]) -> None:
         """Begin to bring over what a pass will read of a layer."""

@@ -14,6 +14,7 @@ from motioncache.errors import ConfigError, MotionCacheError
 from motioncache.whole_file import whole_file
 from motioncache_eval.demo_results import describe_policy, used_calibration
 from motioncache_eval.jobs import LoadedJob
+from motioncache_eval.kept_settings import keep_settings, require_records
 from motioncache_eval.outputs import make_folder
 from motioncache_eval.report import environment, write_json
 from motioncache_eval.sampling import Sample
@@ -104,25 +105,15 @@ def settings_of(job: Any, policy: PolicyConfig) -> dict[str, Any]:
     values = {key: value for key, value in asdict(job).items() if key not in WITHOUT_EFFECT}
     if Path(job.model).exists():
         values["model"] = str(Path(job.model).resolve())
-    return json.loads(json.dumps({"job": values, "policy": describe_policy(policy)}, default=lambda value: value.value))
+    return {**values, "policy": describe_policy(policy)}
 
 
 def claim_folder(folder: Path, settings: dict[str, Any]) -> None:
     """Make the folder and write its settings, or refuse a folder whose videos have other ones."""
     make_folder(folder)
     path = folder / f"{SETTINGS}.json"
-    if not any(folder.glob("*.mp4")):
-        write_json(path, settings)
-        return
-    found = _read_json(path)
-    for section, values in settings.items():
-        others = found.get(section) or {}
-        for key in {**values, **others}:
-            if values.get(key) != others.get(key):
-                raise MotionCacheError(
-                    f"output={folder} holds videos with {key}={others.get(key)!r}, and this run has "
-                    f"{key}={values.get(key)!r}: pass another output"
-                )
+    require_records(folder, any(folder.glob("*.mp4")), path)
+    keep_settings(path, settings)
 
 
 def missing_videos(folder: Path, videos: Sequence[Video]) -> list[Video]:

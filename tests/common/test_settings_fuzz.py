@@ -131,6 +131,10 @@ ACCEPTED_VBENCH: dict[str, dict[str, Any]] = {
     **dict.fromkeys(("full_info", "short_prompts", "long_prompts"), A_NAMED_PATH),
     "samples_per_prompt": WHOLE,
     "devices": {"[]": (), "[cpu]": ("cpu",)},
+    "executor": {},
+    "address": {"": ""},
+    "verify": {},
+    "item_timeout": {**NUMBERS, **NULL},
     "output": {**A_NAMED_PATH, "null": "null"},
 }
 SCHEMAS: list[tuple[type, Callable[[Sequence[str]], Any], dict[str, dict[str, Any]]]] = [

@@ -12,8 +12,9 @@ from motioncache_eval.measured_memory import KV, OUTPUTS, TEXT_KV, MeasuredMemor
 from motioncache_eval.memory import Footprint
 from motioncache_magi.loading.variants import VARIANTS
 from motioncache_magi.memory import memory as magi_memory
-from motioncache_skyreels.memory import RELEASED, KeptKeys, create_empty
+from motioncache_skyreels.memory import RELEASED, create_empty
 from motioncache_skyreels.memory import memory as skyreels_memory
+from motioncache_skyreels.peak import KeptKeys
 
 from .blocks import ROOT
 
@@ -36,7 +37,8 @@ def test_every_released_model_has_figures(writer: ModuleType) -> None:
         for name in released.names:
             plain = [one for one in figures[name] if not one.flags]
             assert [one.frames for one in plain] == list(released.lengths)
-            assert [one.flags for one in figures[name][: len(released.ways)]] == [*map(flags_of, released.ways)]
+            ways = released.ways if name in writer.COLUMNS.values() else released.ways[:1]
+            assert [one.flags for one in figures[name][: len(ways)]] == [*map(flags_of, ways)]
 
 
 def test_the_estimate_agrees_with_the_figures(writer: ModuleType) -> None:
@@ -62,6 +64,7 @@ def estimate(name: str, measured: MeasuredMemory) -> Footprint:
             kv=KVStorage(chosen.get("kv", "model")),
             all_chunks="preset" not in chosen,
             synchronous="synchronous" in chosen,
+            residuals="preset" not in chosen,
         ),
         split_guidance="split_guidance" in chosen,
     )
@@ -70,7 +73,8 @@ def estimate(name: str, measured: MeasuredMemory) -> Footprint:
 def check_estimate(estimated: Footprint, measured: MeasuredMemory) -> None:
     (parts,) = (stage.parts for stage in measured.stages if stage.name == "sampling")
     kept = (estimated.kv_cache, estimated.text_kv, estimated.outputs)
-    assert kept == pytest.approx([parts.get(name, 0) for name in (KV, TEXT_KV, OUTPUTS)], rel=0.001), measured.name
+    found = [parts.get(name, 0) for name in (KV, TEXT_KV, OUTPUTS)]
+    assert kept == pytest.approx(found, rel=0.001, abs=3e7), measured.name
     for offload in (False, True):
         assert estimated.total(offload=offload) == pytest.approx(measured.peak(offload=offload), rel=0.02), (
             measured.name

@@ -1,11 +1,16 @@
-"""A headless Chromium, where there is one."""
+"""A headless Chromium, where there is one; a folder of VBench sampling."""
 
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from motioncache_eval.vbench.folder import OutputFolder
+
+from .vbench_folders import SETTINGS, VIDEOS, enter, noise, write
 
 
 @pytest.fixture(scope="module")
@@ -19,3 +24,13 @@ def browser() -> Iterator[Any]:
         started = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu", *quiet])
         yield started
         started.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> OutputFolder:
+    """A folder in which one of two videos is made."""
+    folder = OutputFolder(tmp_path / "out")
+    folder.prepare(SETTINGS, VIDEOS)
+    write(folder.path(VIDEOS[0]), noise())
+    enter(folder, VIDEOS[0])
+    return folder

@@ -154,7 +154,7 @@ def test_a_run_makes_what_is_missing_and_nothing_twice(tmp_path: Path, capsys: p
 def test_other_settings_in_the_same_folder_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = f"output={tmp_path / 'videos'}"
     assert generate("prompt=a red circle", output) == 0
-    for other, said in (("seed=3", "seed=0, and this run has seed=3"), ("preset=slow", "name='NoCacheConfig'")):
+    for other, said in (("seed=3", "seed was 0, now 3"), ("preset=slow", "name was 'NoCacheConfig'")):
         assert generate("prompt=a blue circle", output, other) == 2
         assert said in capsys.readouterr().err
     assert generate("prompt=a red circle?", output) == 2

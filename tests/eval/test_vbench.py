@@ -13,6 +13,7 @@ import torch
 from motioncache.errors import ConfigError
 from motioncache_eval.cli import main
 from motioncache_eval.jobs import find_model
+from motioncache_eval.vbench.deliver import Delivery, accept
 from motioncache_eval.vbench.folder import hold
 from motioncache_eval.vbench.manifest import file_fault, read_manifest
 from motioncache_eval.vbench.plan import make_plan, video_seed
@@ -159,7 +160,9 @@ def test_too_little_memory_is_one_line_and_the_videos_after_it_are_made(tmp_path
     short = replace(loaded, call=lambda *_: torch.zeros(2**44))
     reason = make_or_explain(plan, short, first)
     assert reason == "cpu has too little memory for 24 frames of 32x16: pass a smaller video"
-    assert make_or_explain(plan, loaded, second) is None
+    made = make_or_explain(plan, loaded, second)
+    assert isinstance(made, Delivery)
+    assert accept(folder, second.video, made) is None
     assert folder.find_missing(plan.videos) == [first.video]
 
 

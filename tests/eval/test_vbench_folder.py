@@ -1,12 +1,10 @@
 """The output folder of VBench sampling: one kind of videos, whole ones, each made by one process."""
 
 import errno
-import hashlib
 import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -17,48 +15,15 @@ import torch
 from motioncache import ForecastConfig, MotionCacheConfig
 from motioncache.errors import MotionCacheError
 from motioncache.forecast.calibration import ModelIdentity
-from motioncache_eval.sampling import Sample
 from motioncache_eval.vbench import lock
-from motioncache_eval.vbench.check import VideoSize, video_fault
+from motioncache_eval.vbench.check import video_fault
 from motioncache_eval.vbench.folder import OutputFolder, hold
-from motioncache_eval.vbench.manifest import Entry, add_entry, describe_file, read_manifest
-from motioncache_eval.vbench.plan import Item
+from motioncache_eval.vbench.manifest import read_manifest
 from motioncache_eval.vbench.prompts import Video
 from motioncache_eval.vbench.record import describe_policy, fingerprint
-from motioncache_eval.vbench.sampler import keep_video
-from motioncache_eval.video import write_mp4
 
 from ..calibration import write_calibration
-
-SIZE = VideoSize(frames=5, height=16, width=32)
-SETTINGS: dict[str, Any] = {"model": "abc", "height": 16, "policy": {"name": "MotionCacheConfig", "threshold": 0.1}}
-VIDEOS = [
-    Video(suite="scene", name=f"{short}-0.mp4", short=short, prompt=short, index=0) for short in ("alley", "beach")
-]
-
-
-def noise(frames: int = 5, height: int = 16, width: int = 32) -> torch.Tensor:
-    return torch.rand(frames, 3, height, width, generator=torch.Generator().manual_seed(0))
-
-
-def write(path: Path, video: torch.Tensor) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_mp4(path, (video * 255).to(torch.uint8).permute(0, 2, 3, 1).numpy(), fps=8)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> OutputFolder:
-    """A folder in which one of two videos is made."""
-    folder = OutputFolder(tmp_path / "out")
-    folder.prepare(SETTINGS, VIDEOS)
-    write(folder.path(VIDEOS[0]), noise())
-    enter(folder, VIDEOS[0])
-    return folder
-
-
-def enter(folder: OutputFolder, video: Video) -> None:
-    size, digest = describe_file(folder.path(video))
-    add_entry(folder.manifest, Entry(video=video.key, size=size, sha256=digest, seconds=1.5, seed=7))
+from .vbench_folders import SETTINGS, SIZE, VIDEOS, cut, enter, noise, write
 
 
 def prepare(folder: OutputFolder, settings: dict[str, Any] = SETTINGS, videos: list[Video] = VIDEOS) -> None:
@@ -109,10 +74,6 @@ def test_a_lost_or_damaged_record_is_refused(folder: OutputFolder, name: str, co
     if content is not None:
         path.write_text(content)
     assert "another output=" in refusal(lambda: prepare(folder))
-
-
-def cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:200])
 
 
 CHANGED = "its content has changed since it was made"
@@ -243,48 +204,6 @@ def test_what_was_not_finished_is_cleared_away(folder: OutputFolder) -> None:
     (folder.partial / "abandoned.mp4").write_bytes(b"half a video")
     prepare(folder)
     assert list(folder.partial.iterdir()) == []
-
-
-def keep(folder: OutputFolder, frames: torch.Tensor) -> str | None:
-    job = SimpleNamespace(fps=8, num_frames=5, height=16, width=32, seed=7)
-    return keep_video(folder, Item("slow", VIDEOS[1]), job, Sample(latents=frames, seconds=2.5), frames)
-
-
-def test_a_kept_video_is_entered_with_what_it_is(folder: OutputFolder) -> None:
-    assert keep(folder, noise()) is None
-    path = folder.path(VIDEOS[1])
-    entry = read_manifest(folder.manifest)["scene/beach-0.mp4"]
-    assert entry == Entry(
-        video="scene/beach-0.mp4",
-        size=path.stat().st_size,
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-        seconds=2.5,
-        seed=7,
-    )
-    assert folder.find_missing(VIDEOS) == []
-    assert list(folder.partial.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("frames", "reason"),
-    [
-        (torch.zeros(5, 3, 16, 32), "it is black; try dtype=float32"),
-        (noise(frames=4), "it has 4 frames of 32x16, not 5 frames of 32x16"),
-    ],
-)
-def test_a_faulty_video_is_not_kept(folder: OutputFolder, frames: torch.Tensor, reason: str) -> None:
-    assert reason in str(keep(folder, frames))
-    assert folder.find_missing(VIDEOS) == [VIDEOS[1]]
-    assert set(read_manifest(folder.manifest)) == {"scene/alley-0.mp4"}
-    assert list(folder.partial.iterdir()) == []
-
-
-def test_an_entry_is_on_the_disk_before_its_video_has_its_name(folder: OutputFolder) -> None:
-    """A process that ends between the two has made nothing, and the video is made again."""
-    with patch.object(Path, "replace", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
-        keep(folder, noise())
-    assert "scene/beach-0.mp4" in read_manifest(folder.manifest)
-    assert folder.find_missing(VIDEOS) == [VIDEOS[1]]
 
 
 def test_the_fingerprint_of_a_model_sees_its_files(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from motioncache.errors import MotionCacheError
 from motioncache_eval.vbench import lock
 from motioncache_eval.vbench.lock import locked
+from motioncache_eval.vbench.patience import Patience
 
 WORKER = """
 import os, sys, time
@@ -32,6 +33,8 @@ def work(channel, device, arguments):
             asked.write(f"{device} {name}\\n")
         if name == "kills":
             os.kill(os.getpid(), 9)
+        if name == "hangs":
+            time.sleep(600)
         if name == "stops":
             channel.send(event="stop", reason="the disk is full")
             time.sleep(60)
@@ -44,10 +47,11 @@ from pathlib import Path
 from motioncache.errors import MotionCacheError
 from motioncache_eval.vbench.dispatch import Dispatcher
 from motioncache_eval.vbench.folder import hold
+from motioncache_eval.vbench.patience import Patience
 from motioncache_eval.vbench.plan import Item
 from motioncache_eval.vbench.progress import Progress
 from motioncache_eval.vbench.prompts import Video
-from motioncache_eval.vbench.workers import Worker
+from motioncache_eval.vbench.workers import LocalExecutor, Worker
 folder, devices, names = Path(sys.argv[1]), sys.argv[2].split(","), sys.argv[3].split(",")
 items = [Item("slow", Video(suite="scene", name=name, short=name, prompt=name, index=0)) for name in names]
 with hold(folder) as held:
@@ -55,7 +59,9 @@ with hold(folder) as held:
         log = folder / f"{device}.log"
         return Worker("motioncache_test_worker", device, [sys.argv[1]], log=log, lock=held)
     progress = Progress(2, len(items) + 2)
-    dispatcher = Dispatcher(items, devices, start, progress)
+    executor = LocalExecutor(devices, start)
+    patience = Patience(float(sys.argv[4]) if sys.argv[4:] else None)
+    dispatcher = Dispatcher(items, executor, lambda item, event: None, progress, patience)
     try:
         dispatcher.run()
     except MotionCacheError as error:
@@ -96,8 +102,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
     started: list[subprocess.Popen[str]] = []
 
-    def begin(*devices: str, items: str = "a,b,c,d") -> tuple[subprocess.Popen[str], list[int]]:
-        command = [sys.executable, "-c", PARENT, str(tmp_path), ",".join(devices), items]
+    def begin(*devices: str, items: str = "a,b,c,d", limit: str = "") -> tuple[subprocess.Popen[str], list[int]]:
+        command = [sys.executable, "-c", PARENT, str(tmp_path), ",".join(devices), items, *filter(None, [limit])]
         parent = subprocess.Popen(
             command,
             env=environment,
@@ -153,6 +159,26 @@ def test_an_item_that_kills_its_process_is_given_up_and_the_others_are_made(star
     assert sorted(name for _, name in asked) == ["a", "b", "kills", "kills", "kills"]
     reason = f"the process on cpu ended (exit status -9); its log is {tmp_path / 'cpu.log'}"
     assert lines[-1] == str({"slow/scene/kills": reason})
+
+
+def test_a_process_that_hangs_is_ended_and_its_item_is_tried_again(start: Start, tmp_path: Path) -> None:
+    parent, _ = start("cpu", items="hangs,a,b", limit="0.5")
+    lines, asked = finish(parent, tmp_path)
+    assert sorted(name for _, name in asked) == ["a", "b", "hangs", "hangs", "hangs"]
+    reason = "it was not made within 0.5 s, and its worker was ended"
+    assert lines[0] == f"slow/scene/hangs failed, and is tried again: {reason}"
+    assert lines[-1] == str({"slow/scene/hangs": reason})
+
+
+def test_nobody_is_late_before_it_is_known_what_an_item_takes() -> None:
+    patience = Patience(None)
+    assert patience.seconds is None
+    patience.note(3.0)
+    assert patience.seconds == 600.0
+    patience.note(200.0)
+    patience.note(150.0)
+    assert patience.seconds == 2000.0
+    assert Patience(7.0).seconds == 7.0
 
 
 def test_a_device_whose_process_never_gets_ready_is_given_up(start: Start, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def check(policy: PolicyConfig, free: int, monkeypatch: pytest.MonkeyPatch, **op
     ("policy", "free", "remedies"),
     [
         (MotionCacheConfig(), 17, "kv='int8' or base_num_frames=77"),
-        (MotionCacheConfig(), 12, "kv='host' or base_num_frames=57"),
+        (MotionCacheConfig(), 12, "kv='int8' or base_num_frames=37"),
         (MotionCacheConfig(kv=KVStorage.int8), 8, "kv='host' or base_num_frames=57"),
         (NoCacheConfig(), 13, "kv='int8' or base_num_frames=77"),
     ],

@@ -9,7 +9,7 @@ from diffusers.hooks import group_offloading
 from diffusers.hooks.group_offloading import GroupOffloadingConfig, GroupOffloadingType, ModuleGroup
 
 import motioncache
-from motioncache import ForecastConfig, MotionCacheConfig, NoCacheConfig
+from motioncache import MotionCacheConfig, NoCacheConfig
 from motioncache.config import KVStorage, PolicyConfig
 
 from .conftest import generate, make_pipeline
@@ -68,14 +68,14 @@ def offload_leaves(transformer: torch.nn.Module) -> None:
 
 
 @pytest.mark.parametrize("cache_first", [True, False])
-@pytest.mark.parametrize("kind", ["exact", "tokens", "forecast"])
+@pytest.mark.parametrize("kind", ["exact", "tokens", "chunks"])
 def test_every_weight_is_there_when_it_is_read(
-    kind: str, cache_first: bool, config: Callable[..., MotionCacheConfig], measured: str, moves: list[str]
+    kind: str, cache_first: bool, config: Callable[..., MotionCacheConfig], moves: list[str]
 ) -> None:
     policies: dict[str, Callable[[], PolicyConfig]] = {
         "exact": lambda: NoCacheConfig(kv=KVStorage.host),
         "tokens": lambda: config(kv=KVStorage.int8),
-        "forecast": lambda: ForecastConfig(target_speedup=1.5, calibration=measured),
+        "chunks": lambda: config(chunk_phase_updates=None),
     }
     policy = policies[kind]()
     plain, pipeline = make_pipeline(), make_pipeline()

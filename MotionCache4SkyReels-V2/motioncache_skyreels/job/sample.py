@@ -17,7 +17,8 @@ from motioncache_eval.sampling import Sample, take_sample
 from motioncache_skyreels.adapter import SkyReelsAdapter
 from motioncache_skyreels.job.config import JobConfig
 from motioncache_skyreels.job.text import Prompts
-from motioncache_skyreels.memory import kept_keys, memory
+from motioncache_skyreels.memory import memory
+from motioncache_skyreels.peak import kept_keys
 
 
 def sample(

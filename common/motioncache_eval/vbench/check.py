@@ -53,6 +53,19 @@ def video_fault(path: Path, size: VideoSize) -> str | None:
     return "it is black" if black else None
 
 
+def decoding_fault(path: Path) -> str | None:
+    """Say why not all frames of a file can be decoded; None if they can."""
+    require_extra("av", "reading videos")
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            whole = all(not frame.is_corrupt for frame in container.decode(video=0))
+    except (av.FFmpegError, ValueError, IndexError):
+        whole = False
+    return None if whole else "it cannot be decoded"
+
+
 def _size(container: Any) -> VideoSize:
     stream = container.streams.video[0]
     frames = sum(packet.size > 0 for packet in container.demux(stream))

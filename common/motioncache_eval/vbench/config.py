@@ -16,6 +16,9 @@ MOST_SAMPLES = 1000
 
 PATHS = ("output", "full_info", "short_prompts", "long_prompts")
 
+LOCAL, RAY = "local", "ray"
+"""Where the workers are: on this machine, or on a Ray cluster."""
+
 SETTINGS = "settings"
 """The key of the section that holds named settings."""
 
@@ -45,7 +48,15 @@ class VBenchConfig:
             samples_per_prompt.
         same_seed: all videos have the seed itself, as in the paper's runs of MAGI-1; otherwise each has one that is
             made from the seed and its name.
-        devices: each gets one process; an empty list means all CUDA devices, or the CPU if there are none.
+        devices: each gets one worker; an empty list means all CUDA devices, or the CPU if there are none, of this
+            machine or of the cluster. On a cluster, which chooses the GPUs, they are `cuda` and `cpu`.
+        executor: `local` starts the workers on this machine, `ray` on a Ray cluster (the extra `cluster`).
+        address: of the cluster, for `ray`: `auto` for that of this machine, `HOST:PORT`, or `ray://HOST:PORT`; empty
+            starts a cluster of this machine alone, which ends with the run.
+        verify: how videos of an earlier run are looked at: `checksum` compares size and SHA-256, `decode` also decodes
+            all their frames.
+        item_timeout: seconds after which a worker that is still making a video counts as hung, and is ended; null
+            allows ten times the longest that a video of the run has taken, and at least ten minutes.
         dry_run: list what would be made, and how long it takes, and make nothing.
         seconds_per_video: for `dry_run`, what a video takes with each preset; without it, what it took in `output`.
         score: score the videos with VBench when all are made; needs `scripts/vbench_env.sh`.
@@ -62,6 +73,10 @@ class VBenchConfig:
     flickering_samples: int | None = None
     same_seed: bool = False
     devices: tuple[str, ...] = ()
+    executor: str = "local"
+    address: str = ""
+    item_timeout: float | None = None
+    verify: str = "checksum"
     dry_run: bool = False
     seconds_per_video: dict[str, float] = field(default_factory=dict)
     score: bool = False
@@ -73,13 +88,23 @@ class VBenchConfig:
             allowed = samples is None or 1 <= samples <= MOST_SAMPLES
             require(name, samples, allowed, f"from 1 to {MOST_SAMPLES}")
         require("presets", list(self.presets), bool(self.presets), "a list of at least one preset, such as [slow]")
-        for device in self.devices:
-            require_device(device)
+        require("verify", self.verify, self.verify in ("checksum", "decode"), "checksum, decode")
+        self._check_executor()
         for preset, seconds in self.seconds_per_video.items():
             require(f"seconds_per_video.{preset}", seconds, seconds > 0, "more than 0")
         for name in PATHS:
             require(name, getattr(self, name), getattr(self, name) != "", "null, or a path")
             require_path(name, getattr(self, name))
+
+    def _check_executor(self) -> None:
+        require("executor", self.executor, self.executor in (LOCAL, RAY), f"{LOCAL}, {RAY}")
+        require("address", self.address, not self.address or self.executor == RAY, f"an address, with executor={RAY}")
+        for device in self.devices:
+            require_device(device)
+            chosen = self.executor == LOCAL or device in ("cpu", "cuda")
+            require("devices", device, chosen, f"cuda or cpu with executor={RAY}, which chooses the GPUs")
+        positive = self.item_timeout is None or self.item_timeout > 0
+        require("item_timeout", self.item_timeout, positive, "null, or more than 0 seconds")
 
 
 def load_vbench(model: JobModel, path: Path, overrides: Sequence[str]) -> tuple[VBenchConfig, Any]:

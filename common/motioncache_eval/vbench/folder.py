@@ -9,6 +9,7 @@ settings.json, prompts.json  what the videos were made with
 
 import hashlib
 import os
+import secrets
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -16,10 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from motioncache.errors import MotionCacheError
+from motioncache_eval.kept_settings import Record, keep_settings, require_records
+from motioncache_eval.vbench.check import decoding_fault
 from motioncache_eval.vbench.lock import locked
 from motioncache_eval.vbench.manifest import file_fault, read_manifest
 from motioncache_eval.vbench.prompts import Video
-from motioncache_eval.vbench.record import Record, keep_prompts, keep_settings
+from motioncache_eval.vbench.record import keep_prompts
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +58,10 @@ class OutputFolder:
         """The file in which VBench looks for a video; the folder of a suite holds nothing but videos."""
         return self.videos / video.suite / video.name
 
-    def partial_path(self, video: Video) -> Path:
-        """The file that a video is written to, which is short whatever the prompt."""
+    def new_partial(self, video: Video) -> Path:
+        """A file to write a video to, which is short whatever the prompt, and which nobody else writes to."""
         digest = hashlib.sha256(f"{video.suite}/{video.name}".encode()).hexdigest()[:24]
-        return self.partial / f"{digest}.mp4"
+        return self.partial / f"{digest}-{secrets.token_hex(8)}.mp4"
 
     def prepare(self, settings: Record, videos: Sequence[Video]) -> None:
         """Refuse videos of other settings and prompts; make the folders, and clear away what was not finished.
@@ -67,7 +70,8 @@ class OutputFolder:
         """
         with self.errors():
             self.partial.mkdir(parents=True, exist_ok=True)
-            self._check_records()
+            made = any(self.videos.glob("*/*"))
+            require_records(self.videos, made, self.settings, self.prompts, self.manifest)
             keep_settings(self.settings, settings)
             prompts: dict[str, dict[str, str]] = {}
             for video in videos:
@@ -75,23 +79,15 @@ class OutputFolder:
             keep_prompts(self.prompts, prompts)
             for suite in prompts:
                 (self.videos / suite).mkdir(parents=True, exist_ok=True)
-            for path in self.partial.iterdir():
+            for path in (*self.partial.iterdir(), *self.root.glob(".*.json")):  # the latter by `whole_file`
                 path.unlink()
 
-    def _check_records(self) -> None:
-        """Refuse videos without records; remove records without videos, which nothing was made with."""
-        made = any(self.videos.glob("*/*"))
-        for path in (self.settings, self.prompts, self.manifest):
-            if not made:
-                path.unlink(missing_ok=True)
-            elif not path.exists():
-                raise MotionCacheError(
-                    f"{self.videos} holds videos, but there is no {path.name}, so nobody knows how they were made; "
-                    "pass another output="
-                )
+    def find_missing(self, videos: Sequence[Video], *, decode: bool = False) -> list[Video]:
+        """The videos that have no file as the manifest describes it; other files are set aside.
 
-    def find_missing(self, videos: Sequence[Video]) -> list[Video]:
-        """The videos that have no file as the manifest describes it; other files are set aside."""
+        Args:
+            decode: a file that cannot be decoded does not count, either.
+        """
         missing: list[Video] = []
         stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
         with self.errors():
@@ -103,7 +99,7 @@ class OutputFolder:
                     continue
                 if not path.is_file():
                     raise MotionCacheError(f"{path} is no file, and a video belongs there: move it away")
-                fault = file_fault(path, entries.get(video.key))
+                fault = file_fault(path, entries.get(video.key)) or (decoding_fault(path) if decode else None)
                 if fault is not None:
                     aside = self.root / "set-aside" / stamp / video.suite
                     aside.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -12,9 +12,8 @@ from motioncache.config import PolicyConfig, plain_values, read_text, read_yaml
 from motioncache.errors import MotionCacheError
 from motioncache.field_types import shown
 from motioncache.forecast.budget import AUTO, ForecastConfig, shipped_calibration
+from motioncache_eval.kept_settings import Record, read_record
 from motioncache_eval.report import PACKAGES, write_json
-
-Record = dict[str, Any]
 
 _WEIGHTS = {".json", ".safetensors", ".bin", ".pt", ".pth", ".model", ".npz"}
 """Suffixes of the files that a model is read from."""
@@ -60,35 +59,13 @@ def installed_versions() -> dict[str, str]:
     return {package: version(package) for package in PACKAGES}
 
 
-def keep_settings(path: Path, settings: Record) -> None:
-    """Refuse settings other than those that are recorded; record them if none are.
-
-    Raises:
-        MotionCacheError: says what differs.
-    """
-    settings = json.loads(json.dumps(settings, default=lambda value: value.value))
-    recorded = _read(path)
-    if recorded is None:
-        write_json(path, settings)
-        return
-    before, now = dict(_flat(recorded)), dict(_flat(settings))
-    differing = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-    differing.sort(key=lambda name: name not in before or name not in now)  # fields of another policy come last
-    if differing:
-        found = "; ".join(f"{name} was {shown(before.get(name))}, now {shown(now.get(name))}" for name in differing[:4])
-        more = f"; and {len(differing) - 4} more" if len(differing) > 4 else ""
-        raise MotionCacheError(
-            f"the videos in {path.parent} were made with other settings: {found}{more}; pass these, or another output="
-        )
-
-
 def keep_prompts(path: Path, prompts: Mapping[str, Mapping[str, str]]) -> None:
     """Refuse other prompts for names that are recorded; record those of the other names.
 
     Args:
         prompts: by suite and short prompt, the prompt that is sampled.
     """
-    recorded = _read(path) or {}
+    recorded = read_record(path) or {}
     for suite, by_name in prompts.items():
         known = recorded.setdefault(suite, {})
         for name, prompt in by_name.items():
@@ -99,28 +76,6 @@ def keep_prompts(path: Path, prompts: Mapping[str, Mapping[str, str]]) -> None:
                     f"{shown(before)}, now {shown(prompt)}; pass another output="
                 )
     write_json(path, recorded)
-
-
-def _read(path: Path) -> Record | None:
-    if not path.exists():
-        return None
-    text = read_text(path, missing=f"there is no {path}")
-    try:
-        record = json.loads(text)
-    except (ValueError, RecursionError):
-        record = None
-    if not isinstance(record, dict):
-        raise MotionCacheError(f"{path} is damaged, so nobody knows how its videos were made; pass another output=")
-    return record
-
-
-def _flat(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The values of nested mappings, under names such as `policy.threshold`."""
-    for name, value in record.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def _hash(text: str) -> str:

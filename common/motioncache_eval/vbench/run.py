@@ -1,21 +1,21 @@
-"""Samples all videos of a plan that are missing, with one process per device."""
+"""Samples all videos of a plan that are missing, with one worker per device."""
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from motioncache.errors import MotionCacheError
 from motioncache.extras import require_extra
-from motioncache_eval.settings import check_device
+from motioncache_eval.vbench.config import RAY
+from motioncache_eval.vbench.deliver import Delivery, UnusableFolderError, accept
 from motioncache_eval.vbench.dispatch import Dispatcher
+from motioncache_eval.vbench.executor import Event, Executor
+from motioncache_eval.vbench.executors import LOGS, make_executor
 from motioncache_eval.vbench.folder import explain_errors, hold
+from motioncache_eval.vbench.patience import Patience
 from motioncache_eval.vbench.plan import Item, Plan
 from motioncache_eval.vbench.progress import Progress, duration
-from motioncache_eval.vbench.workers import Worker
-
-SAMPLER = "motioncache_eval.vbench.sampler"
+from motioncache_eval.vbench.ray_head import require_ray
 
 
 def sample_videos(plan: Plan, arguments: Sequence[str]) -> int:
@@ -28,7 +28,8 @@ def sample_videos(plan: Plan, arguments: Sequence[str]) -> int:
         An exit status: 0 if all videos are there, 1 if some failed.
     """
     require_extra("av", "writing videos")
-    devices = plan.settings.devices or tuple(f"cuda:{i}" for i in range(torch.cuda.device_count())) or ("cpu",)
+    if plan.settings.executor == RAY:
+        require_ray(plan.settings.address)
     with hold(plan.output) as lock:
         items = plan.items()
         missing = find_missing(plan)
@@ -38,33 +39,33 @@ def sample_videos(plan: Plan, arguments: Sequence[str]) -> int:
         )
         if not missing:
             return 0
-        for device in devices:
-            check_device(device, plan.job.cpu_offload)
-        return _sample(plan, missing, devices, arguments, lock)
+        with explain_errors(plan.output):
+            (plan.output / LOGS).mkdir(exist_ok=True)
+        return _sample(plan, missing, make_executor(plan, arguments, lock))
 
 
 def find_missing(plan: Plan) -> list[Item]:
     """The items that have no whole video."""
-    absent = set()
+    absent, decode = set(), plan.settings.verify == "decode"
     for preset in plan.policies:
         folder = plan.folder(preset)
         folder.prepare(plan.describe(preset), plan.videos)
-        absent |= {Item(preset, video) for video in folder.find_missing(plan.videos)}
+        absent |= {Item(preset, video) for video in folder.find_missing(plan.videos, decode=decode)}
     return [item for item in plan.items() if item in absent]
 
 
-def _sample(plan: Plan, missing: list[Item], devices: Sequence[str], arguments: Sequence[str], lock: int) -> int:
-    logs, total = plan.output / "logs", len(plan.items())
-    with explain_errors(plan.output):
-        logs.mkdir(exist_ok=True)
-
-    def start(place: int, device: str) -> Worker:
-        log = logs / f"worker-{place}-{device.replace(':', '')}.log"
-        with explain_errors(plan.output):
-            return Worker(SAMPLER, device, arguments, log=log, lock=lock)
-
+def _sample(plan: Plan, missing: list[Item], executor: Executor) -> int:
+    total = len(plan.items())
     progress = Progress(total - len(missing), total)
-    dispatcher = Dispatcher(missing, devices, start, progress)
+
+    def take(item: Item, event: Event) -> str | None:
+        delivery = Delivery(**{name: value for name, value in event.items() if name != "event"})
+        try:
+            return accept(plan.folder(item.preset), item.video, delivery)
+        except OSError as error:
+            raise UnusableFolderError.because(error, item, plan.output) from None
+
+    dispatcher = Dispatcher(missing, executor, take, progress, Patience(plan.settings.item_timeout))
     try:
         dispatcher.run()
     except KeyboardInterrupt:

@@ -1,8 +1,8 @@
 """Makes videos in a worker process: loads the model once, and makes each video that is asked for."""
 
-import os
 import traceback
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +10,11 @@ import torch
 
 from motioncache.errors import MotionCacheError
 from motioncache_eval.jobs import LoadedJob, explain_out_of_memory, find_model
-from motioncache_eval.sampling import Sample
-from motioncache_eval.vbench.check import VideoSize, video_fault
-from motioncache_eval.vbench.folder import OutputFolder
-from motioncache_eval.vbench.manifest import Entry, add_entry, describe_file
+from motioncache_eval.kept_settings import Record, read_record, refuse_other_settings
+from motioncache_eval.vbench.deliver import Delivery, UnusableFolderError, deliver
+from motioncache_eval.vbench.executor import Event
 from motioncache_eval.vbench.plan import Item, Plan, make_plan
-from motioncache_eval.vbench.record import keep_settings
 from motioncache_eval.vbench.worker import Channel
-from motioncache_eval.video import to_uint8, write_mp4
-
-
-class UnusableFolderError(MotionCacheError):
-    """The disk is full or gone, which no other item would fare better with."""
 
 
 def work(channel: Channel, device: str, arguments: list[str]) -> None:
@@ -31,29 +24,45 @@ def work(channel: Channel, device: str, arguments: list[str]) -> None:
         arguments: name of the model, path of the YAML file, and the overrides.
     """
     try:
-        plan, loaded = _load(device, arguments)
+        name, config, *overrides = arguments
+        plan = make_plan(find_model(name), Path(config), overrides)
+        loaded = load(plan, device, {preset: read_record(plan.folder(preset).settings) for preset in plan.policies})
         while True:
-            item = Item.from_json(channel.next_order())
-            reason = make_or_explain(plan, loaded, item)
-            channel.send(**({"event": "made"} if reason is None else {"event": "failed", "reason": reason}))
+            channel.send(**answer(plan, loaded, channel.next_order()))
     except MotionCacheError as error:
         channel.send(event="stop", reason=str(error))
 
 
-def _load(device: str, arguments: list[str]) -> tuple[Plan, LoadedJob]:
-    name, config, *overrides = arguments
-    plan = make_plan(find_model(name), Path(config), overrides)
-    for preset in plan.policies:  # the files may have changed since the run began
-        keep_settings(plan.folder(preset).settings, plan.describe(preset))
+def load(plan: Plan, device: str, records: Mapping[str, Record | None]) -> LoadedJob:
+    """Load the model of a plan.
+
+    Args:
+        records: of each preset, what the run's process has recorded; files may have changed since, or another machine
+            may have others.
+    """
+    for preset, record in records.items():
+        refuse_other_settings(plan.folder(preset).root, record or {}, plan.describe(preset))
     loaded = plan.model.load(replace(plan.job, device=device))
     loaded.pipeline.set_progress_bar_config(disable=True)
     for policy in plan.policies.values():
         if policy is not None:
             loaded.check(policy)
-    return plan, loaded
+    return loaded
 
 
-def make_or_explain(plan: Plan, loaded: LoadedJob, item: Item) -> str | None:
+def answer(plan: Plan, loaded: LoadedJob, order: dict[str, Any], *, send: bool = False) -> Event:
+    """Make what is asked for, and say what came of it.
+
+    Args:
+        send: send the file's content instead of writing to the folder.
+    """
+    made = make_or_explain(plan, loaded, Item.from_json(order), send=send)
+    if isinstance(made, Delivery):
+        return {"event": "made", **asdict(made)}
+    return {"event": "failed", "reason": made}
+
+
+def make_or_explain(plan: Plan, loaded: LoadedJob, item: Item, *, send: bool = False) -> Delivery | str:
     """Make a video; return in one line why that failed, if it did.
 
     Raises:
@@ -61,23 +70,23 @@ def make_or_explain(plan: Plan, loaded: LoadedJob, item: Item) -> str | None:
     """
     print(f"{item}", flush=True)
     try:
-        reason = make_item(plan, loaded, item)
+        made = make_item(plan, loaded, item, send=send)
     except UnusableFolderError:
         raise
     except MotionCacheError as error:
-        reason = str(error)
+        made = str(error)
     except Exception as error:  # whatever one video meets, the others may not
         traceback.print_exc()
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
-    if reason is not None:
-        print(f"{item} failed: {reason}", flush=True)
+        made = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+    if isinstance(made, str):
+        print(f"{item} failed: {made}", flush=True)
         if loaded.job.device.startswith("cuda"):
             torch.cuda.empty_cache()  # of a video that was too large
-    return reason
+    return made
 
 
-def make_item(plan: Plan, loaded: LoadedJob, item: Item) -> str | None:
-    """Make one video, and give it its name if it is whole; return what is wrong with it."""
+def make_item(plan: Plan, loaded: LoadedJob, item: Item, *, send: bool) -> Delivery | str:
+    """Make one video, and deliver it if it is whole; return what is wrong with it."""
     seed = plan.seed(item.video)
     job = replace(loaded.job, prompt=item.video.prompt, **({} if seed is None else {"seed": seed}))
     with explain_out_of_memory(job):
@@ -86,44 +95,6 @@ def make_item(plan: Plan, loaded: LoadedJob, item: Item) -> str | None:
     if not frames.isfinite().all():
         return "its values are not finite; try dtype=float32 or another preset"
     try:
-        return keep_video(plan.folder(item.preset), item, job, sample, frames)
+        return deliver(None if send else plan.folder(item.preset), item.video, job, sample, frames)
     except OSError as error:
-        raise UnusableFolderError(
-            f"{item} cannot be written to output={plan.output}: {error.strerror or error}; free some space, and start "
-            "again to make what is missing"
-        ) from None
-
-
-def keep_video(folder: OutputFolder, item: Item, job: Any, sample: Sample, frames: torch.Tensor) -> str | None:
-    """Write a video, enter it, and give it its name; each is on the disk before the next begins.
-
-    Args:
-        frames: float `[frames, 3, height, width]` in [0, 1].
-    """
-    partial, final = folder.partial_path(item.video), folder.path(item.video)
-    try:
-        write_mp4(partial, to_uint8(frames), fps=job.fps)
-        fault = video_fault(partial, VideoSize(frames=job.num_frames, height=job.height, width=job.width))
-        if fault is not None:
-            return f"{fault}; try dtype=float32 or another preset"
-        _synchronise(partial)
-        size, digest = describe_file(partial)
-        flops = None if sample.summary is None else sample.summary.flops
-        entry = Entry(
-            video=item.video.key, size=size, sha256=digest, seconds=sample.seconds, seed=job.seed, flops=flops
-        )
-        add_entry(folder.manifest, entry)
-        partial.replace(final)
-        _synchronise(final.parent)
-    finally:
-        partial.unlink(missing_ok=True)
-    return None
-
-
-def _synchronise(path: Path) -> None:
-    """Wait until a file or the names in a folder are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        raise UnusableFolderError.because(error, item, plan.output) from None

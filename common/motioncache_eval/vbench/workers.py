@@ -1,16 +1,66 @@
-"""Starts one process per device; all of them end when the process that started them does."""
+"""Runs one process per device of this machine; all of them end when the process that started them does."""
 
 import json
 import os
+import selectors
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from motioncache_eval.vbench.executor import Event
+
 _PATIENCE = 10
 """Seconds that a worker has for its end."""
+
+
+ENDED = "the process on {device} ended (exit status {status}); its log is {log}"
+
+
+class LocalExecutor:
+    """Workers of the devices of this machine."""
+
+    def __init__(self, devices: Sequence[str], start: Callable[[int, str], "Worker"]) -> None:
+        """
+        Args:
+            start: starts the worker of a place and its device.
+        """
+        self.places = devices
+        self._start = start
+        self._workers: dict[int, Worker] = {}
+        self._selector = selectors.DefaultSelector()
+
+    def start(self, place: int) -> None:
+        worker = self._workers[place] = self._start(place, self.places[place])
+        self._selector.register(worker.events, selectors.EVENT_READ, place)
+
+    def order(self, place: int, order: dict[str, Any]) -> None:
+        self._workers[place].order(order)
+
+    def hear(self, seconds: float) -> list[tuple[int, Event]]:
+        heard: list[tuple[int, Event]] = []
+        for key, _ in self._selector.select(timeout=seconds):
+            events = self._workers[key.data].read()
+            heard += [(key.data, event) for event in ([self._end(key.data)] if events is None else events)]
+        return heard
+
+    def _end(self, place: int) -> Event:
+        worker = self._workers.pop(place)
+        self._selector.unregister(worker.events)
+        status = worker.wait()
+        return {"event": "ended", "reason": ENDED.format(device=worker.device, status=status, log=worker.log)}
+
+    def kill(self, place: int) -> None:
+        self._workers[place].kill()
+
+    def close(self) -> None:
+        for worker in self._workers.values():
+            worker.close()
+        for worker in self._workers.values():
+            worker.wait()
+        self._selector.close()
 
 
 class Worker:
@@ -50,13 +100,16 @@ class Worker:
             self._process.stdin.write(json.dumps(order).encode() + b"\n")
             self._process.stdin.flush()
 
-    def read(self) -> list[dict[str, Any]] | None:
-        """The events that have arrived; blocks until there is one, and is None if the worker has ended."""
+    def read(self) -> list[Event] | None:
+        """The events that have arrived, of which the last may be there in part; None if the worker has ended."""
         piece = os.read(self.events, 65536)
         if not piece:
             return None
         *lines, self._unread = (self._unread + piece).split(b"\n")
         return [json.loads(line) for line in lines]
+
+    def kill(self) -> None:
+        self._process.kill()
 
     def close(self) -> None:
         """Tell the worker to end."""

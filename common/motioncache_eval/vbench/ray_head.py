@@ -1,0 +1,102 @@
+"""A Ray cluster of this machine alone, which ends with the process that started it, however that ends.
+
+The command is `python -m motioncache_eval.vbench.ray_head CPUS`: it prints the cluster's address, and ends the cluster
+when its standard input closes. Ray's own end of a cluster whose driver was killed leaves some processes for a minute.
+"""
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from motioncache.errors import MotionCacheError
+from motioncache.extras import require_extra
+
+_STORE = 200 * 2**20
+"""Bytes of shared memory for what is sent between processes, which are small videos at most."""
+
+_PATIENCE = 10
+"""Seconds that the cluster has for its end."""
+
+
+def require_ray(address: str) -> None:
+    """Refuse to go on without Ray; to be called before anything imports it, for it reads its environment once.
+
+    Args:
+        address: of a cluster; empty if one is to be started, which then takes nobody's orders but this process's.
+
+    Raises:
+        MotionCacheError: if Ray is not installed.
+    """
+    if not address:
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    require_extra("ray", "executor=ray")
+
+
+class Head:
+    """A running cluster.
+
+    Attributes:
+        address: `HOST:PORT`.
+    """
+
+    def __init__(self, cpus: int, log: Path) -> None:
+        """Start the cluster.
+
+        Args:
+            cpus: how many processors the cluster counts.
+            log: the file that its messages are appended to.
+        """
+        command = [sys.executable, "-m", __name__, str(cpus)]
+        environment = os.environ | {"RAY_USAGE_STATS_ENABLED": "0"}
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=output,
+                text=True,
+                start_new_session=True,
+            )
+        assert self._process.stdout is not None
+        self.address = self._process.stdout.readline().strip()
+        if not self.address:
+            self.close()
+            raise MotionCacheError(f"Ray could not be started on this machine; {log} says why")
+
+    def close(self) -> None:
+        """End the cluster, and wait for its end."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_PATIENCE)
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+
+def main() -> None:
+    import ray  # pyright: ignore
+
+    answers = os.dup(1)
+    os.dup2(2, 1)  # Ray prints, too
+    context = ray.init(
+        address="local",
+        num_cpus=int(sys.argv[1]),
+        include_dashboard=False,
+        object_store_memory=_STORE,
+        log_to_driver=False,
+    )
+    os.write(answers, f"{context.address_info['gcs_address']}\n".encode())
+    os.close(answers)
+    while os.read(0, 1024):
+        pass
+    os.killpg(0, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()
