@@ -88,6 +88,10 @@ def _transformer(config: MagiConfig) -> VideoDiT:
 def _configured(config: MagiConfig, settings: MemorySettings) -> MagiConfig:
     if settings.base_num_frames is not None:
         raise ConfigError("base_num_frames is a setting of SkyReels-V2; the window of MAGI-1 has always 4 chunks")
+    if settings.synchronous:
+        raise ConfigError("synchronous is a setting of SkyReels-V2; chunks of MAGI-1 always finish one after another")
+    if settings.weights is not None:
+        raise ConfigError("weights: int8 is of SkyReels-V2; MAGI-1 has 4.5B_distill_quant and 24B_distill_quant in fp8")
     if settings.dtype == "float16":
         raise ConfigError("dtype: 'float16' is not allowed; allowed for MAGI-1: null, float32, bfloat16")
     runtime, model = config.runtime, config.model

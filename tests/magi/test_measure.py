@@ -92,7 +92,13 @@ def test_a_text_encoder_on_the_host_takes_nothing_of_the_gpu() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "message"), [({"base_num_frames": 57}, "SkyReels"), ({"dtype": "float16"}, "bfloat16")]
+    ("wrong", "message"),
+    [
+        ({"base_num_frames": 57}, "SkyReels"),
+        ({"dtype": "float16"}, "bfloat16"),
+        ({"synchronous": True}, "SkyReels"),
+        ({"weights": "int8"}, "24B_distill_quant"),
+    ],
 )
 def test_what_the_model_does_not_have_is_refused(wrong: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):

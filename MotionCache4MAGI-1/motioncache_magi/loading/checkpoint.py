@@ -77,7 +77,7 @@ def load_fp8(config: ModelConfig, files: dict[str, Path], device: str, *, keep: 
 
     model = load_weights(lambda: hold_fp8(VideoDiT(config)), files, dtype, device)
     for name, layer in fp8_layers(model).items():
-        if not (layer.divisor > 0).all():
+        if not (layer.divisor.is_meta or (layer.divisor > 0).all()):
             raise MotionCacheError(f"{_where(files)}: scales of {name} are not above 0; download it again")
     return model if keep else dequantise(model)
 
@@ -116,9 +116,8 @@ def load_weights(
             for name in (name for name, holder in files.items() if holder == path):
                 tensor = file.get_tensor(name)
                 _check_tensor(name, tensor, expected[name], path, fp8=dtype(name) is FP8)
-                tensor = tensor.to(dtype(name))
-                check_finite(path, name, tensor.float() if dtype(name) is FP8 else tensor)
-                weights[name] = tensor.to(device)
+                weights[name] = tensor.to(device, dtype(name))
+                check_finite(path, name, weights[name].float() if dtype(name) is FP8 else weights[name])
     model.load_state_dict(weights, assign=True)
     return model.eval().requires_grad_(False)
 
