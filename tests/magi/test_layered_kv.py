@@ -57,7 +57,8 @@ def test_the_host_changes_nothing_and_int8_little(pipe: MagiPipeline, tmp_path: 
         expected = sample(pipe, policy)
         assert torch.equal(sample(pipe, policy, "host"), expected), name
         error = (sample(pipe, policy, "int8") - expected).norm() / expected.norm()
-        assert 0 < error < 0.05, (name, error)
+        assert error < 0.05, (name, error)
+        assert error > 0 or name == "forecast", name  # whose few steps here compute all that they see
 
 
 def test_no_chunk_is_kept_that_nothing_reads_again(pipe: MagiPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
