@@ -97,7 +97,7 @@ def _most(config: MagiConfig, schedule: WindowSchedule, guidance: Guidance) -> t
 
 def _values_per_row(model: ModelConfig) -> int:
     """What is alive of a row at the peak, which lies in the feed-forward."""
-    return (4 if model.gated_linear_unit else 2) * model.ffn_hidden_size + 2 * model.hidden_size
+    return (4 if model.gated_linear_unit else 2) * model.ffn_hidden_size + 4 * model.hidden_size
 
 
 def schedule_of(config: MagiConfig) -> WindowSchedule:

@@ -203,7 +203,7 @@ def due_rows(embedded: torch.Tensor, decision: Decision) -> torch.Tensor:
     """The due tokens of a chunk `[B, tokens, D]`."""
     if decision.due is True:
         return embedded
-    return embedded.index_select(1, decision.indices().to(embedded.device, non_blocking=True))
+    return embedded.index_select(1, decision.indices_on(embedded.device))
 
 
 def apply_head(

@@ -67,6 +67,7 @@ class Window:
         self._causal = shape.causal
         self._cache = cache
         self._rotary = rotary
+        self._positions = torch.arange(shape.grid.tokens, device=rotary[0].device)
         self._texts = texts
         self._keeps_velocity = keeps_velocity
         self._split_guidance = split_guidance
@@ -265,7 +266,7 @@ class Window:
         if transformer.config.inject_sample_info:
             if fps is None:
                 raise MotionCacheError("this model was trained with frame rates: pass fps")
-            index = torch.tensor([fps[0]], device=hidden_states.device)
+            index = torch.full((1,), fps[0], device=hidden_states.device)  # a kernel, where a list would be copied
             modulation = modulation + transformer.fps_projection(transformer.fps_embedding(index)).unflatten(1, (6, -1))
         split = tokens.split(self.grid.tokens_per_chunk, dim=1)
         return Frames(embedded=dict(zip(chunks, split, strict=True)), temb=temb, modulation=modulation)
@@ -275,7 +276,7 @@ class Window:
         computed = [decision for decision in decisions if decision.computed]
         if not computed:
             return [frames.embedded[decision.call.chunk][:, :0] for decision in decisions]
-        pack = self._pack(computed, frames, frames.temb.device)
+        pack = self._pack(computed, frames)
         rows = (due_rows(frames.embedded[decision.call.chunk], decision) for decision in computed)
         hidden = self._through_blocks(torch.cat([*rows], dim=1), pack)  # which nothing else holds
         return list(hidden.split([decision.computed for decision in decisions], dim=1))
@@ -285,13 +286,15 @@ class Window:
             hidden = block(hidden, pack, layer)
         return hidden
 
-    def _pack(self, decisions: Sequence[Decision], frames: Frames, device: torch.device) -> Pack:
+    def _pack(self, decisions: Sequence[Decision], frames: Frames) -> Pack:
         grid = self.grid
         positions, cache_rows, segments, stop = [], [], [], 0
         for decision in decisions:
             branch, chunk = decision.call.branch, decision.call.chunk
             offset = self._cached.index(branch) * grid.tokens  # where the branch begins in the KV cache
-            position = grid.chunk_of_tokens(chunk).start + decision.indices()
+            position = self._positions[grid.chunk_of_tokens(chunk)]
+            if decision.due is not True:
+                position = position.index_select(0, decision.indices_on(position.device))
             positions.append(position)
             cache_rows.append(offset + position)
             start, stop = stop, stop + decision.computed
@@ -305,18 +308,18 @@ class Window:
                     clean=decision.call.kv_only is not None,
                 )
             )
-        row_frames = torch.cat(positions) // grid.tokens_per_frame
+        position = torch.cat(positions)
+        row_frames = position // grid.tokens_per_frame
         if all(decision.due is True for decision in decisions):
             row_frames = row_frames[:: grid.tokens_per_frame]  # whole latent frames: one row of the table for each
-        position = torch.cat(positions).to(device, non_blocking=True)
         cos, sin = (table.index_select(1, position) for table in self._rotary)
         return Pack(
             segments=segments,
             cache=self._cache,
-            cache_rows=torch.cat(cache_rows).to(device, non_blocking=True),
+            cache_rows=torch.cat(cache_rows),
             rotary=(cos[..., 0::2], sin[..., 1::2]),
             modulation=frames.modulation,
-            frames=row_frames.to(device, non_blocking=True),
+            frames=row_frames,
             texts=self._texts,
         )
 

@@ -42,6 +42,7 @@ class Decision:
     Attributes:
         due: True for all tokens, False for none, else int64 indices `[n]` on the host. A policy answers with a bool
             mask `[tokens]` on the device instead; the engine brings all masks of a model call over at once.
+        rows: the same indices on the policy's device, where the engine has them.
         candidates: number of tokens that were over the threshold, whether or not they are computed in the end. A
             policy answers with a bool mask, or with None for the tokens that are due.
         coefficients: what a chunk that is reused takes of each of its last outputs, the latest first.
@@ -51,6 +52,7 @@ class Decision:
     call: Call
     phase: Phase
     due: bool | torch.Tensor
+    rows: torch.Tensor | None = None
     candidates: int | torch.Tensor | None = None
     coefficients: tuple[float, ...] = (1.0,)
     memory: Memory = None
@@ -65,6 +67,12 @@ class Decision:
     def indices(self) -> torch.Tensor:
         """Indices of the due tokens within the chunk, int64 `[computed]`, on the host."""
         return self.due if isinstance(self.due, torch.Tensor) else torch.arange(self.computed)
+
+    def indices_on(self, device: torch.device) -> torch.Tensor:
+        """The same on a device."""
+        if self.rows is not None and self.rows.device == device:
+            return self.rows
+        return self.indices().to(device)
 
 
 @dataclass(slots=True)

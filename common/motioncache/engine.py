@@ -83,7 +83,7 @@ class Engine:
             )
         hidden = before + _combine(state.outputs, decision.coefficients)
         if isinstance(decision.due, torch.Tensor):
-            rows = decision.due.to(before.device, non_blocking=True)
+            rows = decision.indices_on(before.device)
             hidden.index_copy_(1, rows, after)
             state.outputs[0].index_copy_(1, rows, after - before.index_select(1, rows))
         return hidden
@@ -157,16 +157,20 @@ def _combine(outputs: Sequence[torch.Tensor], coefficients: Sequence[float]) -> 
 
 
 def to_host(decisions: Sequence[Decision]) -> list[Decision]:
-    """Turn all masks into indices and counts, in one transfer: the only wait of a model call."""
-    masks = [mask for d in decisions for mask in (d.due, d.candidates) if isinstance(mask, torch.Tensor)]
-    if not masks:
-        return list(decisions)
-    on_host = dict(zip(map(id, masks), torch.stack(masks).cpu(), strict=True))
-    return [_with_indices(d, on_host) if isinstance(d.due, torch.Tensor) else d for d in decisions]
+    """Turn all masks into indices and counts; those on a device come over in one transfer, the only wait of a call."""
+    masks = {id(m): m for d in decisions for m in (d.due, d.candidates) if isinstance(m, torch.Tensor)}
+    for device in {mask.device for mask in masks.values()}:  # a policy may have decided a part of them on the host
+        there = {key: mask for key, mask in masks.items() if mask.device == device}
+        masks |= zip(there, torch.stack(list(there.values())).cpu(), strict=True)
+    return [_with_indices(d, masks) if isinstance(d.due, torch.Tensor) else d for d in decisions]
 
 
 def _with_indices(decision: Decision, on_host: dict[int, torch.Tensor]) -> Decision:
-    indices = on_host[id(decision.due)].nonzero().flatten()
-    due = indices if 0 < len(indices) < decision.call.tokens else len(indices) > 0
+    mask = decision.due
+    assert isinstance(mask, torch.Tensor)
+    indices = on_host[id(mask)].nonzero().flatten()
     candidates = len(indices) if decision.candidates is None else len(on_host[id(decision.candidates)].nonzero())
-    return replace(decision, due=due, candidates=candidates)
+    if not 0 < len(indices) < decision.call.tokens:
+        return replace(decision, due=len(indices) > 0, candidates=candidates)
+    rows = mask.nonzero_static(size=len(indices)).flatten()  # on the device of the mask, without a wait
+    return replace(decision, due=indices, rows=rows, candidates=candidates)

@@ -51,7 +51,7 @@ def test_the_model_allocates_on_meta_what_it_allocates_on_the_cpu(preset: str) -
     on_meta, on_cpu = measure_tiny("meta", preset).parts, measure_tiny("cpu", preset).parts
     moved = ("_Transformer.__call__", "Window._pack")  # what lies on the host in either case
     of_model = {name: size for name, size in on_meta.items() if name not in moved}
-    assert {KV, TEXT_KV, "GELU", "packed_block"} < set(of_model)
+    assert {KV, TEXT_KV, "GELU", "after_attention"} < set(of_model)
     assert {name: on_cpu.get(name) for name in of_model} == of_model
 
 

@@ -60,7 +60,7 @@ class EngineReuse(Reuse):
         if self._config.measures:
             self._features = {chunk: embedded[chunk] for chunk in step.window}
         self._decisions = {decision.call.chunk: decision for decision in self.engine.decide(calls)}
-        return {chunk: decision.due for chunk, decision in self._decisions.items()}
+        return {chunk: _due(decision, embedded[chunk].device) for chunk, decision in self._decisions.items()}
 
     def _call(self, one: Pass, step: Step, embedded: dict[int, torch.Tensor]) -> Call:
         tokens = self.engine.window.grid.tokens_per_chunk
@@ -94,7 +94,7 @@ class EngineReuse(Reuse):
         """The latents after the step: due tokens by their velocity, the others by what they have kept."""
         if self._config.output is Output.velocity:
             return latents + self.engine.complete(decision, torch.zeros_like(latents), velocity) * length
-        start = latents if decision.due is True else latents[:, decision.indices().to(latents.device)]
+        start = latents if decision.due is True else latents[:, decision.indices_on(latents.device)]
         return self.engine.complete(decision, latents, start + velocity * length)
 
     def refreshed(self, chunk: int, latents: torch.Tensor) -> None:
@@ -122,3 +122,7 @@ class EngineReuse(Reuse):
 
     def end(self) -> None:
         self.engine.drop()
+
+
+def _due(decision: Decision, device: torch.device) -> Due:
+    return decision.due if isinstance(decision.due, bool) else decision.indices_on(device)

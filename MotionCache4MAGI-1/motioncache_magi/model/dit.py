@@ -15,8 +15,8 @@ from motioncache_magi.model.packed import Pack
 from motioncache_magi.model.rope import LearnableRope
 
 _FREQUENCIES = 256
-_NOT_DROPPED, _DROPPED = -2, -1
-"""Rows of the null caption: the projection of the first tells the model that there is a caption, that of the second
+_NOT_DROPPED = -2
+"""A row of the null caption: its projection tells the model that there is a caption, that of the next one, the last,
 that the caption is dropped."""
 
 _IN_FLOAT32 = ("x_embedder", "y_embedder", "t_embedder", "final_linear", "rope")
@@ -57,7 +57,7 @@ class CaptionEmbedder(nn.Module):
 
     def dropped(self, flags: torch.Tensor) -> torch.Tensor:
         """Embed whether each caption is dropped, bool `[n]` to `[n, Dc]`."""
-        rows = self.y_proj_adaln(self.null_caption_embedding[[_NOT_DROPPED, _DROPPED]].float())
+        rows = self.y_proj_adaln(self.null_caption_embedding[_NOT_DROPPED:].float())
         return rows[flags.long()]
 
 
@@ -117,7 +117,7 @@ class VideoDiT(nn.Module):
         """
         embedded = self.t_embedder(t)
         if step_size is not None:
-            embedded = embedded + self.t_embedder(torch.tensor([step_size], device=t.device))
+            embedded = embedded + self.t_embedder(torch.full((1,), step_size, device=t.device))
         return (embedded + self.y_embedder.dropped(dropped)).to(self.dtype)
 
     def embed_text(self, caption: torch.Tensor) -> torch.Tensor:

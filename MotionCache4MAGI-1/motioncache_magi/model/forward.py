@@ -22,7 +22,7 @@ class ChunkInput:
         text: the text that the chunk attends to.
         cache_start: first row of the chunk in the KV cache; None for a chunk that is not kept.
         attended: rows of the KV cache that the chunk may attend to; None for itself alone, computed whole.
-        due: indices of the tokens to compute, int64 on the host; None computes all.
+        due: indices of the tokens to compute, int64 on the device; None computes all.
         watch: is called with queries and keys, see `Segment`.
     """
 
@@ -36,9 +36,9 @@ class ChunkInput:
     due: torch.Tensor | None = None
     watch: Watch | None = None
 
-    def indices(self) -> torch.Tensor:
-        """List the indices of the due tokens, int64 on the host."""
-        return torch.arange(len(self.tokens)) if self.due is None else self.due
+    def select(self, x: torch.Tensor) -> torch.Tensor:
+        """Select the due rows of what belongs to the tokens of a chunk."""
+        return x if self.due is None else x.index_select(0, self.due)
 
 
 def run_chunks(
@@ -58,13 +58,12 @@ def run_chunks(
         step_size: see `VideoDiT.condition`.
         most_rows: tokens that a layer computes at a time, except that a chunk is not divided; None computes all.
     """
-    within = [chunk.indices() for chunk in inputs]
-    lengths = [len(due) for due in within]
+    lengths = [len(one.tokens) if one.due is None else len(one.due) for one in inputs]
     if not sum(lengths):
         return [one.tokens.new_zeros(0, 4 * model.latent_channels, dtype=torch.float32) for one in inputs]
     parts = _parts(lengths, most_rows)
-    packs = [_pack(model, inputs[part], within[part], cache, grid, step_size) for part in parts]
-    hidden = model.run_layers((_rows(inputs[part], within[part]) for part in parts), packs)
+    packs = [_pack(model, inputs[part], lengths[part], cache, grid, step_size) for part in parts]
+    hidden = model.run_layers((_rows(inputs[part]) for part in parts), packs)
     by_part = [model.head(rows).split(lengths[part]) for rows, part in zip(hidden, parts, strict=True)]
     return [velocity for velocities in by_part for velocity in velocities]
 
@@ -80,47 +79,47 @@ def _parts(lengths: Sequence[int], most: int | None) -> list[slice]:
     return [slice(*part) for part in pairwise([*starts, len(lengths)])]
 
 
-def _rows(inputs: Sequence[ChunkInput], within: Sequence[torch.Tensor]) -> torch.Tensor:
+def _rows(inputs: Sequence[ChunkInput]) -> torch.Tensor:
     """The tokens to compute, side by side."""
-    rows = [
-        chunk.tokens if chunk.due is None else chunk.tokens.index_select(0, due.to(chunk.tokens.device))
-        for chunk, due in zip(inputs, within, strict=True)
-    ]
+    rows = [chunk.select(chunk.tokens) for chunk in inputs]
     return rows[0] if len(rows) == 1 else torch.cat(rows)
 
 
 def _pack(
     model: VideoDiT,
     inputs: Sequence[ChunkInput],
-    within: Sequence[torch.Tensor],
+    lengths: Sequence[int],
     cache: Keys,
     grid: tuple[int, int, int],
     step_size: float | None,
 ) -> Pack:
     device = inputs[0].tokens.device
     segments = [
-        Segment(rows=len(due), attended=chunk.attended, text=chunk.text, watch=chunk.watch)
-        for chunk, due in zip(inputs, within, strict=True)
-        if len(due)
+        Segment(rows=rows, attended=chunk.attended, text=chunk.text, watch=chunk.watch)
+        for chunk, rows in zip(inputs, lengths, strict=True)
+        if rows
     ]
-    kept = [one.cache_start + due for one, due in zip(inputs, within, strict=True) if one.cache_start is not None]
-    cache_rows = torch.cat(kept) if kept else torch.empty(0, dtype=torch.int64)
-    angles = torch.cat(
-        [
-            model.rope(chunk.first_frame, *grid).index_select(0, due.to(device))
-            for chunk, due in zip(inputs, within, strict=True)
-        ]
-    )[:, None]
-    lengths = torch.tensor([len(due) for due in within])
+    within = torch.arange(max(len(chunk.tokens) for chunk in inputs), device=device)
+    kept = [
+        chunk.select(within[: len(chunk.tokens)]) + chunk.cache_start
+        for chunk in inputs
+        if chunk.cache_start is not None
+    ]
+    angles = torch.cat([chunk.select(model.rope(chunk.first_frame, *grid)) for chunk in inputs])[:, None]
     return Pack(
         segments=segments,
         cache=cache,
-        cache_rows=cache_rows.to(device, non_blocking=True),
+        cache_rows=torch.cat(kept) if kept else within[:0],
         rotary=(angles.cos(), angles.sin()),
         condition=model.condition(
-            torch.tensor([chunk.t for chunk in inputs], device=device),
-            torch.tensor([chunk.dropped for chunk in inputs], device=device),
+            _filled([chunk.t for chunk in inputs], [1] * len(inputs), device),
+            _filled([chunk.dropped for chunk in inputs], [1] * len(inputs), device),
             step_size,
         ),
-        segment_of_row=torch.arange(len(inputs)).repeat_interleave(lengths).to(device, non_blocking=True),
+        segment_of_row=_filled(range(len(inputs)), lengths, device),
     )
+
+
+def _filled(values: Sequence[float], lengths: Sequence[int], device: torch.device) -> torch.Tensor:
+    """Repeat every value so many times. Kernels fill it: a copy from the host would wait for the device."""
+    return torch.cat([torch.full((n,), value, device=device) for value, n in zip(values, lengths, strict=True)])

@@ -54,23 +54,28 @@ class Attention(nn.Module):
         self.k_layernorm = LayerNorm1p(head, eps)
         self.k_layernorm_xattn = LayerNorm1p(head, eps)
 
-    def forward(self, x: torch.Tensor, pack: Pack) -> torch.Tensor:
-        """Attend to the past and to the text, `[n, D]` to float32 `[n, D]`."""
-        return self._project(self._attend(x, pack))  # queries, keys and values are gone by then
-
-    def _attend(self, x: torch.Tensor, pack: Pack) -> torch.Tensor:
-        """The results of both attentions, interleaved by groups of channels, `[n, 2 * H * d]`."""
+    def project(
+        self, x: torch.Tensor, rotary: tuple[torch.Tensor, torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Compute queries for the past and for the text, `[n, H, d]`, and keys and values, `[n, G, d]`."""
         query, query_text, key, value = (y.unflatten(1, (-1, self._head)) for y in self.linear_qkv(x))
-        query = rotate(self.q_layernorm(query), pack.rotary).to(x.dtype)
-        key = rotate(self.k_layernorm(key), pack.rotary).to(x.dtype)
-        past = pack.attend_past(self._layer, query, key, value)
-        by_segment = self.q_layernorm_xattn(query_text).split([segment.rows for segment in pack.segments])
-        text = [self._attend_text(x, segment.text, pack) for x, segment in zip(by_segment, pack.segments, strict=True)]
-        groups = [attended.unflatten(1, (JOIN_GROUPS, -1)) for attended in (past, torch.cat(text))]
-        return torch.cat(groups, dim=2).flatten(1)
+        query = rotate(self.q_layernorm(query), rotary).to(x.dtype)
+        key = rotate(self.k_layernorm(key), rotary).to(x.dtype)
+        return query, self.q_layernorm_xattn(query_text), key, value
 
-    def _project(self, joined: torch.Tensor) -> torch.Tensor:
-        """Project what both attentions have found, in float32."""
+    def attend(
+        self, query: torch.Tensor, query_text: torch.Tensor, key: torch.Tensor, value: torch.Tensor, pack: Pack
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Attend to the past and to the text, `[n, H * d]` each."""
+        past = pack.attend_past(self._layer, query, key, value)
+        by_segment = query_text.split([segment.rows for segment in pack.segments])
+        text = [self._attend_text(x, segment.text, pack) for x, segment in zip(by_segment, pack.segments, strict=True)]
+        return past, torch.cat(text)
+
+    def join(self, past: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
+        """Interleave the results of both attentions by groups of channels and project them, in float32."""
+        groups = [attended.unflatten(1, (JOIN_GROUPS, -1)) for attended in (past, text)]
+        joined = torch.cat(groups, dim=2).flatten(1)
         if is_plain_linear(self.linear_proj):
             joined = joined.float()
             return linear(joined, self.linear_proj.weight.float())
@@ -137,9 +142,17 @@ class Layer(nn.Module):
         self.mlp_post_norm = LayerNorm1p(config.hidden_size, config.layernorm_epsilon)
 
     def forward(self, x: torch.Tensor, pack: Pack) -> torch.Tensor:
-        """Run the layer over packed rows, `[n, D]` to `[n, D]`."""
-        gate, mlp_gate = (gates[pack.segment_of_row] for gates in self.ada_modulate_layer(pack.condition))
-        x = _add(x, self.self_attn_post_norm(self.self_attention(x, pack) * gate))
+        """Run the layer over packed rows, `[n, D]`: attention runs eagerly between two functions of tensors alone."""
+        attention = self.self_attention
+        past, text = attention.attend(*attention.project(x, pack.rotary), pack)
+        return self.finish(x, past, text, pack.condition, pack.segment_of_row)
+
+    def finish(
+        self, x: torch.Tensor, past: torch.Tensor, text: torch.Tensor, condition: torch.Tensor, rows: torch.Tensor
+    ) -> torch.Tensor:
+        """Run what follows attention; `rows` are the rows of `condition` that packed rows belong to."""
+        gate, mlp_gate = (gates[rows] for gates in self.ada_modulate_layer(condition))
+        x = _add(x, self.self_attn_post_norm(self.self_attention.join(past, text) * gate))
         return _add(x, self.mlp_post_norm(self.mlp(x) * mlp_gate))
 
 

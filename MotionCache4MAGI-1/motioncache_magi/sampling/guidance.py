@@ -71,7 +71,7 @@ def join_branches(
         if (NEARLY_CLEAN, chunk) not in velocities:
             return velocity
         again = velocities[NEARLY_CLEAN, chunk]  # all tokens
-        again = again[due.to(again.device)] if isinstance(due, torch.Tensor) else again
+        again = again[due] if isinstance(due, torch.Tensor) else again
         return guidance.nearly_clean_weight * velocity + (1 - guidance.nearly_clean_weight) * again
     scales = guidance.scales(t)
     guided = (scales.past - scales.text) * velocities[PAST, chunk]

@@ -10,7 +10,7 @@ from motioncache_magi.sampling.guidance import Pass
 from motioncache_magi.sampling.step import Step
 
 Due = bool | torch.Tensor
-"""The tokens of a chunk that are computed: True for all, False for none, or int64 indices `[n]` on the host."""
+"""The tokens of a chunk that are computed: True for all, False for none, or int64 indices `[n]` on the device."""
 
 
 class Reuse(Protocol):

@@ -95,15 +95,15 @@ class PublishedEngine(Engine):
 class PublishedMotionCacheWindow(Window):
     """Modulates the selected tokens of a chunk with the chunk's first rows."""
 
-    def _pack(self, decisions: Sequence[Decision], frames: Frames, device: torch.device) -> Pack:
-        pack = super()._pack(decisions, frames, device)
+    def _pack(self, decisions: Sequence[Decision], frames: Frames) -> Pack:
+        pack = super()._pack(decisions, frames)
         if all(decision.due is True for decision in decisions):
             return pack
         rows = [
             self.grid.chunk_of_tokens(decision.call.chunk).start + torch.arange(decision.computed)
             for decision in decisions
         ]
-        return replace(pack, frames=(torch.cat(rows) // self.grid.tokens_per_frame).to(device))
+        return replace(pack, frames=(torch.cat(rows) // self.grid.tokens_per_frame).to(pack.frames.device))
 
 
 class PublishedMotionCacheOpener(WindowOpener):
