@@ -72,14 +72,20 @@ class T5Text:
 @contextmanager
 def _visiting(model: nn.Module, device: torch.device | str) -> Iterator[None]:
     """Copy a model to a device for the length of the block; what lies on the host is what it has again afterwards."""
-    tensors = [*model.parameters(), *model.buffers()]
-    on_host = [tensor.data for tensor in tensors]
+    on_host = [
+        (held, name, tensor, tensor.data)
+        for module in model.modules()
+        for held in (module._parameters, module._buffers)
+        for name, tensor in held.items()
+        if tensor is not None
+    ]
     model.to(device)
     try:
         yield
     finally:
-        for tensor, master in zip(tensors, on_host, strict=True):
-            tensor.data = master
+        for held, name, tensor, master in on_host:
+            tensor.data = master  # a module keeps its tensors and replaces their data, or replaces the tensors
+            held[name] = tensor
 
 
 def _find(folder: Path) -> Path:
