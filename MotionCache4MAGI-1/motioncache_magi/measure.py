@@ -1,7 +1,7 @@
 """Measures what MAGI-1 takes of a GPU's memory, with the sampler and the model on meta tensors."""
 
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -49,16 +49,11 @@ def measure_released(name: str, settings: MemorySettings) -> MeasuredMemory:
     runtime = config.runtime
     with torch.device("meta"):
         transformer = _transformer(config)
-        autoencoder = ViTVAE(_AUTOENCODER).to(config.model.dtype)
-        text_encoder = T5EncoderModel(_t5()).eval()
-    weights = {TRANSFORMER: transformer, TEXT_ENCODER: text_encoder, AUTOENCODER: autoencoder}
-    stages = [
-        _sampling_stage(config, settings),
-        measure("decoding", {AUTOENCODER: autoencoder}, partial(decode, autoencoder, config)),
-    ]
+        weights = {TRANSFORMER: transformer, TEXT_ENCODER: T5EncoderModel(_t5()), AUTOENCODER: _autoencoder(config)}
+    size = (runtime.video_size_h, runtime.video_size_w)
+    stages = [_sampling_stage(config, settings), _decoding_stage(released(name), config.model.params_dtype, size)]
     if config.text_device("cuda") != "cpu":
-        encode = partial(encode_prompt, text_encoder, config)
-        stages.insert(0, measure("prompt", {TEXT_ENCODER: text_encoder}, encode))
+        stages.insert(0, _prompt_stage(config.model.caption_max_length))
     return MeasuredMemory(
         name=f"MAGI-1 {name}, {runtime.video_size_h}x{runtime.video_size_w}, {runtime.num_frames} frames",
         frames=runtime.num_frames,
@@ -73,10 +68,31 @@ def _sampling_stage(config: MagiConfig, settings: MemorySettings) -> Stage:
     layers = config.model.num_layers
     few = replace(config, model=replace(config.model, num_layers=LAYERS))
     with torch.device("meta"):
-        model = VideoDiT(few.model).set_dtypes().requires_grad_(False)
+        model = _transformer(few)
     return measure(
         "sampling", {TRANSFORMER: model}, partial(sample_steps, model, few, settings), layers=layers / LAYERS
     )
+
+
+def _autoencoder(config: MagiConfig) -> ViTVAE:
+    return ViTVAE(_AUTOENCODER).to(config.model.dtype)
+
+
+@cache
+def _decoding_stage(config: MagiConfig, dtype: str, size: tuple[int, int]) -> Stage:
+    """The same for all lengths, presets and variants of a size."""
+    runtime = replace(config.runtime, video_size_h=size[0], video_size_w=size[1])
+    config = replace(config, runtime=runtime, model=replace(config.model, params_dtype=dtype))
+    with torch.device("meta"):
+        autoencoder = _autoencoder(config)
+    return measure("decoding", {AUTOENCODER: autoencoder}, partial(decode, autoencoder, config))
+
+
+@cache
+def _prompt_stage(length: int) -> Stage:
+    with torch.device("meta"):
+        text_encoder = T5EncoderModel(_t5()).eval()
+    return measure("prompt", {TEXT_ENCODER: text_encoder}, partial(encode_prompt, text_encoder, length))
 
 
 def _transformer(config: MagiConfig) -> VideoDiT:
@@ -108,9 +124,8 @@ def _t5() -> T5Config:
     )  # fmt: skip
 
 
-def encode_prompt(text_encoder: T5EncoderModel, config: MagiConfig) -> None:
+def encode_prompt(text_encoder: T5EncoderModel, length: int) -> None:
     """Encode a prompt of full length."""
-    length = config.model.caption_max_length
     tokens = torch.zeros(1, length, dtype=torch.int64, device="meta")
     text_encoder(tokens, torch.zeros(1, 1, length, length, device="meta"))
 

@@ -110,9 +110,8 @@ class ParallelSampler(Sampler):
         """Branches that lie apart exchange rows of buffers."""
         return super()._keeps_all or self._ranks.branches.size > 1
 
-    @property
-    def _kept(self) -> tuple[str, ...]:
-        return tuple(branch for branch in super()._kept if branch in self._own)
+    def _kept_branches(self) -> tuple[str, ...]:
+        return tuple(branch for branch in super()._kept_branches() if branch in self._own)
 
     def _run(
         self, passes: Sequence[Pass], due: dict[int, Due], embedded: dict[int, torch.Tensor], step: Step

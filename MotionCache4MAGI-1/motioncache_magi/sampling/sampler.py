@@ -102,6 +102,8 @@ class Sampler:
         _, frames, height, width = latents.shape
         self._grid = TokenGrid(frames=frames, height=height // 2, width=width // 2, chunk_frames=settings.chunk_frames)
         self._times: list[float] = settings.times.tolist()
+        self._most_rows = settings.options.most_rows(self._grid.tokens_per_chunk)
+        self._kept = self._kept_branches()
         self._layout = self._create_layout()
         self._cache = self._allocate()
         self._cached_end = 0
@@ -148,9 +150,8 @@ class Sampler:
         size = distilled_step_size(self._settings.schedule.steps, step.interval) if self._settings.distilled else None
         inputs = [self._input(one, due[one.chunk], embedded[one.chunk], step) for one in passes]
         grid = (self._grid.chunk_frames, self._grid.height, self._grid.width)
-        most = self._settings.options.most_rows(self._grid.tokens_per_chunk)
         self._cache.begin([self._visit(one, due[one.chunk]) for one in passes if one.branch in self._kept])
-        computed = run_chunks(self._model, inputs, self._cache, grid, size, most) if inputs else []
+        computed = run_chunks(self._model, inputs, self._cache, grid, size, self._most_rows) if inputs else []
         self._cache.end()
         if not self._settings.guidance.distilled and any(one.refresh for one in passes):
             assert step.refresh is not None
@@ -224,8 +225,7 @@ class Sampler:
     def _create_layout(self) -> KVLayout:
         return KVLayout(self._settings.schedule, self._kept)
 
-    @property
-    def _kept(self) -> tuple[str, ...]:
+    def _kept_branches(self) -> tuple[str, ...]:
         """The branches whose keys and values are kept from step to step."""
         return kept_branches(self._settings.guidance, keeps_active=self._keeps_all)
 
