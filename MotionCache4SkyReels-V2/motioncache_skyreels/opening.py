@@ -56,7 +56,7 @@ class WindowOpener:
         self.engine = self.create_engine()
         self._planner = config.planner(presets) if isinstance(config, ForecastConfig) else None
         if self._planner is not None:
-            self._planner.check_model(identity_of(self._transformer, 1.0))
+            self._planner.check_model(identity_of(self._transformer, 1.0), self._transformer)
 
     @property
     def calibration(self) -> str | None:
