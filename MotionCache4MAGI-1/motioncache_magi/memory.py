@@ -11,10 +11,11 @@ from motioncache_magi.loading.variants import VARIANTS
 from motioncache_magi.model.config import MagiConfig, ModelConfig
 from motioncache_magi.model.dit import VideoDiT
 from motioncache_magi.model.fp8 import fp8_layers, hold_fp8
-from motioncache_magi.sampling.guidance import Guidance, kept_branches, passes_of
+from motioncache_magi.sampling.guidance import Guidance, passes_of
 from motioncache_magi.sampling.kv_layout import KVLayout
 from motioncache_magi.sampling.options import AUTOMATIC
 from motioncache_magi.sampling.schedule import WindowSchedule, time_schedule
+from motioncache_magi.sampling.stores import kept_branches
 
 AUTOENCODER_PARAMETERS = 613_755_239
 

@@ -25,7 +25,7 @@ def test_keys_and_values_are_those_that_are_allocated(
             super().__init__(**sizes)
             allocated.append(self._buffer.nbytes)
 
-    monkeypatch.setattr("motioncache_magi.sampling.sampler.MovingKVCache", Watched)
+    monkeypatch.setattr("motioncache_magi.sampling.stores.MovingKVCache", Watched)
     pipeline = MagiPipeline.from_pretrained(folder)
     with motioncache.cached(pipeline, "slow"):
         pipeline("a red circle", generator=torch.Generator().manual_seed(0), output_type="latent")

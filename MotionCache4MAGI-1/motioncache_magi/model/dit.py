@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from motioncache_magi.model.config import ModelConfig
+from motioncache_magi.model.dtypes import parameter_dtype as parameter_dtype
 from motioncache_magi.model.layers import Layer, LayerNorm1p
 from motioncache_magi.model.packed import Pack
 from motioncache_magi.model.rope import LearnableRope
@@ -18,9 +19,6 @@ _FREQUENCIES = 256
 _NOT_DROPPED = -2
 """A row of the null caption: its projection tells the model that there is a caption, that of the next one, the last,
 that the caption is dropped."""
-
-_IN_FLOAT32 = ("x_embedder", "y_embedder", "t_embedder", "final_linear", "rope")
-_NORMS_IN_FLOAT32 = ("q_layernorm", "k_layernorm", "self_attn_post_norm", "mlp_post_norm", "final_layernorm")
 
 
 class TimeEmbedder(nn.Module):
@@ -141,14 +139,6 @@ class VideoDiT(nn.Module):
         patches = self.final_linear.linear(self.videodit_blocks.final_layernorm(hidden.float()))
         velocities = patches.unflatten(1, (4, -1))[..., : self.latent_channels]
         return velocities.flatten(1) / self.config.x_rescale_factor
-
-
-def parameter_dtype(name: str, dtype: torch.dtype) -> torch.dtype:
-    """Choose the dtype of a parameter, for a model that computes in `dtype`."""
-    promoted = name.startswith(_IN_FLOAT32) or (
-        any(norm in name for norm in _NORMS_IN_FLOAT32) and "_xattn" not in name
-    )
-    return torch.float32 if promoted else dtype
 
 
 def to_patches(latents: torch.Tensor) -> torch.Tensor:

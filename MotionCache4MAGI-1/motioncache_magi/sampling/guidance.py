@@ -141,13 +141,3 @@ def deciding_branch(guidance: Guidance) -> str:
 def branches_of(guidance: Guidance) -> tuple[str, ...]:
     """All branches that a video can need."""
     return (TEXT, NEARLY_CLEAN) if guidance.distilled else (PAST, TEXT, ALONE)
-
-
-def kept_branches(guidance: Guidance, *, keeps_active: bool) -> tuple[str, ...]:
-    """The branches whose keys and values are read again: not those of the nearly clean chunk, which are always whole.
-
-    Args:
-        keeps_active: see `Reuse`.
-    """
-    alone = (ALONE,) if keeps_active else ()
-    return tuple(branch for branch in branches_of(guidance) if branch in (TEXT, PAST, *alone))

@@ -1,7 +1,6 @@
 """Where the keys and values of each chunk lie in the KV cache, counted in chunks."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 
 import torch
 
@@ -19,28 +18,10 @@ Move = tuple[slice, int]
 """Rows, and the first row that they move to."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Visit:
-    """A chunk of a branch in a step, as its keys and values are concerned.
-
-    Attributes:
-        row: its first row.
-        sees: first rows of the chunks that it attends to, its own among them.
-        due: the tokens that are computed, int64; None for all.
-        clean: whether later steps see it as it is now.
-    """
-
-    place: Place
-    row: int
-    sees: dict[Place, int] = field(default_factory=dict)
-    due: torch.Tensor | None = None
-    clean: bool = False
-
-
 class MovingKVCache(KVCache):
     """Keys and values of all layers, whose rows move up as the window slides."""
 
-    def begin(self, visits: Sequence[Visit]) -> None:
+    def begin(self, passes: object, due: object, first_row: object) -> None:
         """Begin a step: all that it sees is there already."""
 
     def end(self) -> None:

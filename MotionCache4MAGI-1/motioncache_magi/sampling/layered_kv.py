@@ -4,13 +4,33 @@ A step's chunks read what earlier steps have kept, and what the step itself comp
 chunks that denoise, only clean chunks are kept.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 
 from motioncache.kept import Kept
-from motioncache_magi.sampling.kv_layout import ALONE, Move, Place, Visit
+from motioncache_magi.sampling.guidance import Pass
+from motioncache_magi.sampling.kv_layout import ALONE, PAST, TEXT, Move, Place
+from motioncache_magi.sampling.reuse import Due
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """A chunk of a branch in a step, as its keys and values are concerned.
+
+    Attributes:
+        row: its first row.
+        sees: first rows of the chunks that it attends to, its own among them.
+        due: the tokens that are computed, int64; None for all.
+        clean: whether later steps see it as it is now.
+    """
+
+    place: Place
+    row: int
+    sees: dict[Place, int] = field(default_factory=dict)
+    due: torch.Tensor | None = None
+    clean: bool = False
 
 
 class LayeredKVCache:
@@ -44,15 +64,20 @@ class LayeredKVCache:
         self._visits: list[Visit] = []
         self._layer: int | None = None
 
-    def begin(self, visits: Sequence[Visit]) -> None:
-        """Begin a step with what it computes."""
+    def begin(self, passes: Sequence[Pass], due: Mapping[int, Due], first_row: Callable[[str, int], int]) -> None:
+        """Begin a step with the passes that it makes.
+
+        Args:
+            due: what is computed of each chunk.
+            first_row: the first row of a chunk of a branch.
+        """
+        text_reads = PAST if any(one.branch == PAST for one in passes) else TEXT  # the clean chunk of this branch
+        visits = [_visit(one, due[one.chunk], first_row, text_reads) for one in passes]
         whole = {visit.place for visit in visits if visit.due is None}
         self._wanted = {place: row for visit in visits for place, row in visit.sees.items() if place not in whole}
         if missing := sorted(place for place in self._wanted if place not in self._kept):
             raise RuntimeError(f"keys and values of {missing} are attended to, and were not kept")
-        kept = [visit for visit in visits if self._keeps_all or visit.clean]
-        device = self._side_by_side.device
-        self._visits = [replace(v, due=None if v.due is None else v.due.to(device, non_blocking=True)) for v in kept]
+        self._visits = [visit for visit in visits if self._keeps_all or visit.clean]
         self._layer = None
 
     def write(self, layer: int, rows: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> None:
@@ -104,3 +129,15 @@ class LayeredKVCache:
                 continue
             for kept, x in zip(by_layer[layer], (key, value), strict=True):
                 kept.update(x, visit.due)
+
+
+def _visit(one: Pass, due: Due, first_row: Callable[[str, int], int], shared: str) -> Visit:
+    """What a pass reads and writes; branches share the clean chunk of one of them."""
+    chunks = (one.chunk,) if one.branch == ALONE else range(*one.seen)
+    return Visit(
+        place=(one.branch, one.chunk),
+        row=first_row(one.branch, one.chunk),
+        sees={(one.branch, chunk): first_row(one.branch, chunk) for chunk in chunks},
+        due=due if isinstance(due, torch.Tensor) else None,
+        clean=one.refresh and one.branch == shared,
+    )

@@ -1,68 +1,20 @@
 """The sampling loop: a window of chunks slides over the video, and clean chunks leave it in order."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain
-from typing import Any
 
 import torch
 
-from motioncache.config import KVStorage
 from motioncache.grid import TokenGrid
-from motioncache.kept import FORMS
-from motioncache_magi.model.config import MagiConfig
 from motioncache_magi.model.dit import VideoDiT, from_patches, to_patches
 from motioncache_magi.model.forward import ChunkInput, run_chunks
 from motioncache_magi.model.packed import Text
-from motioncache_magi.sampling.guidance import (
-    Guidance,
-    Pass,
-    Velocities,
-    branches_of,
-    deciding_branch,
-    join_branches,
-    kept_branches,
-    passes_of,
-)
-from motioncache_magi.sampling.kv_layout import ALONE, NEARLY_CLEAN, PAST, TEXT, KVLayout, MovingKVCache, Visit
-from motioncache_magi.sampling.layered_kv import LayeredKVCache
-from motioncache_magi.sampling.options import AUTOMATIC, MemoryOptions
+from motioncache_magi.sampling.guidance import Pass, Velocities, branches_of, join_branches, passes_of
+from motioncache_magi.sampling.kv_layout import ALONE, NEARLY_CLEAN, PAST, TEXT, KVLayout
 from motioncache_magi.sampling.reuse import ComputeAll, Due, Reuse
-from motioncache_magi.sampling.schedule import WindowSchedule, time_schedule
+from motioncache_magi.sampling.settings import Settings as Settings
 from motioncache_magi.sampling.step import Step, distilled_step_size
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What does not change during a video.
-
-    Attributes:
-        times: times of the denoise steps, float32 `[steps + 1]`.
-        clean_time: time that stands for a clean chunk.
-        distilled: whether the model is told the length of a step.
-        options: what is traded between memory and time.
-    """
-
-    schedule: WindowSchedule
-    times: torch.Tensor
-    guidance: Guidance
-    chunk_frames: int
-    clean_time: float
-    distilled: bool
-    options: MemoryOptions = AUTOMATIC
-
-    @classmethod
-    def of(cls, config: MagiConfig, schedule: WindowSchedule, options: MemoryOptions = AUTOMATIC) -> "Settings":
-        """The settings of a video of a model."""
-        return cls(
-            schedule=schedule,
-            times=time_schedule(schedule.steps, shortcut_mode=schedule.shortcut_mode),
-            guidance=Guidance.of(config),
-            chunk_frames=config.runtime.chunk_width,
-            clean_time=config.runtime.clean_t,
-            distilled=config.engine.distill,
-            options=options,
-        )
+from motioncache_magi.sampling.stores import Store, create_store, kept_branches
 
 
 class Sampler:
@@ -150,7 +102,7 @@ class Sampler:
         size = distilled_step_size(self._settings.schedule.steps, step.interval) if self._settings.distilled else None
         inputs = [self._input(one, due[one.chunk], embedded[one.chunk], step) for one in passes]
         grid = (self._grid.chunk_frames, self._grid.height, self._grid.width)
-        self._cache.begin([self._visit(one, due[one.chunk]) for one in passes if one.branch in self._kept])
+        self._cache.begin([one for one in passes if one.branch in self._kept], due, self._first_row)
         computed = run_chunks(self._model, inputs, self._cache, grid, size, self._most_rows) if inputs else []
         self._cache.end()
         if not self._settings.guidance.distilled and any(one.refresh for one in passes):
@@ -164,23 +116,13 @@ class Sampler:
         rows = slice(start, start + self._grid.tokens_per_chunk)
         self._cache.share((PAST, chunk), (TEXT, chunk), (rows, self._first_row(TEXT, chunk)))
 
-    def _visit(self, one: Pass, due: Due) -> Visit:
-        """What a pass reads of the KV cache, and writes."""
-        chunks = (one.chunk,) if one.branch == ALONE else range(*one.seen)
-        return Visit(
-            place=(one.branch, one.chunk),
-            row=self._first_row(one.branch, one.chunk),
-            sees={(one.branch, chunk): self._first_row(one.branch, chunk) for chunk in chunks},
-            due=due if isinstance(due, torch.Tensor) else None,
-            clean=one.refresh and one.branch == deciding_branch(self._settings.guidance),  # the others read that one
-        )
-
     def _input(self, one: Pass, due: Due, tokens: torch.Tensor, step: Step) -> ChunkInput:
         some = due if isinstance(due, torch.Tensor) and one.branch != NEARLY_CLEAN else None
         start, attended = None, None
         if one.branch in self._kept:
-            visit = self._visit(one, due)
-            start, attended = visit.row, slice(min(visit.sees.values()), visit.row + self._grid.tokens_per_chunk)
+            start = self._first_row(one.branch, one.chunk)
+            oldest = start if one.branch == ALONE else self._first_row(one.branch, one.seen[0])
+            attended = slice(oldest, start + self._grid.tokens_per_chunk)
         position = {NEARLY_CLEAN: step.window.stop, ALONE: 0}.get(one.branch, one.chunk)
         with_text = one.branch in (TEXT, NEARLY_CLEAN) and not one.refresh
         return ChunkInput(
@@ -234,19 +176,16 @@ class Sampler:
         """Whether all chunks are kept, and not clean ones alone."""
         return self._reuse.keeps_active
 
-    def _allocate(self) -> MovingKVCache | LayeredKVCache:
-        config, per_chunk = self._model.config, self._grid.tokens_per_chunk
-        size: dict[str, Any] = {
-            "rows": self._layout.slots * per_chunk,
-            "heads": config.num_query_groups // self._parts,
-            "head_dim": config.kv_channels,
-            "dtype": config.dtype,
-            "device": self.latents.device,
-        }
-        kv, keeps_all = self._settings.options.kv, self._keeps_all
-        if kv is KVStorage.model and keeps_all:
-            return MovingKVCache(layers=config.num_layers, batch=1, **size)
-        return LayeredKVCache(FORMS[kv], keeps_all=keeps_all, per_chunk=per_chunk, **size)
+    def _allocate(self) -> Store:
+        return create_store(
+            self._model.config,
+            self._grid.tokens_per_chunk,
+            slots=self._layout.slots,
+            parts=self._parts,
+            kv=self._settings.options.kv,
+            keeps_all=self._keeps_all,
+            device=self.latents.device,
+        )
 
     def _forget_unseen(self, step: Step) -> None:
         """Free the keys and values that are no longer seen."""
