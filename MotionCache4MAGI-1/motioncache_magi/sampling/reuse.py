@@ -61,7 +61,9 @@ class Reuse(Protocol):
 class ComputeAll(Reuse):
     """Computes everything: sampling without a cache."""
 
-    keeps_active = False
+    @property
+    def keeps_active(self) -> bool:
+        return False
 
     def start(self, grid: TokenGrid, iterations: int, branches: tuple[str, ...]) -> None:
         pass
