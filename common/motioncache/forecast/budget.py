@@ -80,8 +80,10 @@ class ForecastPlanner:
         self._config = config
         self._name = f"the calibration {config.calibration}" if config.calibration else "the shipped calibration"
         self._foreign = False
-        self.calibration = None if config.calibration == AUTO else self._load(presets)
-        self._automatic = AutomaticCalibrations() if config.calibration == AUTO and config.target_speedup > 1 else None
+        unknown = config.calibration is None and not shipped_calibration(presets).is_file()
+        measures = unknown or config.calibration == AUTO
+        self.calibration = None if measures else self._load(presets)
+        self._automatic = AutomaticCalibrations() if measures and config.target_speedup > 1 else None
         self._measuring = False
 
     def _load(self, presets: Path) -> Calibration | None:
