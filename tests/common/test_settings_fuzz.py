@@ -99,7 +99,7 @@ ACCEPTED_JOB = {
     "causal_block_size": TWO_OR_MORE,
     "fps": FRAME_RATES,
     "dtype": {"float32": "float32"},
-    "kv": NULL,
+    "kv": {"null": None},
     "split_guidance": TRUE_OR_FALSE,
 }
 MAYBE_WHOLE = {**WHOLE, **NULL}
@@ -111,8 +111,8 @@ ACCEPTED_MAGI = {
     **dict.fromkeys(("height", "width", "num_frames", "num_inference_steps"), MAYBE_WHOLE),
     "fps": {**FRAME_RATES, **NULL},
     "seed": {"0": 0, **WHOLE, **NULL},
-    "kv": NULL,
-    "weights": NULL,
+    "kv": {"null": None},
+    "weights": {"null": None},
     "t5_dtype": {"float32": "float32"},
     "chunks_at_once": MAYBE_WHOLE,
     "dtype": {"null": None, "float32": "float32"},

@@ -74,8 +74,7 @@ class MagiJobs:
         from motioncache_magi.loading.variants import FP8_VARIANTS, VARIANTS
 
         names, ways = (*VARIANTS, *FP8_VARIANTS), ({}, {"kv": "int8"}, {"kv": "host"})
-        presets = ({"preset": "exact"}, {"preset": "forecast"})
-        return Released(names=names, frames_key="num_frames", lengths=(240, 96, 48), ways=ways, presets=presets)
+        return Released(names=names, frames_key="num_frames", lengths=(240, 96, 48), ways=ways)
 
     def measure_memory(self, name: str, settings: "MemorySettings") -> "MeasuredMemory":
         from motioncache_magi.measure import measure_released

@@ -81,6 +81,8 @@ class Sampler:
         if self._prefix is not None:
             self.latents[:, : self._prefix.shape[1]] = self._prefix
         self._forget_unseen(step)
+        if step.window.start > 0:  # a clean chunk attends to the null text
+            self._captions[step.window.start - 1].keys_values.clear()
         embedded = {chunk: self._model.embed(self.latents[:, self._frames(chunk)]) for chunk in step.chunks}
         passes = self._reuse.select(step, self._passes(step))
         due = self._reuse.decide(step, passes, embedded)
@@ -88,8 +90,6 @@ class Sampler:
         for chunk in due:
             self._advance(chunk, step, due[chunk], velocities)
         self._reuse.end_step(passes)
-        if step.finished is not None:
-            self._captions[step.finished].keys_values.clear()  # a clean chunk attends to the null text
 
     def _passes(self, step: Step) -> list[Pass]:
         return passes_of(step, self._times, self._settings.guidance, self._settings.clean_time)
