@@ -12,6 +12,7 @@ PACKAGES = {
     "google.protobuf": ("protobuf", "magi"),
     "gradio": ("gradio", "studio"),
     "cache_dit": ("cache-dit", "baselines"),
+    "hicache_pp": ("hicache-pp", "baselines"),
     "ray": ("Ray", "cluster"),
 }
 """By the module that is imported: the package's name, and the extra of motioncache that installs it."""
