@@ -13,7 +13,8 @@ from motioncache_diffusers.streaming import Sampling, check_output_type
 def stream(pipeline: Any, *args: Any, output_type: str = "np", **call: Any) -> Generator[Any]:
     """Call a Helios pipeline, cached or not, and yield the frames of each chunk as soon as it is clean.
 
-    See `motioncache.stream`. What the video starts from is not handed out.
+    See `motioncache.stream`. What the video starts from is not handed out, and no frame is dropped: the call
+    drops those that exceed 4 n + 1.
     """
     check_output_type(output_type)
     decode = None if output_type == "latent" else partial(autoencoder.decode, pipeline)
