@@ -1,5 +1,7 @@
 """Measures what MAGI-1 takes of a GPU's memory, with the sampler and the model on meta tensors."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
@@ -23,8 +25,8 @@ from motioncache_magi.model.config import MagiConfig
 from motioncache_magi.model.dit import VideoDiT
 from motioncache_magi.model.packed import Text
 from motioncache_magi.pipeline import MagiPipeline
-from motioncache_magi.sampling.guidance import branches_of, passes_of
-from motioncache_magi.sampling.sampler import Settings
+from motioncache_magi.sampling.guidance import Guidance, branches_of, passes_of
+from motioncache_magi.sampling.sampler import Sampler, Settings
 from motioncache_magi.sampling.schedule import WindowSchedule
 from motioncache_magi.sampling.step import Step
 from motioncache_magi.vae.codec import VideoCodec
@@ -103,26 +105,33 @@ def decode(autoencoder: ViTVAE, config: MagiConfig) -> None:
 def sample_steps(model: VideoDiT, config: MagiConfig, preset: str | None) -> None:
     """Run the steps at which a chunk enters the window, which also move its keys and values, and the largest one."""
     runtime, schedule = config.runtime, schedule_of(config)
+    guidance, times = Guidance.of(config), Settings.of(config, schedule).times.tolist()
+    hook = create_hook(model, config, preset)
+    with opened(model, config, hook) as sampler:
+        hook.engine.policy = ComputesAll(_history(hook.config, schedule))
+        for step in _chosen(schedule, lambda step: len(passes_of(step, times, guidance, runtime.clean_t))):
+            sampler.step(step)
+
+
+@contextmanager
+def opened(model: VideoDiT, config: MagiConfig, hook: MagiHook) -> Iterator[Sampler]:
+    """A video of the configuration's own length, with a prompt of full length for each chunk; the hook is undone."""
+    runtime, schedule = config.runtime, schedule_of(config)
     settings = Settings.of(config, schedule)
     frames, size = schedule.chunks * runtime.chunk_width, (runtime.video_size_h // 8, runtime.video_size_w // 8)
-    device = model.rope.bands.device
-    hook = _hook(model, config, preset)
     reuse = hook.create_reuse(settings)
     sampler = hook.sampler()(
         model,
         settings,
-        torch.zeros(config.model.latent_channels, frames, *size, device=device),
+        torch.zeros(config.model.latent_channels, frames, *size, device=model.rope.bands.device),
         prefix=None,
         captions=[_text(model, config) for _ in range(schedule.chunks)],
         null=_text(model, config),
         reuse=reuse,
     )
-    hook.engine.policy = ComputesAll(_history(hook.config, schedule))
     grid = TokenGrid(frames=frames, height=size[0] // 2, width=size[1] // 2, chunk_frames=runtime.chunk_width)
     reuse.start(grid, schedule.total, branches_of(settings.guidance))
-    times = settings.times.tolist()
-    for step in _chosen(schedule, lambda step: len(passes_of(step, times, settings.guidance, runtime.clean_t))):
-        sampler.step(step)
+    yield sampler
     reuse.end()
     hook.undo()
 
@@ -135,7 +144,8 @@ def _chosen(schedule: WindowSchedule, size: Any) -> list[Step]:
     return [chosen[index] for index in sorted(chosen)]
 
 
-def _hook(model: VideoDiT, config: MagiConfig, preset: str | None) -> MagiHook:
+def create_hook(model: VideoDiT, config: MagiConfig, preset: str | None) -> MagiHook:
+    """A hook with the policy of a preset, in a pipeline that has no other part; a plan computes everything."""
     adapter = MagiAdapter()
     policy = resolve_preset(adapter, preset, None, allow_foreign_calibration=True)
     if isinstance(policy, ForecastConfig):

@@ -13,6 +13,7 @@ from diffusers.models.transformers.transformer_skyreels_v2 import (
     SkyReelsV2TransformerBlock,
 )
 
+from motioncache.compiling import uncompiled
 from motioncache.errors import MotionCacheError
 from motioncache.foreign import Forwards, check_modules
 
@@ -23,11 +24,7 @@ def check_transformer(transformer: Any, forwards: Forwards | None = None) -> Non
     Args:
         forwards: what the cache has put in place of forwards.
     """
-    if type(transformer).__name__ == "OptimizedModule":
-        raise MotionCacheError(
-            "the transformer is compiled. The cache passes it a different number of tokens at every step, for each of "
-            "which it would be compiled anew. Enable the cache on a pipeline that is not compiled"
-        )
+    transformer = uncompiled(transformer)
     if not isinstance(transformer, SkyReelsV2Transformer3DModel):
         raise MotionCacheError(
             f"the pipeline's transformer is a {type(transformer).__name__}; use a pipeline with a "
@@ -42,7 +39,7 @@ def check_transformer(transformer: Any, forwards: Forwards | None = None) -> Non
             )
     for name, attention in _attentions(transformer):
         _check_attention(name, attention)
-    check_modules(transformer, forwards or {})
+    check_modules(transformer, forwards or {}, {transformer, *transformer.blocks})
 
 
 def _check_other_caches(transformer: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from motioncache.compiling import backend_of, uncompiled
 from motioncache.config import PolicyConfig
 from motioncache.engine import Engine
 from motioncache.errors import MotionCacheError
@@ -33,15 +34,22 @@ def identity_of(transformer: VideoDiT) -> ModelIdentity:
 
 
 def check_transformer(transformer: object) -> None:
-    """Refuse a transformer that is none of ours or compiled, and one with hooks of others in its modules."""
+    """Refuse a transformer that is none of ours, and one with compiled parts or hooks of others in its modules."""
     if not isinstance(transformer, VideoDiT):
         raise MotionCacheError(
-            f"the pipeline's transformer is a {type(transformer).__name__}; use a pipeline with a VideoDiT, and not a "
-            "compiled one: the cache passes it a different number of tokens at every step"
+            f"the pipeline's transformer is a {type(transformer).__name__}; use a pipeline with a VideoDiT"
         )
     if getattr(transformer, "_is_cached", False):
         raise MotionCacheError("another cache is on for this transformer: cache-dit. Disable it first")
     check_modules(transformer, {})
+
+
+def take_compiler(transformer: Any) -> Any:
+    """The transformer that `torch.compile` has wrapped, with its layers compiled in its place; any other as it is."""
+    inner = uncompiled(transformer)
+    if inner is not transformer:
+        inner.compile(backend=backend_of(transformer))
+    return inner
 
 
 class MagiHook:
@@ -52,15 +60,15 @@ class MagiHook:
     """
 
     def __init__(self, pipeline: Any, config: PolicyConfig, *, presets: Path) -> None:
-        check_transformer(pipeline.transformer)
+        self._transformer = take_compiler(pipeline.transformer)
+        check_transformer(self._transformer)
         self._pipeline = pipeline
-        self._transformer = pipeline.transformer
         self.config = config
         self.engine = Engine(NoCache())
         self._cost: MagiCost | None = None
         self._planner = config.planner(presets) if isinstance(config, ForecastConfig) else None
         if self._planner is not None:
-            self._planner.check_model(identity_of(pipeline.transformer))
+            self._planner.check_model(identity_of(self._transformer))
         pipeline.create_sampler = self.create_sampler
 
     @property
@@ -76,6 +84,7 @@ class MagiHook:
         Raises:
             MotionCacheError: if another video is being sampled.
         """
+        model = take_compiler(model)
         if model is not self._transformer:
             raise MotionCacheError(
                 "the pipeline has another transformer than when the cache was enabled: a "

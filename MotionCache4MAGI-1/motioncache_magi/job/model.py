@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from motioncache_eval.bench.model import BenchModel
     from motioncache_eval.measured_memory import MeasuredMemory, MemorySettings, Released
     from motioncache_eval.memory import Footprint
+    from motioncache_eval.speed import ModelCall, SpeedSettings
     from motioncache_magi.cache.adapter import MagiAdapter
 
 
@@ -78,6 +79,11 @@ class MagiJobs:
         from motioncache_magi.measure import measure_released
 
         return measure_released(name, settings)
+
+    def count_calls(self, name: str, settings: "SpeedSettings") -> "list[ModelCall]":
+        from motioncache_magi.speed import count_released
+
+        return count_released(name, settings)
 
     def override(self, values: dict[str, Any], overriding: Mapping[str, Any]) -> dict[str, Any]:
         return override(values, overriding)

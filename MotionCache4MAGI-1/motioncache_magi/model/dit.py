@@ -4,6 +4,7 @@ Every tensor has the name and the shape that it has in the official checkpoints.
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -97,6 +98,13 @@ class VideoDiT(nn.Module):
         for name, parameter in self.named_parameters():
             parameter.data = parameter.data.to(parameter_dtype(name, self.dtype))
         return self
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile every layer, in two graphs for all; see `torch.compile`."""
+        for layer in self.videodit_blocks.layers:
+            layer.compile(*args, **kwargs)
+
+    compile_repeated_blocks = compile  # the name that models of diffusers have for it
 
     def embed(self, latents: torch.Tensor) -> torch.Tensor:
         """Embed latents `[channels, frames, height, width]` as `[frames * rows * columns, D]`, in the model's dtype."""

@@ -1,5 +1,9 @@
 """The transformer layer of MAGI-1, with the module names of the official checkpoints."""
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn.functional import gelu, layer_norm, linear, silu
@@ -72,13 +76,17 @@ class Attention(nn.Module):
         text = [self._attend_text(x, segment.text, pack) for x, segment in zip(by_segment, pack.segments, strict=True)]
         return past, torch.cat(text)
 
-    def join(self, past: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
-        """Interleave the results of both attentions by groups of channels and project them, in float32."""
+    def join(self, past: torch.Tensor, text: torch.Tensor, plain: bool) -> torch.Tensor:
+        """Interleave the results of both attentions by groups of channels and project them, in float32.
+
+        Args:
+            plain: whether the projection is what its weight says; only a quantised or adapted layer knows its weights.
+        """
         groups = [attended.unflatten(1, (JOIN_GROUPS, -1)) for attended in (past, text)]
         joined = torch.cat(groups, dim=2).flatten(1)
-        if is_plain_linear(self.linear_proj):
+        if plain:
             return linear(joined.float(), self.linear_proj.weight.float())
-        return self.linear_proj(joined).float()  # only a quantised or adapted layer itself knows its weights
+        return self.linear_proj(joined).float()
 
     def _attend_text(self, query: torch.Tensor, text: Text, pack: Pack) -> torch.Tensor:
         if not len(text.embedded):
@@ -132,21 +140,49 @@ class Layer(nn.Module):
         self.self_attn_post_norm = LayerNorm1p(config.hidden_size, config.layernorm_epsilon)
         self.mlp = MLP(config)
         self.mlp_post_norm = LayerNorm1p(config.hidden_size, config.layernorm_epsilon)
+        self.functions = (Attention.project, Layer.finish)
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile what lies before and after attention, once for all numbers of rows; see `torch.compile`."""
+        project, finish = (
+            torch.compile(f, *args, **{**kwargs, "dynamic": True}) for f in (Attention.project, Layer.finish)
+        )
+        self.functions = (project, partial(_finish_compiled, finish))
 
     def forward(self, x: torch.Tensor, pack: Pack) -> torch.Tensor:
         """Run the layer over packed rows, `[n, D]`: attention runs eagerly between two functions of tensors alone."""
-        attention = self.self_attention
-        past, text = attention.attend(*attention.project(x, pack.rotary), pack)
-        return self.finish(x, past, text, pack.condition, pack.segment_of_row)
+        attention, (project, finish) = self.self_attention, self.functions
+        past, text = attention.attend(*project(attention, x, pack.rotary), pack)
+        plain = is_plain_linear(attention.linear_proj)
+        return finish(self, x, past, text, pack.condition, pack.segment_of_row, plain)
 
     def finish(
-        self, x: torch.Tensor, past: torch.Tensor, text: torch.Tensor, condition: torch.Tensor, rows: torch.Tensor
+        self,
+        x: torch.Tensor,
+        past: torch.Tensor,
+        text: torch.Tensor,
+        condition: torch.Tensor,
+        rows: torch.Tensor,
+        plain: bool,
     ) -> torch.Tensor:
         """Run what follows attention; `rows` are the rows of `condition` that packed rows belong to."""
         gate, mlp_gate = (gates[rows] for gates in self.ada_modulate_layer(condition))
-        x = _add(x, self.self_attn_post_norm(self.self_attention.join(past, text) * gate))
+        x = _add(x, self.self_attn_post_norm(self.self_attention.join(past, text, plain) * gate))
         return _add(x, self.mlp_post_norm(self.mlp(x) * mlp_gate))
 
 
 def _add(x: torch.Tensor, branch: torch.Tensor) -> torch.Tensor:
     return (x.float() + branch.float()).to(x.dtype)
+
+
+def _finish_compiled(
+    compiled: Callable[..., torch.Tensor],
+    layer: Layer,
+    x: torch.Tensor,
+    past: torch.Tensor,
+    text: torch.Tensor,
+    condition: torch.Tensor,
+    *rest: Any,
+) -> torch.Tensor:
+    """A single condition counts as two: another number would be another graph."""
+    return compiled(layer, x, past, text, condition if len(condition) > 1 else condition.repeat(2, 1), *rest)
