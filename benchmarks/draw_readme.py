@@ -11,16 +11,17 @@ import torch
 from numpy.typing import NDArray
 
 from motioncache.registry import resolve_preset
+from motioncache_diffusers.autoencoder import decode
+from motioncache_diffusers.terminal import quiet_libraries
 from motioncache_eval.figures import draw_comparison, draw_strip
 from motioncache_eval.metrics import fidelity
 from motioncache_eval.page.view import DIFFERENCE, difference
 from motioncache_eval.sampling import Sample
 from motioncache_eval.video import to_uint8
 from motioncache_skyreels.adapter import SkyReelsAdapter
-from motioncache_skyreels.cli import quiet_libraries
 from motioncache_skyreels.job.config import load_job
 from motioncache_skyreels.job.load import load_pipeline
-from motioncache_skyreels.job.sample import decode, sample
+from motioncache_skyreels.job.sample import sample
 
 ROOT = Path(__file__).resolve().parents[1]
 

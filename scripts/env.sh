@@ -7,7 +7,7 @@ set -euo pipefail
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 VENV="$ROOT/.venv"
-RUNTIME_MODULES="motioncache motioncache_eval motioncache_train motioncache_skyreels motioncache_magi torch diffusers transformers accelerate omegaconf av matplotlib ftfy bs4 sentencepiece google.protobuf"
+RUNTIME_MODULES="motioncache motioncache_eval motioncache_diffusers motioncache_train motioncache_skyreels motioncache_magi motioncache_helios torch diffusers transformers accelerate omegaconf av matplotlib ftfy bs4 sentencepiece google.protobuf"
 
 has_modules() { # PYTHON MODULE...: prints the folder of the first one's package
     local python="$1"

@@ -14,6 +14,7 @@ import yaml
 
 from motioncache import ForecastConfig, MotionCacheConfig
 from motioncache.config import PolicyConfig, structured
+from motioncache.polynomials import Polynomial
 from motioncache.presets import parse_policy
 from motioncache_eval.jobs import installed_models
 from motioncache_eval.vbench.config import load_vbench
@@ -21,14 +22,14 @@ from motioncache_magi.cache.adapter import POLICIES
 from motioncache_magi.cache.config import Output
 from motioncache_magi.cache.motioncache import MagiMotionCacheConfig
 from motioncache_skyreels.job.config import JobConfig, load_job
-from motioncache_skyreels.polynomials import Polynomial
 
 ROOT = Path(__file__).parents[1]
 SKYREELS = ROOT / "MotionCache4SkyReels-V2"
 MAGI = ROOT / "MotionCache4MAGI-1"
+HELIOS = ROOT / "MotionCache4Helios"
 
 
-@pytest.mark.parametrize("folder", [ROOT / "common", SKYREELS, MAGI])
+@pytest.mark.parametrize("folder", [ROOT / "common", SKYREELS, MAGI, HELIOS])
 def test_only_our_packages_lie_in_a_source_root(folder: Path) -> None:
     # An editable install puts the root on sys.path: any other folder there could shadow somebody's package.
     allowed = {"addconfig", "scripts", "__pycache__"}
@@ -47,8 +48,9 @@ def test_every_preset_of_magi_loads_and_slow_is_the_published_configuration() ->
     assert parsed["slow"] == MagiMotionCacheConfig(output=Output.velocity)
 
 
-def test_every_preset_loads() -> None:
-    presets = yaml.safe_load((SKYREELS / "addconfig" / "config.yaml").read_text())
+@pytest.mark.parametrize("model", [SKYREELS, HELIOS], ids=["SkyReels-V2", "Helios"])
+def test_every_preset_loads(model: Path) -> None:
+    presets = yaml.safe_load((model / "addconfig" / "config.yaml").read_text())
     assert set(presets["presets"]) >= {"exact", "slow", "fast", "forecast"}
     assert presets["preset"] in presets["presets"]
     for name, values in presets["presets"].items():
@@ -98,7 +100,7 @@ def test_a_table_of_settings_is_the_dataclass(page: Path, config: type[PolicyCon
 
 
 def _pages() -> list[Path]:
-    folders = [ROOT, ROOT / "docs", ROOT / "benchmarks", SKYREELS, MAGI]
+    folders = [ROOT, ROOT / "docs", ROOT / "benchmarks", SKYREELS, MAGI, HELIOS]
     return [page for folder in folders for page in sorted(folder.glob("*.md"))]
 
 

@@ -17,11 +17,11 @@ from diffusers.hooks import FirstBlockCacheConfig, MagCacheConfig
 from diffusers.hooks._helpers import TransformerBlockMetadata, TransformerBlockRegistry
 from diffusers.models.transformers.transformer_skyreels_v2 import SkyReelsV2TransformerBlock
 
+from motioncache.patch import Patch
 from motioncache_eval.bench.cache_dit import cache_dit_enabled
 from motioncache_eval.bench.model import Baseline
 from motioncache_skyreels.job.config import JobConfig
 from motioncache_skyreels.job.sample import run_pipeline
-from motioncache_skyreels.patch import Patch
 
 CALIBRATION_PROMPT = "a green square moving up slowly over a brown background"
 

@@ -1,34 +1,16 @@
-"""What the command lines of this model share: a quiet terminal, and a model with prompts."""
+"""What the command lines of this model share: a model with prompts."""
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
 from diffusers import SkyReelsV2DiffusionForcingPipeline
-from diffusers.utils import logging as diffusers_logging
-from transformers.utils import logging as transformers_logging
 
-from motioncache_eval import command
 from motioncache_eval.prompts import read_prompts
 from motioncache_skyreels.job.config import JobConfig, load_job
 from motioncache_skyreels.job.load import check_size, load_pipeline
 
 DEFAULT_CONFIG = Path(__file__).parents[2] / "addconfig" / "config.yaml"
 """The demo's configuration in the repository; an installed wheel has none."""
-
-
-def run_command(run: Callable[[], int]) -> int:
-    """Run a command as `motioncache_eval.command.run_command` does, with quiet libraries."""
-    quiet_libraries()
-    return command.run_command(run)
-
-
-def quiet_libraries() -> None:
-    """Turn off the libraries' progress bars and warnings, so that the terminal shows only ours."""
-    diffusers_logging.set_verbosity_error()
-    diffusers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
 
 
 def model_parser(prog: str, doc: str | None) -> argparse.ArgumentParser:

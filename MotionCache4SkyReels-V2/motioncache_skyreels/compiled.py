@@ -8,8 +8,8 @@ import torch
 from diffusers.models.transformers.transformer_skyreels_v2 import SkyReelsV2TransformerBlock
 
 from motioncache.compiling import Backend, backend_of, compile_function
+from motioncache.patch import Patch
 from motioncache_skyreels.packed import BlockFunctions, after_attention, before_attention
-from motioncache_skyreels.patch import Patch
 
 
 def take_compilers(patch: Patch, model: Any, transformer: Any, functions: BlockFunctions) -> None:

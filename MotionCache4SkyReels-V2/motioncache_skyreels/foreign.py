@@ -16,6 +16,10 @@ from diffusers.models.transformers.transformer_skyreels_v2 import (
 from motioncache.compiling import uncompiled
 from motioncache.errors import MotionCacheError
 from motioncache.foreign import Forwards, check_modules
+from motioncache.transformer_check import check_attention, check_class, check_forwards, check_other_caches
+
+_INSTEAD = "load the pipeline without it, and pass parallel='ulysses' to enable_cache"
+"""What to do about diffusers' own division among processes."""
 
 
 def check_transformer(transformer: Any, forwards: Forwards | None = None) -> None:
@@ -25,40 +29,12 @@ def check_transformer(transformer: Any, forwards: Forwards | None = None) -> Non
         forwards: what the cache has put in place of forwards.
     """
     transformer = uncompiled(transformer)
-    if not isinstance(transformer, SkyReelsV2Transformer3DModel):
-        raise MotionCacheError(
-            f"the pipeline's transformer is a {type(transformer).__name__}; use a pipeline with a "
-            "SkyReelsV2Transformer3DModel"
-        )
-    _check_other_caches(transformer)
-    for name, module, expected in _stood_in_for(transformer):
-        if type(module).forward is not expected.forward or expected.forward.__module__ != expected.__module__:
-            raise MotionCacheError(
-                f"`{name}` is a {type(module).__name__} with a forward of its own, which the cache would pass by; it "
-                f"stands in for a {expected.__name__} only"
-            )
+    check_class(transformer, SkyReelsV2Transformer3DModel)
+    check_other_caches(transformer, _INSTEAD)
+    check_forwards(_stood_in_for(transformer))
     for name, attention in _attentions(transformer):
         _check_attention(name, attention)
     check_modules(transformer, forwards or {}, {transformer, *transformer.blocks})
-
-
-def _check_other_caches(transformer: Any) -> None:
-    """Refuse what is set on the transformer as a whole."""
-    other = getattr(transformer, "_cache_config", None)
-    if other is not None:
-        name = type(other).__name__.removesuffix("Config")
-        raise MotionCacheError(
-            f"another cache is on for this transformer: {name} of diffusers. Call transformer.disable_cache() first"
-        )
-    if getattr(transformer, "_is_cached", False):
-        raise MotionCacheError(
-            "another cache is on for this transformer: cache-dit. Call cache_dit.disable_cache(pipeline) first"
-        )
-    if getattr(transformer, "_parallel_config", None) is not None:
-        raise MotionCacheError(
-            "transformer.enable_parallelism is on, which divides tokens among processes, past the cache: "
-            "load the pipeline without it, and pass parallel='ulysses' to enable_cache"
-        )
 
 
 def _stood_in_for(transformer: SkyReelsV2Transformer3DModel) -> Iterator[tuple[str, Any, Any]]:
@@ -78,22 +54,7 @@ def _attentions(transformer: SkyReelsV2Transformer3DModel) -> Iterator[tuple[str
 
 
 def _check_attention(name: str, attention: Any) -> None:
-    if type(attention).forward is not SkyReelsV2Attention.forward:
-        raise MotionCacheError(
-            f"`{name}` is a {type(attention).__name__} with a forward of its own, which the cache would pass by"
-        )
-    call = type(attention.processor).__call__
-    if call is not SkyReelsV2AttnProcessor.__call__ or call.__module__ != SkyReelsV2AttnProcessor.__module__:
-        raise MotionCacheError(
-            f"`{name}` has the attention processor {type(attention.processor).__name__}, which the cache would pass "
-            "by: it runs attention itself, on the tokens that are due. Call transformer.set_attn_processor("
-            "SkyReelsV2AttnProcessor()); for another kernel use transformer.set_attention_backend"
-        )
-    if attention.processor._parallel_config is not None:
-        raise MotionCacheError(
-            f"the processor of `{name}` divides tokens among processes, past the cache: load the pipeline "
-            "without it, and pass parallel='ulysses' to enable_cache"
-        )
+    check_attention(name, attention, SkyReelsV2Attention, SkyReelsV2AttnProcessor, _INSTEAD)
     if attention.add_k_proj is not None:
         raise MotionCacheError(
             f"`{name}` attends to the embeddings of an image as well (add_k_proj), which no diffusion-forcing "

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from motioncache.config import PolicyConfig
 from motioncache.errors import MotionCacheError
 from motioncache.limits import check_limits
 from motioncache_skyreels.schedule import Matrices
@@ -133,15 +132,6 @@ def check_chunks(size: VideoSize) -> None:
         raise MotionCacheError(
             f"num_frames={size.num_frames} does not divide into chunks of {size.chunk} latent frames ({frames} latent "
             f"frames): pass num_frames={' or '.join(map(str, options))}"
-        )
-
-
-def check_batch(config: PolicyConfig, batch: int) -> None:
-    """Refuse several videos at once where the decisions for one would depend on the others."""
-    if batch > 1 and config.mixes_videos:
-        raise MotionCacheError(
-            f"this call samples {batch} videos at once, and this policy's motion weights are a mean over all of them: "
-            "each video would depend on the others. Sample them one by one, or use the preset `exact` or `forecast`"
         )
 
 

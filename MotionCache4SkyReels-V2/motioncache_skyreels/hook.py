@@ -10,19 +10,20 @@ from typing import Any
 from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from diffusers.utils import apply_lora_scale
 
+from motioncache.changes import LatentsWatch, weights_state
 from motioncache.compiling import uncompiled
 from motioncache.config import PolicyConfig
 from motioncache.errors import MotionCacheError
-from motioncache_skyreels.changes import LatentsWatch, weights_state
+from motioncache.limits import check_batch
+from motioncache.patch import Patch
+from motioncache.scope import CallScope, check_not_sampling
 from motioncache_skyreels.compiled import take_compilers
 from motioncache_skyreels.cost import SkyReelsCost
 from motioncache_skyreels.foreign import check_transformer
-from motioncache_skyreels.guards import VideoSize, check_batch, check_call, check_chunks, check_end_frame
+from motioncache_skyreels.guards import VideoSize, check_call, check_chunks, check_end_frame
 from motioncache_skyreels.opening import WindowOpener
 from motioncache_skyreels.packed import BlockFunctions, after_attention, before_attention, patch_blocks
-from motioncache_skyreels.patch import Patch
 from motioncache_skyreels.schedule import Matrices
-from motioncache_skyreels.scope import CallScope, check_not_sampling
 from motioncache_skyreels.video import VideoCalls
 
 

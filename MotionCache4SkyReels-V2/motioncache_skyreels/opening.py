@@ -23,15 +23,15 @@ from motioncache.policies.motioncache import MotionCache, MotionCacheConfig
 from motioncache.policies.none import NoCache
 from motioncache.policies.policy import Policy
 from motioncache.policies.teacache import TeaCache, TeaCacheConfig
+from motioncache.polynomials import with_model_polynomial
 from motioncache.record import WindowShape
+from motioncache.step_distance import StepDistance
 from motioncache_skyreels.cost import SkyReelsCost
 from motioncache_skyreels.fits import check_fits
 from motioncache_skyreels.guards import check_window
 from motioncache_skyreels.packed import TextContext
-from motioncache_skyreels.polynomials import with_model_polynomial
 from motioncache_skyreels.profile import profile_window
 from motioncache_skyreels.schedule import Matrices, Schedule, no_distance
-from motioncache_skyreels.step_distance import StepDistance
 from motioncache_skyreels.window import BRANCHES, Window
 
 
@@ -52,12 +52,12 @@ class WindowOpener:
         self._pipeline = pipeline
         self._transformer: SkyReelsV2Transformer3DModel = uncompiled(pipeline.transformer)
         if isinstance(config, DistanceConfig):
-            config = with_model_polynomial(config, self._transformer, presets)
+            config = with_model_polynomial(config, self._transformer, presets, "motioncache_skyreels")
         self.config = config
         self.engine = self.create_engine()
         self._planner = config.planner(presets) if isinstance(config, ForecastConfig) else None
         if self._planner is not None:
-            self._planner.check_model(identity_of(self._transformer, 1.0))
+            self._planner.check_model(identity_of(self._transformer, 1.0), self._transformer)
 
     @property
     def calibration(self) -> str | None:

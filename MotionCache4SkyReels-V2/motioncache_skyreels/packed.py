@@ -17,7 +17,7 @@ from diffusers.models.transformers.transformer_skyreels_v2 import SkyReelsV2Atte
 from motioncache.decision import Decision
 from motioncache.grid import TokenGrid
 from motioncache.kv_store import KVStore
-from motioncache_skyreels.patch import Patch
+from motioncache.patch import Patch
 
 MOST_ROWS = 16_384
 """More rows than these pass what knows no other rows in parts: enough to fill a GPU, and little to hold."""
@@ -36,11 +36,6 @@ class TextContext:
     version: int
     embedded: torch.Tensor
     keys_values: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
-
-
-def version_of(tensor: torch.Tensor) -> int:
-    """How often a tensor has been changed in place; 0 for those of inference mode, which do not count."""
-    return 0 if tensor.is_inference() else tensor._version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

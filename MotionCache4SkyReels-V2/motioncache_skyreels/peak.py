@@ -94,20 +94,22 @@ def moments(kept: KeptKeys, chunks: int) -> Iterator[Moment]:
 
 
 def _within(moment: Moment, kept: KeptKeys, sizes: Sizes) -> Iterator[tuple[int, int]]:
-    """Keys and values, and activations, during attention and during the feed-forward."""
+    """Keys and values, and activations, before, during and after attention; the factors were measured."""
+    width, item = sizes.width, sizes.itemsize
     rows = sizes.tokens * moment.computed / sizes.passes
-    unit = rows * sizes.width * sizes.itemsize
-    always = sizes.tokens / sizes.branches * (moment.computed * sizes.width * sizes.itemsize + 8 * HEAD)
+    unit, part = rows * width * item, min(rows, MOST_ROWS)
+    always = sizes.tokens / sizes.branches * (moment.computed * width * item + 8 * HEAD)
     always += rows * 8 * HEAD + sizes.tokens * 192  # rotary tables in float32; latents and outputs
-    stays = sizes.layers * sizes.layer * moment.kept * _share(kept.kv, sizes.itemsize)
+    always += unit * (sizes.passes > 1)  # what the last branch has come to
+    stays = sizes.layers * sizes.layer * moment.kept * _share(kept.kv, item)
     comes = sizes.layer * moment.read / sizes.passes if kept.kv is KVStorage.host else 0
     copies = kept.kv is not KVStorage.model or not kept.all_chunks
     beside = sizes.layer / sizes.branches if copies and moment.read else 0
     if kept.kv is KVStorage.host:
         beside /= 2  # what has come goes as it is put beside the rest, keys before values
-    yield int(stays + 2 * comes + beside), int(5 * unit + always)  # hidden, query, key, value, what was attended
-    part = min(rows, MOST_ROWS) * ((10 + 3 * sizes.itemsize) * sizes.width + 2 * sizes.ffn * sizes.itemsize)
-    yield int(stays + comes), int(3 * unit + part + always)
+    yield int(stays + comes), int(4 * unit + part * (20 + 3 * item) * width + always)  # hidden, query, key, value
+    yield int(stays + 2 * comes + beside), int(5 * unit + always)  # and what was attended
+    yield int(stays + comes), int(3 * unit + part * ((10 + 3 * item) * width + 2 * sizes.ffn * item) + always)
 
 
 def _share(kv: KVStorage, itemsize: int) -> float:

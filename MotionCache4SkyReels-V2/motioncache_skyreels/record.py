@@ -16,12 +16,14 @@ import torch
 from diffusers import SkyReelsV2DiffusionForcingPipeline, SkyReelsV2Transformer3DModel
 
 from motioncache.errors import MotionCacheError
+from motioncache_diffusers.autoencoder import decode
+from motioncache_diffusers.terminal import run_command
 from motioncache_eval.ranking.proxies import ChunkStep
 from motioncache_eval.ranking.recording import Recorder, Recording
 from motioncache_eval.video import to_uint8
-from motioncache_skyreels.cli import load_model, model_parser, run_command
+from motioncache_skyreels.cli import load_model, model_parser
 from motioncache_skyreels.job.config import JobConfig
-from motioncache_skyreels.job.sample import decode, run_pipeline
+from motioncache_skyreels.job.sample import run_pipeline
 
 
 @dataclass(slots=True)

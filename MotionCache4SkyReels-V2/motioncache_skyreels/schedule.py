@@ -7,9 +7,7 @@ import torch
 
 from motioncache.errors import MotionCacheError
 from motioncache.record import Phase
-
-Timesteps = tuple[int, ...]
-"""Timesteps of a chunk's latent frames."""
+from motioncache.step_distance import Timesteps
 
 DistanceBetween = Callable[[Timesteps, Timesteps], float | torch.Tensor]
 """The step distance from a chunk's timesteps at its last denoise step to those at the next."""

@@ -9,11 +9,11 @@ from diffusers import SkyReelsV2Transformer3DModel
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
 
 from motioncache.errors import MotionCacheError
+from motioncache.scope import CallScope
 from motioncache_skyreels.cost import SkyReelsCost
 from motioncache_skyreels.opening import WindowOpener
 from motioncache_skyreels.packed import TextContext
 from motioncache_skyreels.schedule import Matrices
-from motioncache_skyreels.scope import CallScope
 from motioncache_skyreels.window import BRANCHES, Window
 
 

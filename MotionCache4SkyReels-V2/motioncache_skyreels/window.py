@@ -7,12 +7,13 @@ from itertools import groupby
 import torch
 from diffusers import SkyReelsV2Transformer3DModel
 
+from motioncache.changes import version_of
 from motioncache.decision import Call, Decision
 from motioncache.engine import Engine
 from motioncache.errors import MotionCacheError
 from motioncache.kv_store import KVStore
 from motioncache.record import Phase, WindowShape
-from motioncache_skyreels.packed import Pack, Segment, TextContext, apply_head, due_rows, version_of
+from motioncache_skyreels.packed import Pack, Segment, TextContext, apply_head, due_rows
 from motioncache_skyreels.schedule import Visit
 
 BRANCHES = ("cond", "uncond")

@@ -61,6 +61,14 @@ class Engine:
         by_place = {(d.call.branch, d.call.chunk): d for d in [*decided, *for_keys]}
         return [by_place[call.branch, call.chunk] for call in calls]
 
+    def see_before(self, branch: str, hidden: torch.Tensor) -> None:
+        """Let the policy see what precedes a window whose chunks do not hold it.
+
+        Args:
+            hidden: latent frames after the blocks, `[batch, tokens, channels]`.
+        """
+        self.state(branch, -1).memory = self.policy.remember_prefix(hidden, self.window)
+
     def complete(self, decision: Decision, before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
         """The whole chunk after the blocks: computed rows as they came out, all others from the kept outputs.
 
@@ -104,7 +112,7 @@ class Engine:
         call, window = decision.call, self.window
         state = self.state(call.branch, call.chunk)
         if call.kv_only is None:
-            predecessor = self.state(call.branch, call.chunk - 1).memory if call.chunk > 0 else None
+            predecessor = self.state(call.branch, call.chunk - 1).memory
             state.memory = self.policy.remember(decision, hidden, window, predecessor)
         elif call.kv_only is Phase.prefix:
             state.memory = self.policy.remember_prefix(hidden, window)

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
 
-from motioncache.errors import ConfigError
+from motioncache.config import PolicyConfig
+from motioncache.errors import ConfigError, MotionCacheError
 from motioncache.field_types import shown
 
 
@@ -64,3 +65,12 @@ def check_limits(values: Mapping[str, object], *, optional: tuple[str, ...] = ()
         if not limit.admits(values[name]):
             null = "null, or " if name in optional else ""
             raise ConfigError(f"{name}: {shown(values[name])} is not allowed; allowed: {null}{limit}")
+
+
+def check_batch(config: PolicyConfig, batch: int) -> None:
+    """Refuse several videos at once where the decisions for one would depend on the others."""
+    if batch > 1 and config.mixes_videos:
+        raise MotionCacheError(
+            f"this call samples {batch} videos at once, and this policy's motion weights are a mean over all of them: "
+            "each video would depend on the others. Sample them one by one, or use the preset `exact` or `forecast`"
+        )

@@ -89,12 +89,14 @@ class JobModel(Protocol):
 
     Attributes:
         schema: the dataclass of a job's settings.
-        config: YAML file of a job with the small model that is shipped; an installed wheel has none.
+        config: YAML file of a job, with the small model if one is shipped; an installed wheel has none.
+        shipped: whether a small model is shipped.
         takes: what the setting `model` may be, in words.
     """
 
     schema: type
     config: Path
+    shipped: bool
     takes: str
 
     def adapter(self) -> Adapter: ...
@@ -191,4 +193,5 @@ def describe_models(models: Mapping[str, JobModel]) -> str:
     if not models:
         return "a model: none is installed; run pip install -e . in the repository again, which registers its models"
     takes = "; or ".join(f"{one.takes} ({name})" for name, one in models.items())
-    return f"one of {', '.join(models)} for the small models that are shipped; or {takes}"
+    small = ", ".join(name for name, one in models.items() if one.shipped)
+    return f"one of {small} for the small models that are shipped; or {takes}"

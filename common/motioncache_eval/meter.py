@@ -120,6 +120,12 @@ def _unknown(*_: Any, **__: Any) -> int:
     )
 
 
+def _einsum(out: torch.Tensor, equation: object, *operands: Any) -> int:
+    """An outer product sums nothing: like all products value by value, it is not counted."""
+    inputs, arrow, result = equation.partition("->") if isinstance(equation, str) else ("", "", "")
+    return 0 if arrow and set(inputs) - {",", " "} <= set(result) else _unknown()
+
+
 _FORMULAS: dict[Any, Callable[..., int]] = {
     functional.linear: _product,
     **dict.fromkeys((torch.mm, torch.bmm, torch.matmul), _product),
@@ -127,7 +133,8 @@ _FORMULAS: dict[Any, Callable[..., int]] = {
     **dict.fromkeys((torch.addmm, torch.baddbmm), _sum_and_product),
     **dict.fromkeys((functional.conv1d, functional.conv2d, functional.conv3d), _convolution),
     functional.scaled_dot_product_attention: _attention,
-    **dict.fromkeys((torch.einsum, functional.multi_head_attention_forward), _unknown),
+    torch.einsum: _einsum,
+    functional.multi_head_attention_forward: _unknown,
 }
 """The FLOPs of a function from its result and its arguments, which have torch's names, since callers may use them."""
 

@@ -44,6 +44,18 @@ def read_video(path: Path) -> NDArray[np.uint8]:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]).astype(np.uint8)
 
 
+def frame_rate(path: Path) -> float | None:
+    """Frames per second of a video file; None if it is no video."""
+    require_extra("av", "reading videos")
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            return float(container.streams.video[0].average_rate or 0) or None
+    except (av.FFmpegError, IndexError):
+        return None
+
+
 def watchable(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Enlarge `[frames, height, width, 3]` by the smallest whole factor that makes it `WATCHABLE_WIDTH` wide."""
     factor = max(1, -(-WATCHABLE_WIDTH // frames.shape[2]))

@@ -57,12 +57,14 @@ class ClipEncoder:
         seed: seed of the scenes.
         chunk: latent frames of a chunk.
         first_alone: whether the first frame has a latent frame of its own.
+        apart: whether every chunk is encoded by itself, as a clip that begins with it.
     """
 
     encode: Callable[[torch.Tensor], torch.Tensor]
     seed: int
     chunk: int
     first_alone: bool
+    apart: bool = False
 
     def load(self, path: Path, *, clips: int, chunks: int, held_out: bool, kind: str | None = None) -> LatentSet:
         """Read clips from `path`, or encode them and write them there if the file does not exist.
@@ -96,14 +98,16 @@ class ClipEncoder:
         latents: list[torch.Tensor] = []
         movers: list[torch.Tensor] = []
         captions: list[str] = []
-        frames = PATCH * self.chunk * chunks - (PATCH - 1 if self.first_alone else 0)
+        pieces = chunks if self.apart else 1
+        frames = PATCH * self.chunk * chunks // pieces - (PATCH - 1 if self.first_alone else 0)  # of a piece
         for i in tqdm(range(clips), desc=f"encoding {name}", mininterval=10):
             rng = np.random.default_rng((self.seed, chunks, int(held_out), i))
             scene = draw_split(rng, held_out=held_out, kind=kind)
-            video, covered = render(scene, rng, frames=frames)
+            video, covered = render(scene, rng, frames=frames * pieces)
             with torch.inference_mode():
-                latents.append(self.encode(to_model(video)).half().cpu())
-            movers.append(self._mover_latents(covered))
+                encoded = [self.encode(piece).half().cpu() for piece in to_model(video).split(frames, dim=2)]
+            latents.append(torch.cat(encoded, dim=1))
+            movers.append(torch.cat([self._mover_latents(piece) for piece in np.split(covered, pieces)]))
             captions.append(scene.caption)
         return {"latents": torch.stack(latents), "movers": torch.stack(movers), "captions": captions}
 

@@ -17,6 +17,8 @@ from motioncache.forecast.policy import ForecastCache
 from motioncache.forecast.profile import WindowProfile
 from motioncache.record import Phase
 
+from ..calibration import write_calibration
+
 SIGMAS = (1.0, 0.75, 0.5, 0.25)
 MODEL = ModelIdentity(2, 8, weights=(0.5, -0.25), guidance=3.0)
 SHARES = {"cond": 3.0, "uncond": -2.0}
@@ -106,6 +108,27 @@ def test_a_model_whose_weights_are_not_in_memory_is_kept_for_this_pipeline_alone
     ours = planner(model=unknown)
     sample(ours.plan(PROFILE, unknown, SHARES))
     assert not all(ours.plan(PROFILE, unknown, SHARES).planned)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("config", [AUTO, ForecastConfig(target_speedup=1.5)], ids=["auto", "in place of the shipped"])
+def test_what_cannot_be_identified_is_measured_once_for_a_transformer(
+    config: ForecastConfig, tmp_path: Path, folder: Path
+) -> None:
+    """A cache that is enabled anew for each video makes a planner for each."""
+    write_calibration(tmp_path, replace(MODEL, layers=3))
+    unknown, mine, other = replace(MODEL, weights=()), torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
+
+    def plan(transformer: torch.nn.Module, sigmas: tuple[float, ...] = SIGMAS) -> ForecastCache:
+        made = ForecastPlanner(config, tmp_path / "config.yaml")
+        made.check_model(unknown, transformer)
+        return made.plan(replace(PROFILE, sigmas=sigmas), unknown, SHARES)
+
+    sample(plan(mine))
+    assert not all(plan(mine).planned)
+    assert not all(plan(mine).planned)
+    assert all(plan(other).planned)
+    assert all(plan(mine, (1.0, 0.7, 0.5, 0.25)).planned)
     assert not folder.exists()
 
 

@@ -14,8 +14,7 @@ from motioncache_eval.prompts import read_prompts
 from motioncache_eval.vbench.prompts import list_videos
 from motioncache_magi.model.config import MagiConfig
 from motioncache_magi.vae.config import VaeConfig
-from motioncache_skyreels.job.checkpoint import check_configs
-from motioncache_skyreels.job.load import check_folder
+from motioncache_skyreels.job.checkpoint import CHECKPOINT, check_configs
 
 from ..fuzzing import HUGE, IN_JSON, ROUNDS, made_or_none
 from ..magi.conftest import VAE, official_json, small_config
@@ -176,7 +175,7 @@ def test_the_index_of_a_pipeline_is_read_or_refused(model_folder: Path, tmp_path
     content = json.loads((model_folder / "model_index.json").read_text())
     for _ in range(200 * ROUNDS):
         path.write_bytes(mutate(draw, content))
-        made = made_or_none(lambda: (check_folder(str(tmp_path)), True)[1])
+        made = made_or_none(lambda: (CHECKPOINT.check_folder(str(tmp_path)), True)[1])
         accepted += made is not None
         assert made is None or json.loads(path.read_bytes())["_class_name"] == content["_class_name"]
     assert 0 < accepted < 200 * ROUNDS

@@ -12,12 +12,12 @@ import pytest
 import yaml
 
 from motioncache.errors import ConfigError
+from motioncache.polynomials import Polynomial, model_polynomial
 from motioncache_eval.vbench.config import VBenchConfig, load_vbench
 from motioncache_eval.vbench.prompts import suites_of
 from motioncache_magi.job.config import MagiJobConfig, load_magi_job
 from motioncache_skyreels.job.config import JobConfig, load_job
 from motioncache_skyreels.job.model import SkyReelsJobs
-from motioncache_skyreels.polynomials import Polynomial, model_polynomial
 
 from ..fuzzing import IN_JSON, OVERRIDES, ROUNDS, made_or_none
 from ..skyreels.conftest import make_transformer
@@ -235,7 +235,7 @@ def test_a_polynomial_of_nonsense_is_refused(tmp_path: Path, name: str, value: A
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump({"polynomials": [{**ROW, name: value}]}))
     with pytest.raises(ConfigError, match=rf"polynomials\[0\].*{name}"):
-        model_polynomial(make_transformer(), path)
+        model_polynomial(make_transformer(), path, "motioncache_skyreels")
 
 
 @pytest.mark.parametrize("table", ["5", "a", "{a: 1}", "[5]", "[null]", "${oc.env:HOME}", "???", "[[1]]"])
@@ -243,12 +243,12 @@ def test_a_table_of_polynomials_that_is_none_is_refused(tmp_path: Path, table: s
     path = tmp_path / "config.yaml"
     path.write_text(f"polynomials: {table}")
     with pytest.raises(ConfigError, match=r"polynomials[^\n]+$"):
-        model_polynomial(make_transformer(), path)
+        model_polynomial(make_transformer(), path, "motioncache_skyreels")
 
 
 def test_a_right_polynomial_is_found(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump({"polynomials": [ROW]}))
-    assert model_polynomial(make_transformer(), path) == Polynomial(
+    assert model_polynomial(make_transformer(), path, "motioncache_skyreels") == Polynomial(
         layers=2, width=48, coefficients=(1.0, 0.0), fit_range=(0.0, 1.0), source="me"
     )

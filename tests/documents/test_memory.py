@@ -73,9 +73,9 @@ def estimate(name: str, measured: MeasuredMemory) -> Footprint:
 def check_estimate(estimated: Footprint, measured: MeasuredMemory) -> None:
     (parts,) = (stage.parts for stage in measured.stages if stage.name == "sampling")
     kept = (estimated.kv_cache, estimated.text_kv, estimated.outputs)
-    found = [parts.get(name, 0) for name in (KV, TEXT_KV, OUTPUTS)]
-    assert kept == pytest.approx(found, rel=0.001, abs=3e7), measured.name
+    if not measured.flags:
+        assert kept == (parts[KV], parts[TEXT_KV], parts[OUTPUTS]), measured.name
     for offload in (False, True):
-        assert estimated.total(offload=offload) == pytest.approx(measured.peak(offload=offload), rel=0.02), (
-            measured.name
-        )
+        assert estimated.total(offload=offload) == pytest.approx(
+            measured.peak(offload=offload), rel=0.03 if measured.flags else 0.02
+        ), measured.name

@@ -56,6 +56,11 @@ def test_each_product_is_counted_as_torch_counts_it(call: Any, shapes: list[tupl
 def test_what_cannot_be_counted_is_refused() -> None:
     with FlopCount(), pytest.raises(MotionCacheError, match="FLOPs of einsum"):
         torch.einsum("ij,jk", torch.zeros(2, 3), torch.zeros(3, 4))
+    with FlopCount(), pytest.raises(MotionCacheError, match="FLOPs of einsum"):
+        torch.einsum("ij,jk->ik", torch.zeros(2, 3), torch.zeros(3, 4))
+    with FlopCount() as counter:
+        torch.einsum("d,bt->dbt", torch.zeros(2), torch.zeros(3, 4))
+    assert counter.flops == 0  # nothing is summed
 
 
 def test_the_model_is_as_it_was() -> None:

@@ -13,10 +13,11 @@ import torch
 from motioncache.errors import ConfigError
 from motioncache_eval.cli import main
 from motioncache_eval.jobs import find_model
+from motioncache_eval.prompts import read_prompts
 from motioncache_eval.vbench.deliver import Delivery, accept
 from motioncache_eval.vbench.folder import hold
 from motioncache_eval.vbench.manifest import file_fault, read_manifest
-from motioncache_eval.vbench.plan import make_plan, video_seed
+from motioncache_eval.vbench.plan import Plan, make_plan, video_seed
 from motioncache_eval.vbench.prompts import SUITE_OF_DIMENSION, Video, file_name, list_videos, suites_of
 from motioncache_eval.vbench.sampler import make_or_explain
 from motioncache_eval.video import read_video
@@ -88,7 +89,7 @@ def arguments(request: pytest.FixtureRequest, tmp_path: Path) -> list[str]:
     model = str(request.param)
     return [
         "vbench", model, *SMALL[model], "presets=[vanilla,exact]", f"full_info={full_info(tmp_path)}",
-        f"output={tmp_path / 'out'}", "devices=[cpu,cpu]",
+        f"output={tmp_path / 'out'}", "devices=[cpu,cpu]", "dimensions=[subject_consistency]", "score=false",
     ]  # fmt: skip
 
 
@@ -151,6 +152,7 @@ def test_after_a_sudden_end_nothing_is_lost_made_twice_or_damaged(arguments: lis
 
 def test_too_little_memory_is_one_line_and_the_videos_after_it_are_made(tmp_path: Path) -> None:
     texts = [*SMALL["magi-1"], "presets=[vanilla]", f"full_info={full_info(tmp_path)}", f"output={tmp_path}"]
+    texts.append("dimensions=[subject_consistency]")
     model = find_model("magi-1")
     plan = make_plan(model, model.adapter().presets(), texts)
     folder = plan.folder("vanilla")
@@ -250,16 +252,37 @@ def test_long_prompts_that_are_not_there_are_refused(tmp_path: Path, capsys: pyt
 def test_bad_input_is_one_clear_line_and_status_2(
     override: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["vbench", f"full_info={full_info(tmp_path)}", f"output={tmp_path / 'out'}", override]) == 2
+    given = [f"full_info={full_info(tmp_path)}", f"output={tmp_path / 'out'}", "dimensions=[subject_consistency]"]
+    assert main(["vbench", *given, override]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
 
 
-def test_without_vbench_the_error_says_what_to_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    import importlib.util
+def test_without_vbench_its_own_prompts_are_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for python in (tmp_path / "none", Path(sys.executable)):  # which has no vbench
+        monkeypatch.setenv("VBENCH_PYTHON", str(python))
+        assert main(["vbench", f"output={tmp_path}", "short_prompts=null"]) == 2
+        error = capsys.readouterr().err
+        assert f"{python} has no vbench: run bash scripts/vbench_env.sh, set full_info to a VBench_full" in error
 
-    if importlib.util.find_spec("vbench") is not None:
-        pytest.skip("vbench is installed here")
-    assert main(["vbench", f"output={tmp_path}"]) == 2
-    assert "set vbench.full_info" in capsys.readouterr().err
+
+@pytest.mark.parametrize("model", ["skyreels-v2", "magi-1"])
+def test_the_files_prompts_are_those_of_its_model_alone(model: str, tmp_path: Path) -> None:
+    found = find_model(model)
+
+    def plan(*texts: str) -> Plan:
+        return make_plan(found, found.adapter().presets(), [*texts, "dry_run=true"])
+
+    assert [video.short for video in plan().videos] == read_prompts(
+        Path(__file__).parents[2] / "benchmarks" / "vbench_prompts.txt"
+    )
+    own = tmp_path / "own.txt"
+    own.write_text("a dog\n")
+    assert [video.short for video in plan(f"short_prompts={own}", "model=weights").videos] == ["a dog"]
+    assert [video.short for video in plan(f"short_prompts={own}", f"full_info={own}").videos] == ["a dog"]
+    for texts in (["model=weights"], ["setting=paper"], []):
+        videos = plan(*texts, f"full_info={synthetic_full_info(tmp_path)}").videos
+        assert videos[-1].short.startswith("temporal_")

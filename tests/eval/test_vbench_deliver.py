@@ -1,6 +1,9 @@
 """A video is in its folder, entered, and whole, or it is not there."""
 
+import errno
 import hashlib
+import os
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +18,7 @@ from motioncache_eval.vbench.deliver import Delivery, accept, deliver
 from motioncache_eval.vbench.folder import OutputFolder
 from motioncache_eval.vbench.manifest import Entry, read_manifest
 
-from .vbench_folders import VIDEOS, cut, noise
+from .vbench_folders import SETTINGS, VIDEOS, cut, enter, noise
 
 
 def send(folder: OutputFolder | None, frames: torch.Tensor) -> Delivery | str:
@@ -83,3 +86,59 @@ def test_an_entry_is_on_the_disk_before_its_video_has_its_name(folder: OutputFol
         keep(folder, noise(), through=folder)
     assert "scene/beach-0.mp4" in read_manifest(folder.manifest)
     assert folder.find_missing(VIDEOS) == [VIDEOS[1]]
+
+
+STEPS = {
+    "the file is on the disk": "motioncache_eval.vbench.deliver.synchronise",
+    "it is entered": "motioncache_eval.vbench.deliver.add_entry",
+    "its entry is on the disk": "motioncache_eval.vbench.manifest.os.fsync",
+    "it has its name": "pathlib.Path.replace",
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_full_disk_at_any_step_leaves_nothing_behind(folder: OutputFolder, step: str) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with patch(STEPS[step], side_effect=full), pytest.raises(OSError, match="No space left"):
+        keep(folder, noise(), through=folder)
+    assert list(folder.partial.iterdir()) == []
+    assert folder.find_missing(VIDEOS) == [VIDEOS[1]]
+    assert keep(folder, noise(), through=folder) is None
+    assert folder.find_missing(VIDEOS) == []
+
+
+def test_a_full_disk_where_a_worker_writes_leaves_nothing_behind(folder: OutputFolder) -> None:
+    with (
+        patch("motioncache_eval.vbench.deliver.video_fault", side_effect=OSError(errno.ENOSPC, "No space left")),
+        pytest.raises(OSError, match="No space left"),
+    ):
+        send(folder, noise())
+    assert list(folder.partial.iterdir()) == []
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_process_that_is_killed_at_any_step_has_made_nothing(folder: OutputFolder, step: str) -> None:
+    sent, first = send(folder, noise()), folder.path(VIDEOS[0]).stat().st_mtime_ns
+    assert isinstance(sent, Delivery)
+    child = os.fork()
+    if child == 0:
+        with patch(STEPS[step], side_effect=lambda *_: os.kill(os.getpid(), signal.SIGKILL)):
+            accept(folder, VIDEOS[1], sent)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert folder.find_missing(VIDEOS) == [VIDEOS[1]]
+    folder.prepare(SETTINGS, VIDEOS)
+    assert list(folder.partial.iterdir()) == []
+    assert keep(folder, noise(), through=folder) is None
+    assert folder.find_missing(VIDEOS) == []
+    assert folder.path(VIDEOS[0]).stat().st_mtime_ns == first
+
+
+def test_a_video_that_cannot_be_decoded_is_found_when_asked(folder: OutputFolder) -> None:
+    content = bytearray(folder.path(VIDEOS[0]).read_bytes())
+    start = content.find(b"mdat") + 1000  # behind the encoder's name, in the first frame
+    content[start : start + 400] = bytes(400)
+    folder.path(VIDEOS[0]).write_bytes(content)
+    enter(folder, VIDEOS[0])
+    assert folder.find_missing(VIDEOS) == [VIDEOS[1]]
+    assert folder.find_missing(VIDEOS, decode=True) == VIDEOS

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from motioncache_eval.jobs import LoadedJob, find_model
-from motioncache_eval.vbench.manifest import read_manifest
+from motioncache_eval.vbench.deliver import Delivery
 from motioncache_eval.vbench.plan import Plan, make_plan
 from motioncache_eval.vbench.sampler import make_or_explain
 
@@ -20,6 +20,7 @@ def plan(request: pytest.FixtureRequest, tmp_path: Path) -> Plan:
     """Two presets, two prompts, two videos of each."""
     model = find_model(request.param)
     texts = [*SMALL[request.param], "presets=[vanilla,slow]", "samples_per_prompt=2", f"output={tmp_path / 'out'}"]
+    texts.append("dimensions=[subject_consistency]")
     plan = make_plan(model, model.adapter().presets(), [*texts, f"full_info={full_info(tmp_path)}"])
     for preset in plan.policies:
         plan.folder(preset).prepare(plan.describe(preset), plan.videos)
@@ -49,11 +50,9 @@ def test_each_prompt_is_encoded_once_for_all_presets_and_indices(plan: Plan) -> 
     loaded, calls = load(plan)
     assert len(plan.items()) == 8
     for item in plan.items():
-        assert make_or_explain(plan, loaded, item) is None
+        assert isinstance(make_or_explain(plan, loaded, item), Delivery)
     negative = hasattr(plan.job, "negative_prompt")  # one for all prompts
     assert len(calls) == 2 + negative
-    for preset in plan.policies:
-        assert len(read_manifest(plan.folder(preset).manifest)) == 4
 
 
 def test_videos_are_the_same_bits_as_when_each_call_encodes_its_prompt(plan: Plan) -> None:

@@ -89,7 +89,7 @@ def test_presets_stand_side_by_side_with_their_differences() -> None:
     assert table.header == ["dimension", "vanilla", "slow", "slow - vanilla"]
     assert list(table.rows) == [
         ["color", "50.00", "37.50", "-12.50 [-12.50, -12.50]"],
-        ["scene", "40.00", "-", "-"],
+        ["scene", "40.00", "not measured", "-"],
         *([f"**{name}**", "-", "-", "-"] for name in ("quality", "semantic", "total")),
     ]
 
@@ -101,5 +101,5 @@ def test_a_missing_static_filter_and_missing_dimensions_are_told() -> None:
     }
     said = remarks(scores)
     assert any(line.startswith("temporal_flickering of vanilla was scored without VBench's static") for line in said)
-    assert any(line.startswith("slow has no total, for 15 of 16 dimensions have no score: subject_") for line in said)
+    assert any(line.startswith("No total for slow: 15 of 16 dimensions have no score: subject_") for line in said)
     assert len(said) == 3

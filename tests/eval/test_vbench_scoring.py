@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ import pytest
 
 from motioncache_eval.jobs import find_model
 from motioncache_eval.vbench.manifest import Entry, add_entry
+from motioncache_eval.vbench.package import find_python
 from motioncache_eval.vbench.plan import Plan, make_plan
-from motioncache_eval.vbench.scoring import find_python, read_results, score_videos
+from motioncache_eval.vbench.prompts import list_videos
+from motioncache_eval.vbench.scoring import read_results, score_videos
 
 TORCH = """
 device = str
@@ -77,17 +80,25 @@ def test_dimensions_are_scored_and_one_that_cannot_be_is_named(
 ) -> None:
     assert score_videos(plan) == 1
     said = capsys.readouterr()
+    assert "| dynamic_degree | not measured | not measured | - |" in said.out
+    assert "- Not measured: dynamic_degree of vanilla. OSError: the weights cannot be fetched (" in said.out
     assert "| subject_consistency | 60.00 | 50.00 | -10.00 [-10.00, -10.00] |" in said.out
     assert "| motion_smoothness | 60.00 |" in said.out
     assert "| **total** | - | - | - |" in said.out
-    assert "vanilla has no total, for 14 of 16 dimensions have no score: " in said.out
+    assert "No total for vanilla, exact: 14 of 16 dimensions have no score: " in said.out
     first, second = said.err.splitlines()
     assert first.startswith("error: vanilla has no score in dynamic_degree: OSError: the weights cannot be fetched (")
     assert second.startswith("error: exact has no score in dynamic_degree: ")
-    assert (tmp_path / "out" / "scores.md").read_text() == said.out[said.out.index("| dimension") :]
+    table = (tmp_path / "out" / "scores.md").read_text()
+    assert f"{table}the table and the videos side by side: {tmp_path / 'out' / 'report.html'}\n" in said.out
     figures = json.loads((tmp_path / "out" / "scores.json").read_text())
     assert figures["vanilla"]["dimensions"] == {"subject_consistency": 0.6, "motion_smoothness": 0.6}
     assert figures["exact"]["total"] is None
+    found = figures["exact"]["differences"]["subject_consistency"]
+    assert found["difference"] == pytest.approx(-0.1)
+    assert found["interval"] == pytest.approx([-0.1, -0.1])
+    assert found["prompts"] == 2
+    assert "cannot be fetched" in figures["exact"]["not_measured"]["dynamic_degree"]
 
 
 def test_a_score_is_taken_again_only_if_its_videos_changed(plan: Plan, tmp_path: Path) -> None:
@@ -116,3 +127,45 @@ def test_without_vbenchs_environment_the_error_says_how_to_make_it(monkeypatch: 
     monkeypatch.setenv("VBENCH_PYTHON", "/nowhere/python")
     with pytest.raises(MotionCacheError, match=r"run bash scripts/vbench_env\.sh"):
         find_python()
+
+
+def test_without_vbenchs_environment_the_table_names_what_was_not_measured(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("VBENCH_PYTHON", "/nowhere/python")
+    assert score_videos(plan) == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    for dimension in ("subject_consistency", "dynamic_degree", "motion_smoothness"):
+        assert f"| {dimension} | not measured | not measured | - |" in said.out
+    (line,) = (line for line in said.out.splitlines() if line.startswith("- Not measured: "))
+    assert "run bash scripts/vbench_env.sh" in line
+    assert json.loads((tmp_path / "out" / "scores.json").read_text())["vanilla"]["dimensions"] == {}
+    assert "not measured" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_prompts_of_ones_own_are_scored_but_where_vbench_looks_for_what_its_list_says(
+    plan: Plan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    for suite in ("subject_consistency", "scene"):
+        (own / f"{suite}.txt").write_text("a\nb\n")
+    dimensions = ("subject_consistency", "scene", "background_consistency")
+    settings = replace(plan.settings, full_info=None, short_prompts=str(own), dimensions=dimensions)
+    videos = list_videos(["subject_consistency", "scene"], samples=1, full_info=None, short=own, long=None)
+    ours = replace(plan, settings=settings, videos=videos)
+    for preset in ours.policies:
+        folder = ours.folder(preset)
+        folder.prepare({"model": "none"}, videos)
+        for video in videos[2:]:
+            folder.path(video).write_bytes(bytes(30))
+            add_entry(folder.manifest, Entry(video=video.key, size=30, sha256="30", seconds=1, seed=0))
+    assert score_videos(ours) == 1
+    said = capsys.readouterr().out
+    assert "| subject_consistency | 60.00 | 50.00 |" in said
+    assert "| background_consistency | 30.00 | 30.00 | +0.00 [+0.00, +0.00] |" in said
+    assert "| scene | not measured | not measured | - |" in said
+    assert "- Not measured: scene of vanilla, scene of exact. scene is scored on VBench's own prompts alone." in said
+    info = json.loads((tmp_path / "out" / "full_info.json").read_text())
+    assert info[2] == {"prompt_en": "a", "dimension": ["background_consistency", "scene"]}

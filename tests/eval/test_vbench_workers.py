@@ -72,7 +72,7 @@ with hold(folder) as held:
 """
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 20) -> bool:
+def wait_for(condition: Callable[[], bool], seconds: float = 120) -> bool:
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -120,13 +120,13 @@ def start(tmp_path: Path) -> Iterator[Start]:
     (tmp_path / "go").touch()
     for parent in started:
         parent.kill()
-        parent.communicate(timeout=60)
+        parent.communicate(timeout=300)
 
 
 def finish(parent: subprocess.Popen[str], folder: Path) -> tuple[list[str], list[list[str]]]:
     """Let the workers begin; return what the parent printed, and which device was asked for what."""
     (folder / "go").touch()
-    lines = parent.communicate(timeout=60)[0].splitlines()
+    lines = parent.communicate(timeout=300)[0].splitlines()
     return lines, [line.split() for line in (folder / "asked").read_text().splitlines()]
 
 
@@ -187,7 +187,7 @@ def test_a_device_whose_process_never_gets_ready_is_given_up(start: Start, tmp_p
     assert [device for device, _ in asked] == ["cpu"] * 4
     assert lines[-1] == "{}"
     parent, _ = start("never")
-    (line, *_) = parent.communicate(timeout=60)[0].splitlines()
+    (line, *_) = parent.communicate(timeout=300)[0].splitlines()
     assert line == f"stopped: the process on never ended (exit status 3); its log is {tmp_path / 'never.log'}"
 
 
@@ -208,7 +208,7 @@ def test_workers_end_when_their_parent_alone_gets_a_signal(
     parent, workers = start("one", "two")
     parent.send_signal(number)
     assert wait_for(lambda: not any(map(is_running, workers)), seconds=10)
-    parent.communicate(timeout=60)
+    parent.communicate(timeout=300)
     with locked(tmp_path / "lock", "the folder"):
         assert f'"process": {os.getpid()}' in (tmp_path / "lock").read_text()
 

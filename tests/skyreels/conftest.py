@@ -15,8 +15,8 @@ from diffusers import (
 
 from motioncache import MotionCacheConfig
 from motioncache_skyreels.opening import identity_of
-from motioncache_skyreels.train.text import create_text_encoder
 from motioncache_train.captions import TEXT_DIM, create_tokenizer
+from motioncache_train.text import create_text_encoder
 
 from ..calibration import write_calibration
 

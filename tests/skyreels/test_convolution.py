@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from motioncache_skyreels.job.convolution import flatten_convolutions
+from motioncache_diffusers.convolution import flatten_convolutions
 
 from .conftest import make_pipeline
 

@@ -8,8 +8,9 @@ import yaml
 from motioncache.config import structured
 from motioncache.distance import polynomial
 from motioncache.errors import MotionCacheError
-from motioncache_skyreels.fit_polynomial import fit, main, yaml_row
-from motioncache_skyreels.polynomials import Polynomial
+from motioncache.polynomials import Polynomial
+from motioncache_eval.fit_polynomial import fit, yaml_row
+from motioncache_skyreels.fit_polynomial import main
 
 from .conftest import SMALL
 

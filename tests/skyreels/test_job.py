@@ -13,8 +13,9 @@ from motioncache.errors import MotionCacheError
 from motioncache.latents import check_latents
 from motioncache_eval.cli import main
 from motioncache_eval.video import read_video
+from motioncache_skyreels.job.checkpoint import CHECKPOINT
 from motioncache_skyreels.job.config import JobConfig, load_job
-from motioncache_skyreels.job.load import check_folder, load_pipeline
+from motioncache_skyreels.job.load import load_pipeline
 from motioncache_skyreels.job.sample import run_pipeline
 from motioncache_skyreels.memory import create_empty
 
@@ -192,7 +193,7 @@ def test_another_model_class_is_refused(model_folder: Path, tmp_path: Path, caps
     assert run(f"model={of_class(model_folder, tmp_path, 'WanPipeline')}", f"output={tmp_path / 'out'}") == 2
     assert "is a folder of no installed model; pass one of magi-1, skyreels-v2" in capsys.readouterr().err
     with pytest.raises(MotionCacheError, match="holds a WanPipeline; this needs a SkyReelsV2DiffusionForcingPipeline"):
-        check_folder(str(tmp_path / "other"))
+        CHECKPOINT.check_folder(str(tmp_path / "other"))
 
 
 def test_an_output_that_cannot_be_written_is_refused_and_keeps_what_it_is(

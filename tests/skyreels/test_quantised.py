@@ -13,8 +13,8 @@ import motioncache
 from motioncache import ForecastConfig, MotionCacheConfig, TeaCacheConfig
 from motioncache.config import KVStorage
 from motioncache.plain import is_plain
+from motioncache.step_distance import StepDistance
 from motioncache_skyreels.opening import identity_of
-from motioncache_skyreels.step_distance import StepDistance
 
 from .conftest import COEFFICIENTS, generate, make_pipeline
 

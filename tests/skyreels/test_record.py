@@ -9,8 +9,8 @@ from motioncache import NoCacheConfig
 from motioncache.api import cached, get_hook
 from motioncache.decision import ChunkState, Decision
 from motioncache.probe import Probe
+from motioncache_eval.fit_polynomial import StoreResidual
 from motioncache_eval.ranking.recording import Recording
-from motioncache_skyreels.fit_polynomial import StoreResidual
 from motioncache_skyreels.record import Watch, main
 
 from .conftest import SMALL, generate

@@ -7,11 +7,12 @@ import torch
 from diffusers import SkyReelsV2DiffusionForcingPipeline
 
 import motioncache
+from motioncache_diffusers.autoencoder import decode
 from motioncache_eval.detector import detect
 from motioncache_eval.video import to_uint8
 from motioncache_skyreels.job.config import JobConfig
 from motioncache_skyreels.job.load import load_pipeline
-from motioncache_skyreels.job.sample import decode, sample
+from motioncache_skyreels.job.sample import sample
 
 MODEL = Path(__file__).parents[2] / "MotionCache4SkyReels-V2" / "motioncache-tiny"
 

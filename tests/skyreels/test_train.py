@@ -11,11 +11,13 @@ from diffusers import SkyReelsV2DiffusionForcingPipeline
 
 from motioncache_skyreels.train import transformer as part
 from motioncache_skyreels.train.__main__ import save_pipeline
-from motioncache_skyreels.train.forward import pad_captions, training_forward
-from motioncache_skyreels.train.text import create_text_encoder
+from motioncache_skyreels.train.forward import training_forward
 from motioncache_skyreels.train.vae import _decoder_loss, create_vae, decode_unclamped, freeze_encoder
+from motioncache_train.attention import pad_captions
 from motioncache_train.captions import CaptionEncoder, create_tokenizer
 from motioncache_train.loop import TrainConfig, train
+from motioncache_train.text import create_text_encoder
+from motioncache_train.wan import wan_clip_encoder
 
 
 @pytest.fixture
@@ -120,7 +122,7 @@ def test_a_step_trains_on_one_chunk_and_on_five(tmp_path: Path, encode: CaptionE
     torch.manual_seed(0)
     vae, model = create_vae(), part.create_transformer()
     for chunks in (1, 5):
-        clips = part.clip_encoder(vae, seed=0, device="cpu")
+        clips = wan_clip_encoder(vae, seed=0, device="cpu", chunk=part.CHUNK)
         data = clips.load(tmp_path / f"{chunks}.pt", clips=2, chunks=chunks, held_out=False)
         assert data.latents.shape == (2, 8, 5 * chunks, 16, 24)
         assert data.movers.shape == (2, 5 * chunks, 16, 24)

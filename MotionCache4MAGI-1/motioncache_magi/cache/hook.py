@@ -68,7 +68,7 @@ class MagiHook:
         self._cost: MagiCost | None = None
         self._planner = config.planner(presets) if isinstance(config, ForecastConfig) else None
         if self._planner is not None:
-            self._planner.check_model(identity_of(self._transformer))
+            self._planner.check_model(identity_of(self._transformer), self._transformer)
         pipeline.create_sampler = self.create_sampler
 
     @property

@@ -21,6 +21,7 @@ class MagiJobs:
 
     schema = MagiJobConfig
     config = Path(__file__).parents[2] / "addconfig" / "job.yaml"
+    shipped = True
     takes = "a folder in the layout of the official repository, with magi, vae and t5"
 
     def adapter(self) -> "MagiAdapter":

@@ -5,8 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from motioncache.checkpoints import read_mapping
-from motioncache.errors import ConfigError
+from motioncache_diffusers.index import pipeline_class
 from motioncache_eval.jobs import LoadedJob
 from motioncache_skyreels.job.config import JobConfig, load_job
 
@@ -25,6 +24,7 @@ class SkyReelsJobs:
 
     schema = JobConfig
     config = _PACKAGE.parents[1] / "addconfig" / "config.yaml"
+    shipped = True
     takes = "a folder in diffusers' format with a SkyReels-V2 diffusion-forcing pipeline, or a hub id of one"
 
     def adapter(self) -> "SkyReelsAdapter":
@@ -34,21 +34,18 @@ class SkyReelsJobs:
 
     def recognises(self, model: str) -> bool:
         """A folder by its `model_index.json`, and a hub id by its name or that file."""
-        folder = Path(model)
-        if folder.exists():
-            return _names_skyreels(folder / "model_index.json")
-        if model.count("/") != 1 or model.startswith((".", "/", "~")):
-            return False
-        return "skyreels" in model.lower() or _names_skyreels(_download_index(model))
+        is_id = model.count("/") == 1 and not model.startswith((".", "/", "~")) and not Path(model).exists()
+        return (is_id and "skyreels" in model.lower()) or "SkyReelsV2" in pipeline_class(model)
 
     def read(self, config: Path | None, overrides: Sequence[str]) -> JobConfig:
         return load_job(config, overrides)
 
     def load(self, job: JobConfig) -> LoadedJob:
-        from motioncache_skyreels.cli import quiet_libraries
+        from motioncache_diffusers.autoencoder import decode
+        from motioncache_diffusers.terminal import quiet_libraries
+        from motioncache_diffusers.text import Prompts
         from motioncache_skyreels.job.load import check_size, load_pipeline
-        from motioncache_skyreels.job.sample import decode, run_pipeline, warm_up
-        from motioncache_skyreels.job.text import Prompts
+        from motioncache_skyreels.job.sample import run_pipeline, warm_up
         from motioncache_skyreels.window import BRANCHES
 
         quiet_libraries()
@@ -96,22 +93,3 @@ class SkyReelsJobs:
 
     def override(self, values: dict[str, Any], overriding: Mapping[str, Any]) -> dict[str, Any]:
         return {**values, **overriding}
-
-
-def _names_skyreels(index: Path | None) -> bool:
-    """Whether a `model_index.json` is that of a SkyReels-V2 pipeline."""
-    if index is None or not index.is_file():
-        return False
-    try:
-        return "SkyReelsV2" in str(read_mapping(index).get("_class_name"))
-    except ConfigError:
-        return False
-
-
-def _download_index(model: str) -> Path | None:
-    from huggingface_hub import hf_hub_download
-
-    try:
-        return Path(hf_hub_download(model, "model_index.json"))
-    except Exception:  # no network, no such repository, no such file: then it cannot be recognised
-        return None

@@ -10,13 +10,13 @@ from diffusers import SkyReelsV2DiffusionForcingPipeline
 
 from motioncache.config import PolicyConfig
 from motioncache.latents import check_latents
+from motioncache_diffusers.text import Prompts
 from motioncache_eval.jobs import policy_of
 from motioncache_eval.memory import Footprint
 from motioncache_eval.out_of_memory import explain_out_of_memory
 from motioncache_eval.sampling import Sample, take_sample
 from motioncache_skyreels.adapter import SkyReelsAdapter
 from motioncache_skyreels.job.config import JobConfig
-from motioncache_skyreels.job.text import Prompts
 from motioncache_skyreels.memory import memory
 from motioncache_skyreels.peak import kept_keys
 
@@ -107,15 +107,3 @@ def _call(
         output_type="latent",
         callback_on_step_end=step_done,
     ).frames
-
-
-@torch.inference_mode()
-def decode(pipeline: SkyReelsV2DiffusionForcingPipeline, latents: torch.Tensor) -> torch.Tensor:
-    """Turn latents into float frames `[frames, 3, height, width]` in [0, 1] on the host, as the pipeline does."""
-    vae = pipeline.vae
-    mean = torch.tensor(vae.config.latents_mean).view(1, -1, 1, 1, 1).to(latents.device, vae.dtype)
-    std = torch.tensor(vae.config.latents_std).view(1, -1, 1, 1, 1).to(latents.device, vae.dtype)
-    latents = latents.to(vae.dtype) * std + mean
-    video = vae.decode(latents).sample[0].float().cpu()
-    pipeline.maybe_free_model_hooks()
-    return ((video + 1) / 2).clamp(0, 1).permute(1, 0, 2, 3)

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from motioncache.errors import MotionCacheError
+from motioncache_diffusers.terminal import quiet_libraries
 from motioncache_eval.parity import FileReport, parity_command
-from motioncache_skyreels.cli import quiet_libraries
 from motioncache_skyreels.parity.forwards import check_forward
 from motioncache_skyreels.parity.golden import Golden
 from motioncache_skyreels.parity.units import check_decision, check_distance, check_frame_difference

@@ -7,17 +7,17 @@ from diffusers import SkyReelsV2Transformer3DModel
 
 from motioncache.decision import Call, Decision, Memory
 from motioncache.engine import Engine
+from motioncache.patch import Patch
 from motioncache.policies.motioncache import MotionCacheConfig
 from motioncache.policies.none import NoCache
 from motioncache.record import Phase, WindowShape
+from motioncache.step_distance import StepDistance
 from motioncache_eval.parity import FileReport
 from motioncache_skyreels.compat.published import PublishedMotionCacheWindow, without_finished
 from motioncache_skyreels.opening import allocate, window_shape
 from motioncache_skyreels.packed import patch_blocks
 from motioncache_skyreels.parity.golden import LATENTS, Golden, build_transformer
-from motioncache_skyreels.patch import Patch
 from motioncache_skyreels.schedule import Matrices, Schedule
-from motioncache_skyreels.step_distance import StepDistance
 from motioncache_skyreels.window import Window
 
 

@@ -15,12 +15,12 @@ from diffusers import (
 from transformers import PreTrainedTokenizerFast, UMT5EncoderModel
 
 from motioncache.errors import MotionCacheError
-from motioncache_skyreels.cli import run_command
-from motioncache_skyreels.train.text import create_text_encoder
+from motioncache_diffusers.terminal import run_command
 from motioncache_skyreels.train.transformer import FLOW_SHIFT, train_transformer
 from motioncache_skyreels.train.vae import train_decoder, train_vae
 from motioncache_train.captions import CaptionEncoder, create_tokenizer
 from motioncache_train.command import start, training_parser
+from motioncache_train.text import create_text_encoder
 
 
 def main(arguments: list[str] | None = None) -> int:

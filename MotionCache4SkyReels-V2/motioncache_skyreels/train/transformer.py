@@ -7,10 +7,12 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKLWan, SkyReelsV2Transformer3DModel
 
-from motioncache_skyreels.train.forward import pad_captions, training_forward
+from motioncache_skyreels.train.forward import training_forward
+from motioncache_train.attention import pad_captions
 from motioncache_train.captions import EXCHANGES, TEXT_DIM, CaptionEncoder, exchange_words
-from motioncache_train.latents import ClipEncoder, LatentSet, weighted_error
+from motioncache_train.latents import LatentSet, weighted_error
 from motioncache_train.loop import Losses, TrainConfig, train
+from motioncache_train.wan import wan_clip_encoder
 
 logger = logging.getLogger(__name__)
 
@@ -39,19 +41,6 @@ def create_transformer() -> SkyReelsV2Transformer3DModel:
         num_layers=6,
         num_frame_per_block=CHUNK,
     )
-
-
-def clip_encoder(vae: AutoencoderKLWan, *, seed: int, device: str) -> ClipEncoder:
-    """An encoder of clips, whose latents are normalised as the pipeline's are."""
-    mean = torch.tensor(vae.config.latents_mean, device=device).view(-1, 1, 1, 1)
-    std = torch.tensor(vae.config.latents_std, device=device).view(-1, 1, 1, 1)
-
-    def encode(video: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(torch.device(device).type, torch.bfloat16):
-            encoded = vae.encode(video.to(device)).latent_dist.mode()[0]
-        return (encoded.float() - mean) / std
-
-    return ClipEncoder(encode=encode, seed=seed, chunk=CHUNK, first_alone=True)
 
 
 def draw_timesteps(rng: np.random.Generator, batch: int, chunks: int) -> torch.Tensor:
@@ -100,7 +89,7 @@ def train_transformer(
         initial: a model to train further, on clips of both lengths from the start.
     """
     data = config.folder.parent / "latents"
-    clips = clip_encoder(vae.to(config.device), seed=config.seed, device=config.device)
+    clips = wan_clip_encoder(vae.to(config.device), seed=config.seed, device=config.device, chunk=CHUNK)
     short = clips.load(data / "short.pt", clips=short_clips, chunks=1, held_out=False)
     long = clips.load(data / "long.pt", clips=long_clips, chunks=5, held_out=False)
     check = clips.load(data / "check.pt", clips=48, chunks=1, held_out=True)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -22,6 +23,9 @@ logger = logging.getLogger(__name__)
 FOLDER = "MOTIONCACHE_CACHE"
 """The environment variable that names the folder; without it, it is `~/.cache/motioncache`."""
 
+_KNOWN: WeakKeyDictionary[object, dict[str, Calibration]] = WeakKeyDictionary()
+"""What this process has measured, by transformer: a cache that is enabled anew for each video measures it once."""
+
 PRIOR_SIGMAS = (0.99, 0.98, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0)
 PRIOR_SENSITIVITY = (106.0, 60.7, 33.5, 4.46, 3.61, 1.19, 0.358, 0.224, 0.157, 0.113, 0.0907, 0.108, 0.124, 0.141)
 """Sensitivity by the sigma where a step ends: the geometric mean of the two trained models, each divided by its own
@@ -35,8 +39,13 @@ class AutomaticCalibrations:
     each file is written whole and then moved into place, and the last one stays.
     """
 
-    def __init__(self) -> None:
-        self._known: dict[str, Calibration] = {}
+    def __init__(self, transformer: object | None = None) -> None:
+        """
+        Args:
+            transformer: the module that is measured; what is known of it stays known to this process, whoever asks. A
+                file can't keep what was measured on weights that nothing tells from others.
+        """
+        self._known: dict[str, Calibration] = {} if transformer is None else _KNOWN.setdefault(transformer, {})
 
     def find(self, profile: WindowProfile, model: ModelIdentity) -> Calibration | None:
         """What was measured of this model on this schedule; None if nothing was, or if its file is damaged."""

@@ -80,8 +80,10 @@ class ForecastPlanner:
         self._config = config
         self._name = f"the calibration {config.calibration}" if config.calibration else "the shipped calibration"
         self._foreign = False
-        self.calibration = None if config.calibration == AUTO else self._load(presets)
-        self._automatic = AutomaticCalibrations() if config.calibration == AUTO and config.target_speedup > 1 else None
+        unknown = config.calibration is None and not shipped_calibration(presets).is_file()
+        measures = unknown or config.calibration == AUTO
+        self.calibration = None if measures else self._load(presets)
+        self._automatic = AutomaticCalibrations() if measures and config.target_speedup > 1 else None
         self._measuring = False
 
     def _load(self, presets: Path) -> Calibration | None:
@@ -90,20 +92,25 @@ class ForecastPlanner:
             return Calibration.load(Path(config.calibration))
         return Calibration.load(shipped_calibration(presets)) if config.target_speedup > 1 else None
 
-    def check_model(self, model: ModelIdentity) -> None:
+    def check_model(self, model: ModelIdentity, transformer: object | None = None) -> None:
         """Refuse a file that was measured on another model, unless the config allows it.
 
         The shipped file is left aside instead: then the model is measured.
+
+        Args:
+            transformer: see `AutomaticCalibrations`.
 
         Raises:
             ConfigError: says how the models differ, and how to make a calibration.
         """
         other = None if self.calibration is None else self.calibration.model.differs(model)
         self._foreign = other is not None
+        if self._automatic is not None:
+            self._automatic = AutomaticCalibrations(transformer)
         if other is None or self._config.allow_foreign_calibration:
             return
         if self._config.calibration is None:
-            self.calibration, self._automatic = None, AutomaticCalibrations()
+            self.calibration, self._automatic = None, AutomaticCalibrations(transformer)
             return
         raise ConfigError(
             f"{self._name} was measured {other}: pass calibration=auto to measure this model in its first video, run "

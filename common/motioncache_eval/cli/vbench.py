@@ -11,9 +11,10 @@ from motioncache_eval.cli.options import HELP, choose, take_config
 from motioncache_eval.jobs import JobModel, describe_models, find_model, installed_models, recognise_model
 from motioncache_eval.vbench.config import INSTEAD, VBenchConfig
 from motioncache_eval.vbench.dry_run import describe_plan
+from motioncache_eval.vbench.package import find_python
 from motioncache_eval.vbench.plan import make_plan
 from motioncache_eval.vbench.run import sample_videos
-from motioncache_eval.vbench.scoring import find_python, score_videos
+from motioncache_eval.vbench.scoring import score_videos
 
 
 def main(arguments: list[str]) -> int:
@@ -31,7 +32,7 @@ def main(arguments: list[str]) -> int:
     if plan.settings.score:
         find_python()
     status = sample_videos(plan, [name_of(model), str(config), *overrides])
-    return score_videos(plan) if plan.settings.score and status == 0 else status
+    return score_videos(plan) if plan.settings.score is not False and status == 0 else status
 
 
 def choose_model(config: Path | None, overrides: list[str]) -> tuple[JobModel, list[str]]:

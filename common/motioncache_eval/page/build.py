@@ -62,13 +62,16 @@ def write_page(path: Path, page: Page) -> None:
     write_document(path, heading=page.heading, lead=lead, main="\n".join(main), data=data)
 
 
-def write_document(path: Path, *, heading: str, lead: str, main: str, data: Mapping[str, Any]) -> None:
+def write_document(
+    path: Path, *, heading: str, lead: str, main: str, data: Mapping[str, Any], script: str = "page.js"
+) -> None:
     """Write a page as one file that needs no other; it is either whole or absent.
 
     Args:
         heading: text.
         lead, main: HTML.
-        data: what `page.js` reads: `videos`, `chosen` (shown at first, or all if empty) and `autoplay`.
+        data: what the script reads; for `page.js` `videos`, `chosen` (shown at first, or all if empty) and `autoplay`.
+        script: a file beside this one, which follows `base.js`.
     """
     parts = {
         "TITLE": html.escape(heading),
@@ -77,7 +80,7 @@ def write_document(path: Path, *, heading: str, lead: str, main: str, data: Mapp
         "LEAD": lead,
         "MAIN": main,
         "STYLE": read_part("page.css"),
-        "SCRIPT": read_part("page.js"),
+        "SCRIPT": read_part("base.js") + read_part(script),
         # `<` would let a text end the script element.
         "DATA": json.dumps(data).replace("<", "\\u003c"),
     }

@@ -1,12 +1,8 @@
-"use strict";
-const data = JSON.parse(document.getElementById("data").textContent);
-const byId = (id) => document.getElementById(id);
 const OVERLAYS = ["none", "weight", "reused"];
 const state = { frame: 0, frames: 1, playing: false, overlay: "none", difference: false, players: [], prompt: "", shown: new Set() };
 
 const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-const element = (name, properties) => Object.assign(document.createElement(name), properties);
 
 /* One method's video: draws a frame of its sprite sheet, or of that of its differences, and a map over it. */
 class Player {
@@ -218,13 +214,6 @@ function showDifference(on) {
   draw();
 }
 
-/* Tables that are wider than the screen say so. */
-function hintScroll() {
-  for (const table of document.querySelectorAll(".scroll")) {
-    table.classList.toggle("wide", table.scrollWidth > table.clientWidth);
-  }
-}
-
 async function copy() {
   const text = byId("command");
   try {
@@ -260,6 +249,5 @@ function start() {
   if (data.autoplay && !matchMedia("(prefers-reduced-motion: reduce)").matches) play(true);
 }
 
-new ResizeObserver(hintScroll).observe(document.body);
 byId("copy")?.addEventListener("click", copy);
 if (byId("players")) start();

@@ -41,8 +41,11 @@ class VBenchConfig:
             what the paper sampled; null takes the file's.
         presets: each is a name of a preset, the path of a YAML file with a policy, or `vanilla`, which is no cache.
         dimensions: VBench dimensions; `[all]` are the 16.
-        full_info: path of `VBench_full_info.json`; null takes that of an installed `vbench`.
-        short_prompts, long_prompts: a folder of text files, or one file; see `prompts.list_videos`.
+        full_info: path of `VBench_full_info.json`; null takes that of VBench's package (`scripts/vbench_env.sh`).
+        short_prompts: prompts to use instead of VBench's: a folder of `{suite}.txt`, or one file for one suite. Those
+            of the file are for its model, so `full_info=` or another `model=` puts VBench's in their place.
+        long_prompts: prompts to sample in place of the short ones, under their names: a folder of `{suite}_longer.txt`,
+            or one file.
         samples_per_prompt: videos per prompt; VBench's standard is 5, the paper made 1.
         flickering_samples: videos per prompt of `temporal_flickering`; VBench's standard is 25; null takes
             samples_per_prompt.
@@ -59,7 +62,8 @@ class VBenchConfig:
             allows ten times the longest that a video of the run has taken, and at least ten minutes.
         dry_run: list what would be made, and how long it takes, and make nothing.
         seconds_per_video: for `dry_run`, what a video takes with each preset; without it, what it took in `output`.
-        score: score the videos with VBench when all are made; needs `scripts/vbench_env.sh`.
+        score: score the videos with VBench when all are made; null does where VBench's environment is there
+            (`scripts/vbench_env.sh`), and true refuses to start without it.
         output: folder of the videos; each preset has a folder there, and each suite one in that.
     """
 
@@ -79,7 +83,7 @@ class VBenchConfig:
     verify: str = "checksum"
     dry_run: bool = False
     seconds_per_video: dict[str, float] = field(default_factory=dict)
-    score: bool = False
+    score: bool | None = None
     output: str = "outputs/vbench"
 
     def __post_init__(self) -> None:
@@ -138,6 +142,8 @@ def _from_file(section: dict[str, Any], path: Path, model: JobModel, overriding:
     values = model.override(
         _resolved(values, repository), {key: overriding[key] for key in overriding if key == "model"}
     )
+    if {"full_info", "model"} & set(overriding):
+        values["short_prompts"] = None
     setting = overriding.get("setting", values.get("setting"))
     if setting is not None:
         if not isinstance(setting, str) or setting not in named:

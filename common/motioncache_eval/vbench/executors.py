@@ -29,7 +29,8 @@ def make_executor(plan: Plan, arguments: Sequence[str], lock: int) -> Executor:
         from motioncache_eval.vbench.ray_executor import RayExecutor
 
         records = {preset: read_record(plan.folder(preset).settings) or {} for preset in plan.policies}
-        return RayExecutor(plan, records, plan.output / LOGS)
+        with explain_errors(plan.output):
+            return RayExecutor(plan, records, plan.output / LOGS)
     devices = plan.settings.devices or tuple(f"cuda:{i}" for i in range(torch.cuda.device_count())) or ("cpu",)
     for device in devices:
         check_device(device, plan.job.cpu_offload)

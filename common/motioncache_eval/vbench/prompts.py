@@ -4,7 +4,6 @@ VBench looks for a video under the name `{prompt}-{index}.mp4` in one flat folde
 prompts; several dimensions may be scored on one suite's videos.
 """
 
-import importlib.util
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from motioncache.config import read_text
 from motioncache.errors import ConfigError
 from motioncache.field_types import shown
 from motioncache_eval.prompts import read_prompts
+from motioncache_eval.vbench.package import packaged_full_info
 
 SUITE_OF_DIMENSION = {
     "subject_consistency": "subject_consistency",
@@ -99,7 +99,7 @@ def list_videos(
 
     Args:
         samples: videos per prompt.
-        full_info: `VBench_full_info.json`; None takes that of an installed `vbench`.
+        full_info: `VBench_full_info.json`; None takes that of VBench's package.
         short: prompts to use instead of `full_info`: a folder of `{suite}.txt`, or one text file if there is one suite.
         long: prompts to sample instead of the short ones, line by line: a folder of `{suite}_longer.txt`, or one file.
         samples_of: videos per prompt of suites that have another number.
@@ -148,7 +148,8 @@ def _suite_file(path: Path, suite: str, suffix: str, suites: Sequence[str]) -> P
         return path / f"{suite}{suffix}.txt"
     if len(suites) > 1:
         raise ConfigError(
-            f"{path} is one file, but there are {len(suites)} suites: pass a folder of {{suite}}{suffix}.txt"
+            f"{path} is one file, but there are {len(suites)} suites: pass a folder of {{suite}}{suffix}.txt, or "
+            "full_info= for VBench's own prompts"
         )
     return path
 
@@ -167,7 +168,7 @@ def _distinct(path: Path) -> list[str]:
 
 def _vbench_prompts(path: Path | None, suite: str) -> list[str]:
     """The prompts of a suite in VBench's list, each once."""
-    path = path or find_full_info(None)
+    path = path or packaged_full_info()
     text = read_text(path, missing=f"{path} is not VBench's list of prompts: there is no such file")
     try:
         entries = json.loads(text)
@@ -191,19 +192,3 @@ def _prompt(entry: dict[str, Any], where: str) -> str:
     if not isinstance(prompt, str) or not prompt.strip():
         raise ConfigError(f"{where}: prompt_en is {shown(prompt)}, and has to be a text; pass VBench's own list")
     return prompt
-
-
-def find_full_info(given: str | None) -> Path:
-    """VBench's list of prompts: the one that is given, or that of an installed `vbench`."""
-    if given is not None:
-        return Path(given)
-    package = importlib.util.find_spec("vbench")
-    folders = package.submodule_search_locations if package else None
-    for folder in folders or []:
-        path = Path(folder) / "VBench_full_info.json"
-        if path.is_file():
-            return path
-    raise ConfigError(
-        "vbench is not installed, so its list of prompts is missing: set vbench.full_info to a VBench_full_info.json, "
-        "or vbench.short_prompts to a folder of {suite}.txt files"
-    )

@@ -38,6 +38,8 @@ class RayExecutor:
         self._calls: dict[Any, int] = {}
         self._where: dict[int, str] = {}
         try:
+            for stale in self._logs.glob(".*"):  # of a run that was killed
+                stale.unlink()
             (self._logs / self._token).write_text(self._token)
             address = plan.settings.address or self._start(plan)
             _connect(self._ray, address)

@@ -74,9 +74,22 @@ class Head:
         self._process.stdin.close()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_PATIENCE)
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        _kill_session(self._process.pid)
         self._process.wait()
+
+
+def _kill_session(session: int) -> None:
+    """Kill all processes of a session, whose leader is this one or has ended.
+
+    Ray's workers have process groups of their own, and those that are about to start wait long for a cluster that is
+    gone. What starts them is older, so it is killed first, and this process last.
+    """
+    processes = sorted(int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit())
+    processes.sort(key=lambda process: process == os.getpid())
+    for process in processes:
+        with suppress(ProcessLookupError, PermissionError):
+            if os.getsid(process) == session:
+                os.kill(process, signal.SIGKILL)
 
 
 def main() -> None:
@@ -95,7 +108,7 @@ def main() -> None:
     os.close(answers)
     while os.read(0, 1024):
         pass
-    os.killpg(0, signal.SIGKILL)
+    _kill_session(os.getsid(0))
 
 
 if __name__ == "__main__":

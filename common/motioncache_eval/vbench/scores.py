@@ -30,6 +30,10 @@ SEMANTIC = (
     "temporal_style",
     "overall_consistency",
 )
+DIMENSIONS = (*QUALITY, *SEMANTIC)
+
+TOTALS = ("quality", "semantic", "total")
+
 BOUNDS = {
     "subject_consistency": (0.1462, 1.0),
     "background_consistency": (0.2615, 1.0),
@@ -90,7 +94,7 @@ def totals(scores: Mapping[str, float]) -> dict[str, float | None]:
     total = None
     if quality is not None and semantic is not None:
         total = (QUALITY_WEIGHT * quality + SEMANTIC_WEIGHT * semantic) / (QUALITY_WEIGHT + SEMANTIC_WEIGHT)
-    return {"quality": quality, "semantic": semantic, "total": total}
+    return dict(zip(TOTALS, (quality, semantic, total), strict=True))
 
 
 def paired_differences(dimension: str, of: Score, reference: Score) -> list[float]:
@@ -102,19 +106,44 @@ def paired_differences(dimension: str, of: Score, reference: Score) -> list[floa
     return [sum(values) / len(values) for values in by_prompt.values()]
 
 
-def score_table(scores: Mapping[str, Mapping[str, Score]]) -> Table:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """A preset beside the reference, in one dimension.
+
+    Attributes:
+        difference: of the two scores, as VBench makes them.
+        interval: 95 % bootstrap interval of the paired differences over prompts; None where VBench scores no single
+            videos, or those of fewer than two prompts.
+        prompts: how many were paired.
+    """
+
+    difference: float
+    interval: tuple[float, float] | None
+    prompts: int
+
+
+def compare(dimension: str, of: Score, reference: Score) -> Comparison:
+    """By how much a preset scores higher than the reference."""
+    paired = paired_differences(dimension, of, reference)
+    interval = bootstrap_interval(paired) if len(paired) > 1 else None
+    return Comparison(difference=of.value - reference.value, interval=interval, prompts=len(paired))
+
+
+def score_table(scores: Mapping[str, Mapping[str, Score]], asked: Sequence[str] = ()) -> Table:
     """Presets side by side, in percent; each but the first one also has its difference from that.
 
     Args:
         scores: by preset and dimension. The first preset is the reference.
+        asked: dimensions that have a row, whether they were measured or not.
     """
     reference, *others = scores
     header = ["dimension", reference]
     for preset in others:
         header += [preset, f"{preset} - {reference}"]
-    rows = [_dimension_row(name, scores) for name in (*QUALITY, *SEMANTIC) if any(name in of for of in scores.values())]
+    shown = [name for name in DIMENSIONS if name in asked or any(name in of for of in scores.values())]
+    rows = [_dimension_row(name, scores) for name in shown]
     sums = {preset: totals({name: score.value for name, score in of.items()}) for preset, of in scores.items()}
-    for name in ("quality", "semantic", "total"):
+    for name in TOTALS:
         values = [sums[preset][name] for preset in scores]
         row = [f"**{name}**", _percent(values[0])]
         for value in values[1:]:
@@ -123,8 +152,14 @@ def score_table(scores: Mapping[str, Mapping[str, Score]]) -> Table:
     return Table(title="VBench", header=header, rows=rows)
 
 
-def remarks(scores: Mapping[str, Mapping[str, Score]]) -> list[str]:
-    """What a reader of the table has to know."""
+def remarks(
+    scores: Mapping[str, Mapping[str, Score]], reasons: Mapping[str, Mapping[str, str]] | None = None
+) -> list[str]:
+    """What a reader of the table has to know.
+
+    Args:
+        reasons: by preset and dimension, why there is no score.
+    """
     lines = ["In percent. In brackets: 95 % bootstrap interval of the difference over prompts."]
     unfiltered = [
         preset
@@ -136,27 +171,46 @@ def remarks(scores: Mapping[str, Mapping[str, Score]]) -> list[str]:
             f"temporal_flickering of {', '.join(unfiltered)} was scored without VBench's static filter, so it cannot "
             "be compared with VBench's leaderboard."
         )
+    lines += _not_measured(reasons or {})
+    return lines + _without_total(scores)
+
+
+def _without_total(scores: Mapping[str, Mapping[str, Score]]) -> list[str]:
+    """A sentence for all presets that lack the same dimensions."""
+    lacking: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for preset, of in scores.items():
-        missing = [name for name in (*QUALITY, *SEMANTIC) if name not in of]
-        if missing:
-            lines.append(
-                f"{preset} has no total, for {len(missing)} of 16 dimensions have no score: {', '.join(missing)}."
-            )
-    return lines
+        lacking[tuple(name for name in DIMENSIONS if name not in of)].append(preset)
+    return [
+        f"No total for {', '.join(presets)}: {len(missing)} of 16 dimensions have no score: {', '.join(missing)}."
+        for missing, presets in lacking.items()
+        if missing
+    ]
+
+
+def _not_measured(reasons: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """A sentence for each reason, with all that was not measured for it."""
+    places: dict[str, list[str]] = defaultdict(list)
+    for preset, by_dimension in reasons.items():
+        for dimension, reason in by_dimension.items():
+            places[reason].append(f"{dimension} of {preset}")
+    return [f"Not measured: {', '.join(found)}. {reason}." for reason, found in places.items()]
 
 
 def _dimension_row(name: str, scores: Mapping[str, Mapping[str, Score]]) -> list[str]:
-    found = [of.get(name) for of in scores.values()]
-    first = found[0]
-    row = [name, _percent(first.value if first else None)]
-    for score in found[1:]:
-        difference = _difference(score.value if score else None, first.value if first else None)
-        differences = paired_differences(name, score, first) if score and first else []
-        if len(differences) > 1:
-            low, high = bootstrap_interval(differences)
-            difference += f" [{100 * low:+.2f}, {100 * high:+.2f}]"
-        row += [_percent(score.value if score else None), difference]
+    first, *others = (of.get(name) for of in scores.values())
+    row = [name, _score(first)]
+    for score in others:
+        if score is None or first is None:
+            row += [_score(score), "-"]
+            continue
+        found = compare(name, score, first)
+        interval = "" if found.interval is None else " [{:+.2f}, {:+.2f}]".format(*(100 * x for x in found.interval))
+        row += [_score(score), f"{100 * found.difference:+.2f}{interval}"]
     return row
+
+
+def _score(score: Score | None) -> str:
+    return "not measured" if score is None else _percent(score.value)
 
 
 def _percent(value: float | None) -> str:

@@ -1,104 +1,96 @@
-"""Scores the videos of a plan, each dimension in a process of VBench's own environment, and writes the table."""
+"""Scores the videos of a plan, each dimension in a process of VBench's own environment."""
 
 import json
 import math
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
-from motioncache.errors import MotionCacheError
 from motioncache.whole_file import whole_file
-from motioncache_eval.report import write_json
 from motioncache_eval.vbench import evaluate
 from motioncache_eval.vbench.folder import explain_errors, hold
 from motioncache_eval.vbench.manifest import read_manifest
+from motioncache_eval.vbench.package import missing_environment, named_python, packaged_full_info
 from motioncache_eval.vbench.plan import Plan
-from motioncache_eval.vbench.prompts import SUITE_OF_DIMENSION, check_dimensions, find_full_info
-from motioncache_eval.vbench.scores import Score, remarks, score_table, totals
+from motioncache_eval.vbench.prompts import SUITE_OF_DIMENSION, check_dimensions
+from motioncache_eval.vbench.results import Results, write_results
+from motioncache_eval.vbench.scores import Score
 
-PYTHON = "VBENCH_PYTHON"
-"""Environment variable: the Python that has `vbench`; without it, that of `scripts/vbench_env.sh`."""
-
-VBENCH_ENVIRONMENT = Path(__file__).parents[3] / ".venv-vbench" / "bin" / "python"
-
-
-def find_python() -> Path:
-    """The Python that has `vbench`.
-
-    Raises:
-        MotionCacheError: if there is none.
-    """
-    python = Path(os.environ.get(PYTHON) or VBENCH_ENVIRONMENT)
-    if not python.exists():
-        raise MotionCacheError(
-            f"VBench's environment is not there ({python}): run bash scripts/vbench_env.sh, which makes it, set "
-            f"{PYTHON} to a Python that has vbench, or pass score=false"
-        )
-    return python
+WITH_VBENCHS_PROMPTS = (
+    "object_class", "multiple_objects", "color", "spatial_relationship", "scene", "appearance_style",
+)  # fmt: skip
+"""Dimensions for which VBench's list says of each prompt what to look for."""
 
 
 def score_videos(plan: Plan) -> int:
     """Score every preset in every dimension, print the table, and write it to the folder of the run.
 
+    Where VBench's environment is not there, the table says so.
+
     Returns:
-        An exit status: 0 if all was scored, 1 if some dimension could not be.
+        An exit status: 0 if all was scored, or nothing because the environment is not there; 1 otherwise.
     """
-    python, full_info = find_python(), find_full_info(plan.settings.full_info)
-    failed: list[str] = []
-    scores: dict[str, dict[str, Score]] = {preset: {} for preset in plan.policies}
+    absent = missing_environment()
+    results = Results(dimensions=check_dimensions(plan.settings.dimensions), presets=list(plan.policies))
     with hold(plan.output), explain_errors(plan.output):
-        for preset in plan.policies:
-            for dimension in check_dimensions(plan.settings.dimensions):
-                score = _score(plan, preset, dimension, python, full_info)
-                if isinstance(score, Score):
-                    scores[preset][dimension] = score
-                else:
-                    failed.append(score)
-                    print(f"error: {score}", file=sys.stderr)
-        write_scores(plan.output, scores)
-    return 1 if failed else 0
+        full_info = None if absent else _full_info(plan)
+        for preset in results.presets:
+            for dimension in results.dimensions:
+                found = absent if full_info is None else _score(plan, preset, dimension, full_info)
+                assert found is not None
+                results.add(preset, dimension, found)
+        write_results(plan, results)
+    return 1 if results.reasons and not absent else 0
 
 
-def write_scores(output: Path, scores: Mapping[str, Mapping[str, Score]]) -> None:
-    """Print the table, and write it as `scores.md`, and the figures as `scores.json`."""
-    text = "\n".join([*score_table(scores).markdown(), "", *(f"- {line}" for line in remarks(scores))])
-    print(text)
-    with whole_file(output / "scores.md") as temporary:
-        temporary.write_text(text + "\n")
-    figures: dict[str, Any] = {
-        preset: {
-            "dimensions": {name: score.value for name, score in of.items()},
-            **totals({name: score.value for name, score in of.items()}),
-        }
-        for preset, of in scores.items()
-    }
-    write_json(output / "scores.json", figures)
+def _full_info(plan: Plan) -> Path:
+    """VBench's list of prompts, or one of the same form that is made of other prompts."""
+    settings = plan.settings
+    if settings.full_info is not None or settings.short_prompts is None:
+        return Path(settings.full_info) if settings.full_info else packaged_full_info()
+    prompts = dict.fromkeys((video.suite, video.short) for video in plan.videos)
+    entries = [
+        {"prompt_en": short, "dimension": [name for name, of in SUITE_OF_DIMENSION.items() if of == suite]}
+        for suite, short in prompts
+    ]
+    path = plan.output / "full_info.json"
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(entries, ensure_ascii=False, indent=1), encoding="utf-8")
+    return path
 
 
-def _score(plan: Plan, preset: str, dimension: str, python: Path, full_info: Path) -> Score | str:
+def _score(plan: Plan, preset: str, dimension: str, full_info: Path) -> Score | str:
     """One dimension's score, or why there is none; one whose videos are still the same is not taken again."""
-    root, suite = plan.folder(preset).root, SUITE_OF_DIMENSION[dimension]
-    entries = read_manifest(plan.folder(preset).manifest).values()
-    videos = sorted(f"{entry.video} {entry.sha256}" for entry in entries if entry.video.startswith(f"{suite}/"))
-    key = sha256("\n".join(videos).encode()).hexdigest()
-    folder = root / "scores" / dimension
+    if plan.settings.full_info is None and plan.settings.short_prompts and dimension in WITH_VBENCHS_PROMPTS:
+        return f"{dimension} is scored on VBench's own prompts alone"
+    suite = SUITE_OF_DIMENSION[dimension]
+    folder = plan.folder(preset).root / "scores" / dimension
     folder.mkdir(parents=True, exist_ok=True)
     results, scored = folder / f"{dimension}_eval_results.json", folder / "videos.sha256"
+    key = _key(plan, preset, suite)
     if not (results.exists() and scored.exists() and scored.read_text() == key):
         scored.unlink(missing_ok=True)
         results.unlink(missing_ok=True)
         print(f"scoring {preset} in {dimension}", flush=True)
         device = (plan.settings.devices or _first_device())[0]
         arguments = [dimension, plan.folder(preset).videos / suite, full_info.resolve(), folder, device]
-        status = _run([str(python), evaluate.__file__, *map(str, arguments)], folder / "log.txt")
+        log = folder / "log.txt"
+        status = _run([str(named_python()), evaluate.__file__, *map(str, arguments)], log)
         if status or not results.exists():
-            return f"{preset} has no score in {dimension}: {_last_line(folder / 'log.txt')} ({folder / 'log.txt'})"
+            reason = f"{_last_line(log)} ({log})"
+            print(f"error: {preset} has no score in {dimension}: {reason}", file=sys.stderr)
+            return reason
         scored.write_text(key)
     return read_results(results, dimension)
+
+
+def _key(plan: Plan, preset: str, suite: str) -> str:
+    """A hash of a suite's videos."""
+    entries = read_manifest(plan.folder(preset).manifest).values()
+    videos = sorted(f"{entry.video} {entry.sha256}" for entry in entries if entry.video.startswith(f"{suite}/"))
+    return sha256("\n".join(videos).encode()).hexdigest()
 
 
 def _first_device() -> tuple[str]:

@@ -4,10 +4,9 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from diffusers import SkyReelsV2DiffusionForcingPipeline
 
-from motioncache_skyreels.job.config import JobConfig
-from motioncache_skyreels.memory import TEXT_LENGTH
+TEXT_LENGTH = 512
+"""Tokens to which the pipelines pad prompts."""
 
 KEPT = 16
 """Prompts whose embeddings are kept; the videos of one prompt follow each other."""
@@ -16,18 +15,18 @@ KEPT = 16
 class Prompts:
     """The prompts of a pipeline's jobs. Until the first is encoded ahead, the pipeline encodes them in each call."""
 
-    def __init__(self, pipeline: SkyReelsV2DiffusionForcingPipeline) -> None:
+    def __init__(self, pipeline: Any) -> None:
         self._pipeline = pipeline
         self._encoder: Any = None
         self._embed = lru_cache(KEPT)(self._encode)
 
-    def encode(self, job: JobConfig) -> None:
+    def encode(self, job: Any) -> None:
         """Encode what a job's call needs, and keep it. From the first on, the text encoder waits on the host."""
         if self._encoder is None:
             self._encoder = self._pipeline.text_encoder
         self.arguments(job)
 
-    def arguments(self, job: JobConfig) -> dict[str, Any]:
+    def arguments(self, job: Any) -> dict[str, Any]:
         """What the pipeline is called with: the texts, or their embeddings once prompts are encoded ahead."""
         if self._encoder is None:
             return {"prompt": job.prompt, "negative_prompt": job.negative_prompt}
@@ -52,5 +51,5 @@ class Prompts:
             return pipeline.encode_prompt(text, do_classifier_free_guidance=False, max_sequence_length=TEXT_LENGTH)[0]
         finally:
             if not offloaded:  # a part on the host would be taken for the device of the whole pipeline
-                pipeline.text_encoder = None  # pyright: ignore
+                pipeline.text_encoder = None
                 encoder.to("cpu")

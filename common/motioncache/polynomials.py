@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-from diffusers import SkyReelsV2Transformer3DModel
+from typing import Any, cast
 
 from motioncache.config import plain_values, read_yaml, structured
 from motioncache.errors import ConfigError, MotionCacheError
@@ -37,30 +35,34 @@ class Polynomial:
         require_fit_range(self.fit_range)
 
 
-def model_polynomial(transformer: SkyReelsV2Transformer3DModel, table: Path) -> Polynomial:
+def model_polynomial(transformer: Any, table: Path, package: str) -> Polynomial:
     """The polynomial that was fitted on a model of this size.
+
+    Args:
+        table: the presets file.
+        package: the model's package, whose `fit_polynomial` fits one.
 
     Raises:
         MotionCacheError: if there is none; another model's polynomial would give distances without meaning.
     """
     layers = len(transformer.blocks)
     width = transformer.config.num_attention_heads * transformer.config.attention_head_dim
-    rows = plain_values(read_yaml(table), where=str(table)).get("polynomials") or []
+    rows: Any = plain_values(read_yaml(table), where=str(table)).get("polynomials") or []
     if not isinstance(rows, list):
         raise ConfigError(f"{table}: polynomials has to be a list of rows, not {shown(rows)}")
-    for i, row in enumerate(rows):
+    for i, row in enumerate(cast("list[Any]", rows)):
         polynomial = structured(Polynomial, row, where=f"{table}: polynomials[{i}]")
         if (polynomial.layers, polynomial.width) == (layers, width):
             return polynomial
     raise MotionCacheError(
         f"there is no distance polynomial for a transformer of {layers} layers and width {width}: fit one with "
-        "`python -m motioncache_skyreels.fit_polynomial MODEL`, and add it under `polynomials:` or pass `coefficients`"
+        f"`python -m {package}.fit_polynomial MODEL`, and add it under `polynomials:` or pass `coefficients`"
     )
 
 
-def with_model_polynomial(config: DistanceConfig, transformer: SkyReelsV2Transformer3DModel, table: Path) -> Any:
+def with_model_polynomial(config: DistanceConfig, transformer: Any, table: Path, package: str) -> Any:
     """The config, with the model's own polynomial unless it brings coefficients."""
     if config.coefficients:
         return config
-    polynomial = model_polynomial(transformer, table)
+    polynomial = model_polynomial(transformer, table, package)
     return replace(config, coefficients=polynomial.coefficients, fit_range=config.fit_range or polynomial.fit_range)

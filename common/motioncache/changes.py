@@ -6,7 +6,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from motioncache_skyreels.packed import version_of
+
+def version_of(tensor: torch.Tensor) -> int:
+    """How often a tensor has been changed in place; 0 for those of inference mode, which do not count."""
+    return 0 if tensor.is_inference() else tensor._version  # pyright: ignore[reportPrivateUsage]
 
 
 class LatentsWatch:

@@ -10,13 +10,13 @@ A copy or a pickle of a patched instance comes without the patches: they belong 
 from collections.abc import Callable
 from functools import partial, wraps
 from types import MethodType
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
 from motioncache.errors import MotionCacheError
 from motioncache.foreign import forward_places, is_own_forward, read_place
-from motioncache_skyreels.stand_in import MISSING, StandIn, without_stand_ins
+from motioncache.stand_in import MISSING, StandIn, without_stand_ins
 
 
 def _create(cls: type, *arguments: Any) -> object:
@@ -71,7 +71,7 @@ class Patch:
 
         Python looks `__call__` up on the class, so this one instance gets a subclass of its own, of the same name.
         """
-        original = type(instance)
+        original = cast("type[Any]", type(instance))
 
         @wraps(original.__call__)
         def called(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -83,7 +83,7 @@ class Patch:
             reduce: Any = original.__reduce_ex__
             _, (_, *arguments), *state = reduce(self, protocol)
             if self is instance:
-                state[0] = without_stand_ins(vars(self))
+                state[0] = without_stand_ins(vars(cast("object", self)))
             return _create, (original, *arguments), *state
 
         names = {"__module__": original.__module__, "__qualname__": original.__qualname__, "__doc__": original.__doc__}

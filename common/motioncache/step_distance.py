@@ -1,11 +1,12 @@
-"""Step distance of SkyReels-V2: how far the time modulation moves between two denoise steps.
+"""Step distance of transformers of Wan's kind: how far the time modulation moves between two denoise steps.
 
 The modulation depends on timestep and frame rate alone. So the distances of a schedule are computed once, before
 sampling, in float32 on the host, and no denoise step waits for the device.
 """
 
+from typing import Any
+
 import torch
-from diffusers import SkyReelsV2Transformer3DModel
 from torch import nn
 from torch.nn.functional import linear, silu
 
@@ -13,21 +14,24 @@ from motioncache.distance import polynomial, relative_l1
 from motioncache.errors import MotionCacheError
 from motioncache.plain import is_plain_linear
 from motioncache.policies.distance import Distance, DistanceConfig
-from motioncache_skyreels.schedule import Timesteps
+
+Timesteps = tuple[float, ...]
+"""Timesteps of a chunk's latent frames."""
 
 
 class StepDistance:
     """Distances between the timesteps of a chunk's latent frames at two steps.
 
     Args:
+        transformer: its `condition_embedder` turns a timestep into the modulation.
         fps: index of the frame rate in the model's fps embedding; None for a model without one.
     """
 
-    def __init__(self, transformer: SkyReelsV2Transformer3DModel, config: DistanceConfig, fps: int | None) -> None:
+    def __init__(self, transformer: Any, config: DistanceConfig, fps: int | None = None) -> None:
         self._transformer = transformer
         self._config = config
         self._fps = self._fps_term(fps)
-        self._modulations: dict[int, torch.Tensor] = {}
+        self._modulations: dict[float, torch.Tensor] = {}
 
     def between(self, previous: Timesteps, current: Timesteps) -> float | torch.Tensor:
         """The step distance from one step to the next.
@@ -65,12 +69,12 @@ class StepDistance:
             self._modulations.update(zip(missing, self._modulate(missing), strict=True))
         return torch.stack([self._modulations[t] for t in timesteps])
 
-    def _modulate(self, timesteps: list[int]) -> torch.Tensor:
+    def _modulate(self, timesteps: list[float]) -> torch.Tensor:
         embedder = self._transformer.condition_embedder
-        sinusoid = embedder.timesteps_proj(torch.tensor(timesteps)).float()
+        sinusoid: torch.Tensor = embedder.timesteps_proj(torch.tensor(timesteps)).float()
         hidden = silu(_linear(embedder.time_embedder.linear_1, sinusoid))
         hidden = _linear(embedder.time_embedder.linear_2, hidden)
-        return _linear(embedder.time_proj, silu(hidden)).unflatten(-1, (6, -1)) + self._fps
+        return _in_six(_linear(embedder.time_proj, silu(hidden))) + self._fps
 
     def _fps_term(self, fps: int | None) -> torch.Tensor:
         if fps is None:
@@ -79,13 +83,19 @@ class StepDistance:
         table = transformer.fps_embedding
         embedding = table(torch.tensor(fps, device=table.weight.device)).detach().to("cpu", torch.float32)
         gate, out = transformer.fps_projection.net[0], transformer.fps_projection.net[2]
-        return _linear(out, silu(_linear(gate.proj, embedding))).unflatten(-1, (6, -1))
+        return _in_six(_linear(out, silu(_linear(gate.proj, embedding))))
+
+
+def _in_six(x: torch.Tensor) -> torch.Tensor:
+    """Shift, scale and gate of both halves of a block, `[..., 6, channels]`."""
+    return x.reshape(*x.shape[:-1], 6, -1)
 
 
 def _linear(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
     """Run a layer in float32 on the host; one with packed weights or an adapter runs as it is."""
     if is_plain_linear(layer):
-        bias = None if layer.bias is None else layer.bias.detach().to("cpu", torch.float32)
+        bias: Any = layer.bias  # None without one
+        bias = None if bias is None else bias.detach().to("cpu", torch.float32)
         return linear(x, layer.weight.detach().to("cpu", torch.float32), bias)
     weights = [*layer.parameters(), *layer.buffers()]
     if any(weight.is_meta for weight in weights):
@@ -95,5 +105,5 @@ def _linear(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
         )
     floating = [weight.dtype for weight in weights if weight.is_floating_point() and weight.dtype.itemsize > 1]
     with torch.no_grad():
-        out = layer(x.to(weights[0].device, floating[0] if floating else torch.float32))
+        out: torch.Tensor = layer(x.to(weights[0].device, floating[0] if floating else torch.float32))
     return out.to("cpu", torch.float32)

@@ -2,7 +2,7 @@
 
 import inspect
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from motioncache.errors import MotionCacheError
@@ -34,7 +34,7 @@ class CallScope:
         self._running = False
 
     @contextmanager
-    def running(self) -> Iterator[None]:
+    def running(self) -> Generator[None]:
         """A call of the pipeline, to whichever exit.
 
         Raises:
@@ -52,7 +52,7 @@ class CallScope:
             self._running, self.thread, self.branch = False, None, None
 
     @contextmanager
-    def suspended(self) -> Iterator[None]:
+    def suspended(self) -> Generator[None]:
         """Whatever happens inside does not belong to the call."""
         thread, self.thread = self.thread, None
         try:
@@ -61,7 +61,7 @@ class CallScope:
             self.thread = thread
 
     @contextmanager
-    def in_branch(self, name: str) -> Iterator[None]:
+    def in_branch(self, name: str) -> Generator[None]:
         """The model calls inside belong to a CFG branch, if they belong to the call."""
         if self.thread != threading.get_ident():
             yield
