@@ -1,6 +1,6 @@
 """Runs that are killed again and again lose nothing, make nothing twice, damage nothing, and leave no process.
 
-`MOTIONCACHE_KILLS=30` also kills runs of the shipped models so often.
+`MOTIONCACHE_KILLS=30` kills runs of the shipped models so often, and a few of a stand-in before.
 """
 
 import importlib.util
@@ -22,6 +22,7 @@ SMALL = {
 SOON = 5.0
 """Seconds within which all processes of a killed run have to end."""
 
+several = pytest.mark.skipif(not KILLS, reason="MOTIONCACHE_KILLS=30 kills runs again and again")
 with_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
 executors = pytest.mark.parametrize("executor", ["local", pytest.param("ray", marks=with_ray)])
 
@@ -33,6 +34,7 @@ def prompts(folder: Path, texts: list[str]) -> list[str]:
     return [f"short_prompts={folder / 'prompts'}", "dimensions=[scene]", "presets=[vanilla]", "devices=[cpu,cpu]"]
 
 
+@several
 @executors
 def test_killed_runs_of_a_stand_in_go_on_where_they_were(executor: str, tmp_path: Path) -> None:
     path = os.pathsep.join([str(install(tmp_path)), *sys.path])
@@ -43,7 +45,7 @@ def test_killed_runs_of_a_stand_in_go_on_where_they_were(executor: str, tmp_path
     assert series.slowest < 2 * SOON  # other tests run beside this one
 
 
-@pytest.mark.skipif(not KILLS, reason="MOTIONCACHE_KILLS=30 kills runs of the shipped models")
+@several
 @executors
 @pytest.mark.parametrize("model", SMALL)
 def test_killed_runs_of_the_shipped_models_go_on_where_they_were(model: str, executor: str, tmp_path: Path) -> None:

@@ -55,10 +55,10 @@ def run(code: str, *arguments: object) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-def sample_and_score(model: str, dimension: str, folder: Path) -> dict[str, Any]:
+def sample_and_score(model: str, dimension: str, folder: Path, *size: str) -> dict[str, Any]:
     """Two videos of each of two presets, scored by our command."""
     (folder / "own.txt").write_text("a red circle resting\na blue square moving up\n")
-    texts = [*SMALL[model], "presets=[vanilla,slow]", f"short_prompts={folder / 'own.txt'}", "score=true"]
+    texts = [*SMALL[model], *size, "presets=[vanilla,slow]", f"short_prompts={folder / 'own.txt'}", "score=true"]
     arguments = [*texts, f"dimensions=[{dimension}]", f"output={folder / 'out'}", "devices=[cpu]"]
     assert main(["vbench", model, *arguments]) == 0
     return json.loads((folder / "out" / "scores.json").read_text())
@@ -83,7 +83,7 @@ def test_a_second_dimension_runs_with_random_weights_which_proves_the_plumbing_a
     (tmp_path / "cache" / "amt_model").mkdir(parents=True)
     run(RANDOM_AMT, tmp_path / "cache" / "amt_model" / "amt-s.pth")
     monkeypatch.setenv("VBENCH_CACHE_DIR", str(tmp_path / "cache"))
-    figures = sample_and_score("magi-1", "motion_smoothness", tmp_path)
+    figures = sample_and_score("magi-1", "motion_smoothness", tmp_path, "height=128", "width=128")
     assert 0 < figures["vanilla"]["dimensions"]["motion_smoothness"] < 1
 
 

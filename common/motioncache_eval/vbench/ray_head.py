@@ -108,7 +108,7 @@ def main() -> None:
     os.close(answers)
     while os.read(0, 1024):
         pass
-    _kill_session(os.getsid(0))
+    _kill_session(os.getpid())  # which `Head` made the leader of a session
 
 
 if __name__ == "__main__":
