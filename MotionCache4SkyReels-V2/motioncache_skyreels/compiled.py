@@ -56,7 +56,9 @@ def _after(
     """A single branch counts as two, whose rows attend to the same prompt: another number would be another graph."""
     first, last = next(iter(branches)), list(branches)[-1]
     middle = branches[first].stop if first != last else hidden.shape[1] // 2
-    return compiled(block, hidden, attended, table, _by_row(frames, hidden), middle, texts[first], texts[last])
+    key, value = texts[last]
+    again = key.view(key.shape), value.view(value.shape)  # the same object twice would be another graph as well
+    return compiled(block, hidden, attended, table, _by_row(frames, hidden), middle, texts[first], again)
 
 
 def _after_two(

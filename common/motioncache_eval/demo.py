@@ -19,7 +19,7 @@ from motioncache.policies.none import NoCacheConfig
 from motioncache.registry import FORECAST, Adapter
 from motioncache.whole_file import whole_file
 from motioncache_eval.demo_page import DemoPage, describe, make_views, write_demo_page
-from motioncache_eval.demo_results import Result, measure, print_table, run_report, table_rows
+from motioncache_eval.demo_results import Result, forecast_notes, measure, print_table, run_report, table_rows
 from motioncache_eval.figures import draw_decisions
 from motioncache_eval.jobs import LoadedJob, preset_of
 from motioncache_eval.motion_map import MotionRecorder
@@ -205,6 +205,7 @@ class Demo:
             results=results,
             views=views,
             table=Table(title="Cost and fidelity of every preset", header=header, rows=rows),
+            notes=forecast_notes(self.samples),
             policy=report["policies"][self.name],
             machine=report["machine"],
             versions=report["versions"],

@@ -56,7 +56,8 @@ FOREIGN: dict[str, tuple[Callable[[Any], object], str]] = {
         lambda t: HookRegistry.check_if_exists_or_initialize(t.get_submodule(LAYER)).register_hook(Doubles(), "mine"),
         "has a Doubles",
     ),
-    "compiled part": (lambda t: t.get_submodule(LAYER).mlp.compile(), "is compiled by itself"),
+    "compiled layer": (lambda t: t.get_submodule(LAYER).compile(), "is compiled"),
+    "compiled model": (lambda t: t.compile(), "the VideoDiT is compiled"),
     "cache-dit": (lambda t: setattr(t, "_is_cached", True), "cache-dit"),
 }
 
@@ -79,6 +80,10 @@ def test_another_transformer_is_refused(pipe: MagiPipeline) -> None:
     pipe.transformer = random_dit(pipe.config.model, seed=3)
     with pytest.raises(MotionCacheError, match="another transformer than when the cache was enabled"):
         latents(pipe)
+    motioncache.disable_cache(pipe)
+    pipe.transformer = torch.compile(pipe.transformer, backend="eager")
+    with pytest.raises(MotionCacheError, match="the pipeline's transformer is a OptimizedModule"):
+        motioncache.enable_cache(pipe, "exact")
 
 
 @pytest.mark.parametrize("make_copy", [copy.deepcopy, copy.copy, lambda pipe: pickle.loads(pickle.dumps(pipe))])

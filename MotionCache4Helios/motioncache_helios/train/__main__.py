@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,6 +21,9 @@ from motioncache_helios.train.transformer import create_from_wan, train_transfor
 from motioncache_train.captions import CaptionEncoder
 from motioncache_train.command import start, training_parser
 
+CHECKPOINT_EVERY = 50
+"""Steps; on one thread of a busy CPU they take minutes."""
+
 
 def main(arguments: list[str] | None = None) -> int:
     parser = training_parser("python -m motioncache_helios.train", __doc__, ("transformer",))
@@ -36,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Train the transformer and save the whole pipeline."""
-    config, parts = start(options), options.parts
+    config, parts = replace(start(options), checkpoint_every=CHECKPOINT_EVERY), options.parts
     if not (parts / "vae" / "config.json").is_file():
         raise MotionCacheError(f"there is no autoencoder in {parts}/vae: pass --parts FOLDER, a SkyReels-V2 model")
     vae = AutoencoderKLWan.from_pretrained(parts / "vae")

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from motioncache_eval.bench.model import BenchModel
     from motioncache_eval.measured_memory import MeasuredMemory, MemorySettings, Released
     from motioncache_eval.memory import Footprint
-    from motioncache_eval.speed import ModelCall, SpeedSettings
     from motioncache_magi.cache.adapter import MagiAdapter
 
 
@@ -72,19 +71,15 @@ class MagiJobs:
 
     def released(self) -> "Released":
         from motioncache_eval.measured_memory import Released
-        from motioncache_magi.loading.variants import VARIANTS
+        from motioncache_magi.loading.variants import FP8_VARIANTS, VARIANTS
 
-        return Released(names=tuple(VARIANTS), frames_key="num_frames", lengths=(240, 96, 48))
+        names, ways = (*VARIANTS, *FP8_VARIANTS), ({}, {"kv": "int8"}, {"kv": "host"})
+        return Released(names=names, frames_key="num_frames", lengths=(240, 96, 48), ways=ways)
 
     def measure_memory(self, name: str, settings: "MemorySettings") -> "MeasuredMemory":
         from motioncache_magi.measure import measure_released
 
         return measure_released(name, settings)
-
-    def count_calls(self, name: str, settings: "SpeedSettings") -> "list[ModelCall]":
-        from motioncache_magi.speed import count_released
-
-        return count_released(name, settings)
 
     def override(self, values: dict[str, Any], overriding: Mapping[str, Any]) -> dict[str, Any]:
         return override(values, overriding)

@@ -1,9 +1,5 @@
 """The transformer layer of MAGI-1, with the module names of the official checkpoints."""
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any
-
 import torch
 from torch import nn
 from torch.nn.functional import gelu, layer_norm, linear, silu
@@ -76,26 +72,28 @@ class Attention(nn.Module):
         text = [self._attend_text(x, segment.text, pack) for x, segment in zip(by_segment, pack.segments, strict=True)]
         return past, torch.cat(text)
 
-    def join(self, past: torch.Tensor, text: torch.Tensor, plain: bool) -> torch.Tensor:
-        """Interleave the results of both attentions by groups of channels and project them, in float32.
-
-        Args:
-            plain: whether the projection is what its weight says; only a quantised or adapted layer knows its weights.
-        """
+    def join(self, past: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
+        """Interleave the results of both attentions by groups of channels and project them, in float32."""
         groups = [attended.unflatten(1, (JOIN_GROUPS, -1)) for attended in (past, text)]
         joined = torch.cat(groups, dim=2).flatten(1)
-        if plain:
-            return linear(joined.float(), self.linear_proj.weight.float())
-        return self.linear_proj(joined).float()
+        if is_plain_linear(self.linear_proj):
+            joined = joined.float()
+            return linear(joined, self.linear_proj.weight.float())
+        return self.linear_proj(joined).float()  # only a quantised or adapted layer itself knows its weights
 
     def _attend_text(self, query: torch.Tensor, text: Text, pack: Pack) -> torch.Tensor:
         if not len(text.embedded):
             return torch.zeros_like(query).flatten(1)
         if self._layer not in text.keys_values:
-            both = self.linear_kv_xattn(text.embedded).unflatten(1, (-1, 2 * self._head))
-            key, value = both.chunk(2, dim=-1)
-            text.keys_values[self._layer] = (self.k_layernorm_xattn(key)[None], value[None])
+            text.keys_values[self._layer] = self._text_keys_values(text.embedded)
         return pack.attend(query, *text.keys_values[self._layer])
+
+    def _text_keys_values(self, embedded: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of a text, `[1, text_length, G, d]` each, which hold on to nothing else."""
+        both = self.linear_kv_xattn(embedded).unflatten(1, (-1, 2 * self._head))
+        key, value = both.chunk(2, dim=-1)
+        key, value = torch.stack([self.k_layernorm_xattn(key), value])[:, None]
+        return key, value
 
 
 class MLP(nn.Module):
@@ -110,11 +108,13 @@ class MLP(nn.Module):
         self.linear_fc2 = nn.Linear(inner, config.hidden_size, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.linear_fc1(self.layer_norm(x))
-        if self._gated:
-            gate, x = x.chunk(2, dim=-1)
-            return self.linear_fc2(silu(gate) * x)
-        return self.linear_fc2(gelu(x))
+        return self.linear_fc2(self._activate(self.linear_fc1(self.layer_norm(x))))
+
+    def _activate(self, x: torch.Tensor) -> torch.Tensor:
+        if not self._gated:
+            return gelu(x)
+        gate, x = x.chunk(2, dim=-1)
+        return silu(gate) * x
 
 
 class Gates(nn.Module):
@@ -140,49 +140,21 @@ class Layer(nn.Module):
         self.self_attn_post_norm = LayerNorm1p(config.hidden_size, config.layernorm_epsilon)
         self.mlp = MLP(config)
         self.mlp_post_norm = LayerNorm1p(config.hidden_size, config.layernorm_epsilon)
-        self.functions = (Attention.project, Layer.finish)
-
-    def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Compile what lies before and after attention, once for all numbers of rows; see `torch.compile`."""
-        project, finish = (
-            torch.compile(f, *args, **{**kwargs, "dynamic": True}) for f in (Attention.project, Layer.finish)
-        )
-        self.functions = (project, partial(_finish_compiled, finish))
 
     def forward(self, x: torch.Tensor, pack: Pack) -> torch.Tensor:
         """Run the layer over packed rows, `[n, D]`: attention runs eagerly between two functions of tensors alone."""
-        attention, (project, finish) = self.self_attention, self.functions
-        past, text = attention.attend(*project(attention, x, pack.rotary), pack)
-        plain = is_plain_linear(attention.linear_proj)
-        return finish(self, x, past, text, pack.condition, pack.segment_of_row, plain)
+        attention = self.self_attention
+        past, text = attention.attend(*attention.project(x, pack.rotary), pack)
+        return self.finish(x, past, text, pack.condition, pack.segment_of_row)
 
     def finish(
-        self,
-        x: torch.Tensor,
-        past: torch.Tensor,
-        text: torch.Tensor,
-        condition: torch.Tensor,
-        rows: torch.Tensor,
-        plain: bool,
+        self, x: torch.Tensor, past: torch.Tensor, text: torch.Tensor, condition: torch.Tensor, rows: torch.Tensor
     ) -> torch.Tensor:
         """Run what follows attention; `rows` are the rows of `condition` that packed rows belong to."""
         gate, mlp_gate = (gates[rows] for gates in self.ada_modulate_layer(condition))
-        x = _add(x, self.self_attn_post_norm(self.self_attention.join(past, text, plain) * gate))
+        x = _add(x, self.self_attn_post_norm(self.self_attention.join(past, text) * gate))
         return _add(x, self.mlp_post_norm(self.mlp(x) * mlp_gate))
 
 
 def _add(x: torch.Tensor, branch: torch.Tensor) -> torch.Tensor:
     return (x.float() + branch.float()).to(x.dtype)
-
-
-def _finish_compiled(
-    compiled: Callable[..., torch.Tensor],
-    layer: Layer,
-    x: torch.Tensor,
-    past: torch.Tensor,
-    text: torch.Tensor,
-    condition: torch.Tensor,
-    *rest: Any,
-) -> torch.Tensor:
-    """A single condition counts as two: another number would be another graph."""
-    return compiled(layer, x, past, text, condition if len(condition) > 1 else condition.repeat(2, 1), *rest)
