@@ -61,12 +61,13 @@ def check_modules(model: nn.Module, forwards: Forwards, compilable: Collection[n
     Raises:
         MotionCacheError: with what was found, and where.
     """
+    instead = "Compile the whole transformer, or its blocks" if compilable else "Use a model that is not compiled"
     for module in model.modules():
         own = vars(module)
         if own.get("_compiled_call_impl") is not None and module not in compilable:
             raise MotionCacheError(
-                f"{_place(model, module)} is compiled by itself. The cache passes it a different number of tokens at "
-                "every step, for each of which it would be compiled anew. Compile the whole transformer, or its blocks"
+                f"{_place(model, module)} is compiled. The cache passes it a different number of tokens at "
+                f"every step, for each of which it would be compiled anew. {instead}"
             )
         if module is not model and (own["_forward_hooks"] or own["_forward_pre_hooks"]):
             _check_torch_hooks(model, module)

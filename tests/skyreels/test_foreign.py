@@ -125,7 +125,7 @@ FOREIGN: dict[str, tuple[Hang, str]] = {
         r"`blocks\.0\.ffn` has a Doubles",
     ),
     "accelerate hook": (lambda t: add_hook_to_module(t.blocks[0].ffn, Watches()), r"`blocks\.0\.ffn` has a Watches"),
-    "compiled part": (lambda t: t.blocks[1].attn1.compile(), r"`blocks\.1\.attn1` is compiled by itself"),
+    "compiled part": (lambda t: t.blocks[1].attn1.compile(), r"`blocks\.1\.attn1` is compiled"),
     "compiled forward": (
         lambda t: setattr(t, "forward", torch.compile(t.forward, backend="eager")),
         "forward of the SkyReelsV2Transformer3DModel has been replaced",
