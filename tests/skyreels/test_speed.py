@@ -21,8 +21,8 @@ def count(preset: str, **changes: Any) -> list[ModelCall]:
 def test_no_call_waits_but_once_where_tokens_are_chosen(preset: str) -> None:
     calls = count(preset)[2:]  # the first call of either CFG branch opens the window
     assert all(call.counts.copies == 0 for call in calls)
-    by_token = [call for call in calls if "token" in call.phases]
-    others = [call for call in calls if "token" not in call.phases]
+    by_token = [call for call in calls if "token phase" in call.phases]
+    others = [call for call in calls if "token phase" not in call.phases]
     assert {call.counts.waits for call in others} == {0}
     assert {call.counts.waits for call in by_token} == ({1} if preset in ("slow", "fast") else set())
 
