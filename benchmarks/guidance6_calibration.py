@@ -1,9 +1,10 @@
 """Measures the shipped SkyReels-V2 at a guidance of 6 and 30 steps, for `guidance6.yaml`.
 
 `python benchmarks/guidance6_calibration.py [--share I/N]` samples each calibration prompt from two noises, and writes
-the products of each video to `benchmarks/results/skyreels-v2/guidance6/products/`; when all are there, the calibration
-beside that folder. The sensitivity is the shipped one. It also prints how alike velocities of neighbouring steps are:
-where two that are two steps apart are more alike than two neighbours, sampling swings from step to step.
+the products of each video to `benchmarks/results/skyreels-v2/guidance6/products/`; when all are there, the shipped
+`calibration-guidance-6.json`, with the sensitivity of the other shipped one. It also prints how alike velocities of
+neighbouring steps are: where two that are two steps apart are more alike than two neighbours, sampling swings from step
+to step.
 """
 
 import argparse
@@ -47,7 +48,9 @@ def main() -> None:
         sigmas = tuple(np.load(paths[0])["sigmas"].tolist())
         products = np.mean([np.load(path)["products"].mean(axis=0) for path in paths], axis=0)
         sensitivity = sensitivity_between(shipped.sigmas, shipped.sensitivity, sigmas)
-        Calibration(bench.identity, sigmas, products, sensitivity).save(OUTPUT / "calibration.json")
+        Calibration(bench.identity, sigmas, products, sensitivity).save(
+            shipped_calibration(SkyReelsAdapter().presets()).with_name("calibration-guidance-6.json")
+        )
 
 
 def swing(products: np.ndarray) -> str:

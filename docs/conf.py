@@ -79,6 +79,7 @@ Helios </MotionCache4Helios/README>
 Small model, SkyReels-V2 </MotionCache4SkyReels-V2/motioncache-tiny/README>
 Small model, MAGI-1 </MotionCache4MAGI-1/motioncache-tiny/README>
 /docs/memory
+/docs/gpus
 ```
 
 ```{toctree}

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-LONGEST = 60
+LONGEST = 600
 """Seconds after which the processes are ended."""
 
 

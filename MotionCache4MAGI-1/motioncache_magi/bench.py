@@ -10,12 +10,13 @@ from motioncache_magi.baselines import BASELINES
 from motioncache_magi.cache.hook import identity_of
 from motioncache_magi.compat.published import PublishedAdapter
 from motioncache_magi.job.model import MagiJobs
+from motioncache_magi.peers import PEERS
 
-POLICIES: Policies = {**PublishedAdapter.policies, **ABLATION}
+POLICIES: Policies = {**PublishedAdapter.policies, **ABLATION, **PEERS}
 
 
 class BenchAdapter(PublishedAdapter):
-    """Serves the policies of the product, the published ones and the ablation's."""
+    """Serves the policies of the product, the published ones, the ablation's and those of others."""
 
     policies: Policies = POLICIES
 

@@ -1,8 +1,7 @@
 """Measures what MAGI-1 takes of a GPU's memory, with the sampler and the model on meta tensors."""
 
 from dataclasses import replace
-from functools import partial
-from itertools import groupby
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from motioncache.errors import ConfigError
 from motioncache.forecast.budget import ForecastConfig
 from motioncache.grid import TokenGrid
 from motioncache.registry import resolve_preset
-from motioncache_eval.measured_memory import ComputesAll, MeasuredMemory, MemorySettings, measure, size_of
+from motioncache_eval.measured_memory import ComputesAll, MeasuredMemory, MemorySettings, Stage, measure, size_of
 from motioncache_magi.cache.adapter import MagiAdapter
 from motioncache_magi.cache.config import MagiReuseConfig
 from motioncache_magi.cache.hook import MagiHook
@@ -21,9 +20,11 @@ from motioncache_magi.loading.variants import released
 from motioncache_magi.memory import schedule_of
 from motioncache_magi.model.config import MagiConfig
 from motioncache_magi.model.dit import VideoDiT
+from motioncache_magi.model.fp8 import hold_fp8
 from motioncache_magi.model.packed import Text
 from motioncache_magi.pipeline import MagiPipeline
 from motioncache_magi.sampling.guidance import branches_of, passes_of
+from motioncache_magi.sampling.options import AUTOMATIC, MemoryOptions
 from motioncache_magi.sampling.sampler import Settings
 from motioncache_magi.sampling.schedule import WindowSchedule
 from motioncache_magi.sampling.step import Step
@@ -32,6 +33,9 @@ from motioncache_magi.vae.config import VaeConfig
 from motioncache_magi.vae.vit import ViTVAE
 
 TEXT_ENCODER, TRANSFORMER, AUTOENCODER = "text encoder", "transformer", "autoencoder"
+
+LAYERS = 3
+"""Of a transformer that is measured; all are alike, and keys and values count as those of all layers."""
 
 _AUTOENCODER = VaeConfig(
     video_size=256, video_length=16, patch_size=8, patch_length=4, in_chans=3, z_chans=16, embed_dim=1024, depth=24,
@@ -44,31 +48,66 @@ def measure_released(name: str, settings: MemorySettings) -> MeasuredMemory:
     config = _configured(released(name), settings)
     runtime = config.runtime
     with torch.device("meta"):
-        transformer = VideoDiT(config.model).set_dtypes().requires_grad_(False)
-        autoencoder = ViTVAE(_AUTOENCODER).to(config.model.dtype)
-        text_encoder = T5EncoderModel(_t5()).eval()
-    weights = {TRANSFORMER: transformer, TEXT_ENCODER: text_encoder, AUTOENCODER: autoencoder}
-    on_host = config.text_device("cuda") == "cpu"
-    stages = [
-        measure("sampling", {TRANSFORMER: transformer}, partial(sample_steps, transformer, config, settings.preset)),
-        measure("decoding", {AUTOENCODER: autoencoder}, partial(decode, autoencoder, config)),
-    ]
-    if not on_host:
-        encode = partial(encode_prompt, text_encoder, config)
-        stages.insert(0, measure("prompt", {TEXT_ENCODER: text_encoder}, encode))
+        transformer = _transformer(config)
+        weights = {TRANSFORMER: transformer, TEXT_ENCODER: T5EncoderModel(_t5()), AUTOENCODER: _autoencoder(config)}
+    size = (runtime.video_size_h, runtime.video_size_w)
+    stages = [_sampling_stage(config, settings), _decoding_stage(released(name), config.model.params_dtype, size)]
+    if config.text_device("cuda") != "cpu":
+        stages.insert(0, _prompt_stage(config.model.caption_max_length))
     return MeasuredMemory(
         name=f"MAGI-1 {name}, {runtime.video_size_h}x{runtime.video_size_w}, {runtime.num_frames} frames",
         frames=runtime.num_frames,
         weights={part: size_of(model) for part, model in weights.items()},
         stages=tuple(stages),
         stays=(TRANSFORMER,),
-        on_host=(TEXT_ENCODER,) if on_host else (),
+        on_host=(TEXT_ENCODER,),
     )
+
+
+def _sampling_stage(config: MagiConfig, settings: MemorySettings) -> Stage:
+    layers = config.model.num_layers
+    few = replace(config, model=replace(config.model, num_layers=LAYERS))
+    with torch.device("meta"):
+        model = _transformer(few)
+    return measure(
+        "sampling", {TRANSFORMER: model}, partial(sample_steps, model, few, settings), layers=layers / LAYERS
+    )
+
+
+def _autoencoder(config: MagiConfig) -> ViTVAE:
+    return ViTVAE(_AUTOENCODER).to(config.model.dtype)
+
+
+@cache
+def _decoding_stage(config: MagiConfig, dtype: str, size: tuple[int, int]) -> Stage:
+    """The same for all lengths, presets and variants of a size."""
+    runtime = replace(config.runtime, video_size_h=size[0], video_size_w=size[1])
+    config = replace(config, runtime=runtime, model=replace(config.model, params_dtype=dtype))
+    with torch.device("meta"):
+        autoencoder = _autoencoder(config)
+    return measure("decoding", {AUTOENCODER: autoencoder}, partial(decode, autoencoder, config))
+
+
+@cache
+def _prompt_stage(length: int) -> Stage:
+    with torch.device("meta"):
+        text_encoder = T5EncoderModel(_t5()).eval()
+    return measure("prompt", {TEXT_ENCODER: text_encoder}, partial(encode_prompt, text_encoder, length))
+
+
+def _transformer(config: MagiConfig) -> VideoDiT:
+    """A model without values; that of an fp8 checkpoint keeps its weights so."""
+    model = VideoDiT(config.model).set_dtypes().requires_grad_(False)
+    return hold_fp8(model) if config.engine.fp8_quant else model
 
 
 def _configured(config: MagiConfig, settings: MemorySettings) -> MagiConfig:
     if settings.base_num_frames is not None:
         raise ConfigError("base_num_frames is a setting of SkyReels-V2; the window of MAGI-1 has always 4 chunks")
+    if settings.synchronous:
+        raise ConfigError("synchronous is a setting of SkyReels-V2; chunks of MAGI-1 always finish one after another")
+    if settings.weights is not None:
+        raise ConfigError("weights: int8 is of SkyReels-V2; MAGI-1 has 4.5B_distill_quant and 24B_distill_quant in fp8")
     if settings.dtype == "float16":
         raise ConfigError("dtype: 'float16' is not allowed; allowed for MAGI-1: null, float32, bfloat16")
     runtime, model = config.runtime, config.model
@@ -85,9 +124,8 @@ def _t5() -> T5Config:
     )  # fmt: skip
 
 
-def encode_prompt(text_encoder: T5EncoderModel, config: MagiConfig) -> None:
+def encode_prompt(text_encoder: T5EncoderModel, length: int) -> None:
     """Encode a prompt of full length."""
-    length = config.model.caption_max_length
     tokens = torch.zeros(1, length, dtype=torch.int64, device="meta")
     text_encoder(tokens, torch.zeros(1, 1, length, length, device="meta"))
 
@@ -100,18 +138,22 @@ def decode(autoencoder: ViTVAE, config: MagiConfig) -> None:
     codec.decode_chunk(torch.zeros(shape, device="meta"))
 
 
-def sample_steps(model: VideoDiT, config: MagiConfig, preset: str | None) -> None:
-    """Run the steps at which a chunk enters the window, which also move its keys and values, and the largest one."""
+def sample_steps(
+    model: VideoDiT, config: MagiConfig, sizes: MemorySettings, options: MemoryOptions = AUTOMATIC
+) -> None:
+    """Run steps until the window is full and slides, and the largest one: after that, nothing changes any more."""
     runtime, schedule = config.runtime, schedule_of(config)
-    settings = Settings.of(config, schedule)
+    settings = Settings.of(config, schedule, options)
     frames, size = schedule.chunks * runtime.chunk_width, (runtime.video_size_h // 8, runtime.video_size_w // 8)
     device = model.rope.bands.device
-    hook = _hook(model, config, preset)
+    hook = _hook(model, config, sizes)
+    latents = torch.zeros(config.model.latent_channels, frames, *size, device=device)
+    settings = hook.prepare(settings, latents, config.model.caption_max_length)
     reuse = hook.create_reuse(settings)
     sampler = hook.sampler()(
         model,
         settings,
-        torch.zeros(config.model.latent_channels, frames, *size, device=device),
+        latents,
         prefix=None,
         captions=[_text(model, config) for _ in range(schedule.chunks)],
         null=_text(model, config),
@@ -129,15 +171,22 @@ def sample_steps(model: VideoDiT, config: MagiConfig, preset: str | None) -> Non
 
 def _chosen(schedule: WindowSchedule, size: Any) -> list[Step]:
     steps = list(schedule)
-    largest = max(steps, key=lambda step: (size(step), step.index))
-    first = [next(stage) for _, stage in groupby(steps, key=lambda step: step.index // schedule.stage)]
-    chosen = {step.index: step for step in (*first, *steps[max(largest.index - 1, 0) : largest.index + 1])}
+    largest = max(steps, key=lambda step: (size(step), -step.index))
+    filling = steps[: (schedule.window + 2) * schedule.stage : schedule.stage]
+    chosen = {step.index: step for step in (*filling, *steps[max(largest.index - 1, 0) : largest.index + 1])}
     return [chosen[index] for index in sorted(chosen)]
 
 
-def _hook(model: VideoDiT, config: MagiConfig, preset: str | None) -> MagiHook:
+def _hook(model: VideoDiT, config: MagiConfig, sizes: MemorySettings) -> MagiHook:
     adapter = MagiAdapter()
-    policy = resolve_preset(adapter, preset, None, allow_foreign_calibration=True)
+    policy = resolve_preset(
+        adapter,
+        sizes.preset,
+        None,
+        allow_foreign_calibration=True,
+        kv=sizes.kv,
+        split_guidance=sizes.split_guidance,
+    )
     if isinstance(policy, ForecastConfig):
         policy = replace(policy, target_speedup=1.0, calibration=None)
     pipeline = MagiPipeline(model, None, None, config, device="meta")  # pyright: ignore[reportArgumentType]

@@ -12,6 +12,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from motioncache.errors import MotionCacheError
+from motioncache.field_types import shown
 from motioncache.latents import check_latents
 from motioncache_magi.given.frames import Frames, image_frames, video_frames
 from motioncache_magi.given.pictures import Picture
@@ -22,6 +23,7 @@ from motioncache_magi.model.dit import VideoDiT
 from motioncache_magi.model.packed import Text
 from motioncache_magi.request import Plan, Request, check_noise, draw_noise, noise_shape
 from motioncache_magi.sampling.guidance import Guidance, deciding_branch
+from motioncache_magi.sampling.options import AUTOMATIC, MemoryOptions
 from motioncache_magi.sampling.sampler import Sampler, Settings
 from motioncache_magi.text.caption import clean_caption
 from motioncache_magi.text.chunks import ChunkText, chunk_text
@@ -32,6 +34,9 @@ from motioncache_magi.vae.codec import VideoCodec
 from motioncache_magi.vae.vit import ViTVAE
 
 logger = logging.getLogger(__name__)
+
+WEIGHTS = (None, "fp8")
+"""How weights are kept: in the model's dtype, or as an fp8 checkpoint holds them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,7 @@ class MagiPipeline:
         special_tokens: SpecialTokens | None = None,
         device: str = "cpu",
         offload: bool = False,
+        options: MemoryOptions = AUTOMATIC,
     ) -> None:
         self.transformer = transformer
         self.vae = vae
@@ -69,6 +75,7 @@ class MagiPipeline:
         self.special_tokens = special_tokens
         self.device = device
         self._offload = offload
+        self._options = options
         self._progress: dict[str, Any] = {}
 
     @classmethod
@@ -82,6 +89,9 @@ class MagiPipeline:
         torch_dtype: torch.dtype | None = None,
         device: str = "cpu",
         offload: bool = False,
+        chunks_at_once: int | None = None,
+        weights: str | None = None,
+        t5_dtype: torch.dtype = torch.float32,
     ) -> "MagiPipeline":
         """Load a folder in the layout of the official repository.
 
@@ -93,8 +103,15 @@ class MagiPipeline:
                 released models need it; of a model of another shape, captions are used as they are without it.
             torch_dtype: in place of the configuration's `params_dtype`.
             device: where the model runs.
-            offload: keep text encoder and autoencoder on the CPU while they are not needed.
+            offload: keep the autoencoder on the CPU while it is not needed; the text encoder is kept there anyway.
+            chunks_at_once: see `MemoryOptions`.
+            weights: `fp8` keeps those of an fp8 checkpoint as they are, and makes each `torch_dtype` while it is
+                applied; None does so once and for all.
+            t5_dtype: what the text encoder computes in, and is held in on the host.
         """
+        options = MemoryOptions(chunks_at_once=chunks_at_once)
+        if weights not in WEIGHTS:
+            raise MotionCacheError(f"weights must be null or fp8, not {shown(weights)}")
         found = Folders.find(
             Path(folder),
             variant=variant,
@@ -106,13 +123,14 @@ class MagiPipeline:
             settings = replace(settings, model=replace(settings.model, params_dtype=str(torch_dtype)))
         channels, text_length = settings.model.caption_channels, settings.model.caption_max_length
         pipeline = cls(
-            load_dit(found.variant, settings, device),
+            load_dit(found.variant, settings, device, keep_fp8=weights == "fp8"),
             load_vae(found.vae, settings.model.dtype, "cpu" if offload else device),
-            T5Text(found.t5, text_length=text_length, device=settings.text_device(device), offload=offload),
+            T5Text(found.t5, text_length=text_length, device=settings.text_device(device), dtype=t5_dtype),
             settings,
             special_tokens=SpecialTokens.read(found.special_tokens, channels) if found.special_tokens else None,
             device=device,
             offload=offload,
+            options=options,
         )
         found.check_parts(pipeline.vae.config, pipeline.text_encoder.channels)
         return pipeline
@@ -212,7 +230,7 @@ class MagiPipeline:
             noise = draw_noise(self.config, request, plan, patch=self.vae.config.patch_size, device=self.device)
         return self.create_sampler(
             self.transformer,
-            Settings.of(self.config, schedule),
+            Settings.of(self.config, schedule, self._options),
             noise[0].to(self.device, torch.float32, copy=True),
             prefix=plan.prefix,
             captions=self._embed(texts.caption[: schedule.chunks], texts.caption_mask[: schedule.chunks]),

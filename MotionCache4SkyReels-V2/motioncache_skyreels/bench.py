@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from motioncache.config import PolicyConfig
 from motioncache.presets import Policies
 from motioncache_eval.bench.ablation import ABLATION
 from motioncache_eval.bench.model import BenchModel, own_demo, weights_hash
@@ -10,15 +11,21 @@ from motioncache_skyreels.baselines import create_baselines
 from motioncache_skyreels.compat.published import PublishedAdapter
 from motioncache_skyreels.job.config import JobConfig
 from motioncache_skyreels.job.model import SkyReelsJobs
-from motioncache_skyreels.opening import guidance_shares, identity_of
+from motioncache_skyreels.opening import WindowOpener, guidance_shares, identity_of
+from motioncache_skyreels.peers import PEERS, HiCacheConfig, HiCacheOpener, ScopeConfig, ScopeOpener
 
-POLICIES: Policies = {**PublishedAdapter.policies, **ABLATION}
+POLICIES: Policies = {**PublishedAdapter.policies, **ABLATION, **PEERS}
 
 
 class BenchAdapter(PublishedAdapter):
-    """Serves the policies of the product, the published ones and the ablation's."""
+    """Serves the policies of the product, the published ones, the ablation's and those of others."""
 
     policies: Policies = POLICIES
+
+    def opener_of(self, config: PolicyConfig) -> type[WindowOpener]:
+        if isinstance(config, ScopeConfig):
+            return ScopeOpener
+        return HiCacheOpener if isinstance(config, HiCacheConfig) else super().opener_of(config)
 
 
 def load(config: Path | None, overrides: Sequence[str]) -> BenchModel:

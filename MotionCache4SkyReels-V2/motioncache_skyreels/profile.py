@@ -24,12 +24,12 @@ def profile_window(schedule: Schedule, shape: WindowShape, cost: SkyReelsCost) -
         starts=schedule.starts(),
         iteration_flops=tuple(iteration_flops),
         fixed_flops=fixed_flops,
-        sigmas=_sigmas(schedule),
+        sigmas=sigmas_of(schedule),
         uncached_flops=cost.vanilla([shape]),
     )
 
 
-def _sigmas(schedule: Schedule) -> tuple[float, ...]:
+def sigmas_of(schedule: Schedule) -> tuple[float, ...]:
     """Noise level of each denoise step, read off the chunk with the most steps."""
     steps: dict[int, list[Visit]] = {}
     for visits in schedule.visits:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from diffusers import ContextParallelConfig
 from diffusers.hooks.context_parallel import remove_context_parallel
 from diffusers.models._modeling_parallel import ContextParallelInput, ContextParallelOutput
@@ -35,11 +36,23 @@ def uncached_parallel(pipeline: Any, world: Group) -> Iterator[None]:
     transformer = pipeline.transformer
     plan = context_parallel_plan(len(transformer.blocks))
     config = ContextParallelConfig(ulysses_degree=world.size, ulysses_anything=True)
-    transformer.enable_parallelism(config=config, cp_plan=plan)
+    with _counted_accelerators():
+        transformer.enable_parallelism(config=config, cp_plan=plan)
     try:
         yield
     finally:
         remove_context_parallel(transformer, plan)
-        transformer._parallel_config = None
-        for processor in transformer.attn_processors.values():
-            processor._parallel_config = None
+        for holder in (transformer, *transformer.attn_processors.values()):
+            vars(holder).pop("_parallel_config", None)  # their classes have None
+
+
+@contextmanager
+def _counted_accelerators() -> Iterator[None]:
+    """Let a machine without an accelerator count one: diffusers divides by their number."""
+    counted = torch.accelerator.device_count
+    if not counted():
+        torch.accelerator.device_count = lambda: 1
+    try:
+        yield
+    finally:
+        torch.accelerator.device_count = counted

@@ -1,6 +1,6 @@
 """MotionCache: training-free acceleration of autoregressive video diffusion (arXiv 2605.01725)."""
 
-from motioncache.api import cached, disable_cache, enable_cache, last_trace, stream, summary
+from motioncache.api import cached, disable_cache, enable_cache, last_trace, stream, summary, uncached
 from motioncache.config import PolicyConfig
 from motioncache.errors import ConfigError, MotionCacheError
 from motioncache.forecast.budget import ForecastConfig
@@ -27,4 +27,5 @@ __all__ = [
     "load_config",
     "stream",
     "summary",
+    "uncached",
 ]

@@ -11,6 +11,7 @@ PACKAGES = {
     "sentencepiece": ("sentencepiece", "magi"),
     "google.protobuf": ("protobuf", "magi"),
     "cache_dit": ("cache-dit", "baselines"),
+    "hicache_pp": ("hicache-pp", "baselines"),
     "ray": ("Ray", "cluster"),
 }
 """By the module that is imported: the package's name, and the extra of motioncache that installs it."""

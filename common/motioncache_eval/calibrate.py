@@ -3,14 +3,16 @@
 Some videos are sampled with every step computed; they give the mean products of a chunk's velocities at any two denoise
 steps. In others, one step of one chunk is forecast; they show how much its error changes the video. This takes as long
 as about eight uncached videos for each prompt, or twice that if the model cannot be sampled with half the number of
-steps. A calibration serves as many steps as it was measured with or fewer, videos of all lengths, and the guidance
-scale of the job.
+steps; the command says how many before it starts, and the time left after each. What it has measured lies in
+FILE.progress until FILE is written, and the same command goes on with it. A calibration serves as many steps as it was
+measured with or fewer, videos of all lengths, and the guidance scale of the job.
 """
 
 import argparse
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,8 +24,9 @@ from motioncache.errors import ConfigError, MotionCacheError
 from motioncache.forecast.budget import ForecastConfig
 from motioncache.forecast.calibration import Calibration, sensitivity_between
 from motioncache.forecast.prediction import Array, Forecast
-from motioncache_eval.bench.config import Method
+from motioncache_eval.bench.config import Method, job_settings
 from motioncache_eval.bench.model import BenchModel, find_loader
+from motioncache_eval.calibration_progress import Arrays, NoProgress, Progress
 from motioncache_eval.command import check_output_file, run_command
 from motioncache_eval.progress import progress_bar, say
 from motioncache_eval.prompts import read_prompts
@@ -63,28 +66,59 @@ class Exact:
     sigmas: tuple[float, ...]
 
 
-def calibrate(model: BenchModel, prompts: Sequence[str]) -> Calibration:
+def calibrate(model: BenchModel, prompts: Sequence[str], progress: Progress | None = None) -> Calibration:
     """Sample the prompts, each with its own seed, and measure.
+
+    Args:
+        progress: keeps what is measured, and has what was measured before; None for neither.
 
     Raises:
         MotionCacheError: for too few steps, or for videos that no calibration can be made from.
     """
-    jobs = [
-        replace(model.job, prompt=prompt, seed=model.job.seed + FIRST_SEED + index)
-        for index, prompt in enumerate(prompts)
-    ]
-    steps = model.job.num_inference_steps
+    jobs, progress = jobs_of(model.job, prompts), progress or NoProgress()
+    shorter = sample_shorter(model, jobs, progress)
+    videos = [kept_exact(progress, f"exact-{index}", model, job) for index, job in enumerate(jobs)]
+    products = np.mean([products for video in videos for products in video.products.values()], axis=0)
+    sigmas = videos[0].sigmas
+    calibration = Calibration(model=model.identity, sigmas=sigmas, products=products, sensitivity=np.ones(len(sigmas)))
+    return replace(calibration, sensitivity=measure_sensitivity(model, shorter, calibration, progress))
+
+
+def jobs_of(job: Any, prompts: Sequence[str]) -> list[Any]:
+    """A video of each prompt.
+
+    Raises:
+        MotionCacheError: for too few steps, or a seed that leaves no room.
+    """
+    steps = job.num_inference_steps
     if steps < FEWEST_STEPS:
         raise MotionCacheError(
             f"a calibration needs {FEWEST_STEPS} steps at least, not {steps}: raise num_inference_steps"
         )
-    require_seed(jobs[-1].seed)
-    shorter = sample_shorter(model, jobs)
-    videos = [sample_exact(model, job) for job in jobs]
-    products = np.mean([products for video in videos for products in video.products.values()], axis=0)
-    sigmas = videos[0].sigmas
-    calibration = Calibration(model=model.identity, sigmas=sigmas, products=products, sensitivity=np.ones(len(sigmas)))
-    return replace(calibration, sensitivity=measure_sensitivity(model, shorter, calibration))
+    require_seed(job.seed + FIRST_SEED + len(prompts) - 1)
+    return [replace(job, prompt=prompt, seed=job.seed + FIRST_SEED + index) for index, prompt in enumerate(prompts)]
+
+
+def kept_exact(progress: Progress, name: str, model: BenchModel, job: Any) -> Exact:
+    """See `sample_exact`."""
+
+    def make() -> Arrays:
+        video = sample_exact(model, job)
+        return {
+            "latents": video.latents.float().cpu().numpy(),
+            "sigmas": np.array(video.sigmas),
+            "values_per_chunk": np.array(video.values_per_chunk),
+            **{f"products-{chunk}": one for chunk, one in video.products.items()},
+        }
+
+    kept = progress.arrays(name, make)
+    return Exact(
+        job=job,
+        latents=torch.from_numpy(kept["latents"]),
+        products={int(key[9:]): one for key, one in kept.items() if key.startswith("products-")},
+        sigmas=tuple(kept["sigmas"].tolist()),
+        values_per_chunk=int(kept["values_per_chunk"]),
+    )
 
 
 def sample_exact(model: BenchModel, job: Any) -> Exact:
@@ -113,19 +147,22 @@ def sample_exact(model: BenchModel, job: Any) -> Exact:
     )
 
 
-def sample_shorter(model: BenchModel, jobs: Sequence[Any]) -> list[Exact]:
+def sample_shorter(model: BenchModel, jobs: Sequence[Any], progress: Progress) -> list[Exact]:
     """Sample the jobs with half as many steps, or with all if the model cannot be sampled with half."""
     shorter = [replace(job, num_inference_steps=job.num_inference_steps // 2) for job in jobs]
     try:
-        first = sample_exact(model, shorter[0])
+        first = kept_exact(progress, "shorter-0", model, shorter[0])
     except ConfigError as error:
         say(f"{error}: measuring with all {jobs[0].num_inference_steps} steps")
         shorter = list(jobs)
-        first = sample_exact(model, shorter[0])
-    return [first, *(sample_exact(model, job) for job in shorter[1:])]
+        first = kept_exact(progress, "shorter-0", model, shorter[0])
+    others = [kept_exact(progress, f"shorter-{index}", model, job) for index, job in enumerate(shorter[1:], start=1)]
+    return [first, *others]
 
 
-def measure_sensitivity(model: BenchModel, videos: Sequence[Exact], calibration: Calibration) -> Array:
+def measure_sensitivity(
+    model: BenchModel, videos: Sequence[Exact], calibration: Calibration, progress: Progress
+) -> Array:
     """How many times larger the error of a step becomes in the final latents, for each sigma of the calibration.
 
     In each video, steps of another chunk are forecast. Steps at equal distances are measured, and the others
@@ -135,20 +172,16 @@ def measure_sensitivity(model: BenchModel, videos: Sequence[Exact], calibration:
     sigmas = videos[0].sigmas
     steps = np.unique(np.linspace(1, len(sigmas) - 1, MEASURED_STEPS).round().astype(int)).tolist()
     forecast = calibration.at(sigmas, 2)
-    growths: list[Array] = []  # one row of [steps] for each video
+    growths: list[list[float]] = []  # one row of [steps] for each video
     for index, video in enumerate(videos):
         chunks = list(video.products)
-        growths.append(error_growths(model, video, chunks[index % len(chunks)], steps, forecast))
-    log_means = 2 * np.log(np.sqrt(growths).mean(axis=0))
+        chunk = chunks[index % len(chunks)]
+        growth = partial(error_growth, model, video, chunk, forecast=forecast)
+        growths.append([progress.number(f"growth-{index}-{step}", partial(growth, step)) for step in steps])
+        say(f"{video.job.prompt}, chunk {chunk}: {' '.join(f'{growth:.3g}' for growth in growths[-1])}")
+    log_means = 2 * np.log(np.sqrt(np.array(growths)).mean(axis=0))
     measured = np.exp(np.interp(np.arange(len(sigmas)), steps, log_means))
     return sensitivity_between(sigmas, measured, calibration.sigmas)
-
-
-def error_growths(model: BenchModel, exact: Exact, chunk: int, steps: Sequence[int], forecast: Forecast) -> Array:
-    """How many times larger the squared error of a forecast is in the end, for each of the steps, `[steps]`."""
-    growths = [error_growth(model, exact, chunk, step, forecast) for step in steps]
-    say(f"{exact.job.prompt}, chunk {chunk}: {' '.join(f'{growth:.3g}' for growth in growths)}")
-    return np.array(growths)
 
 
 def error_growth(model: BenchModel, exact: Exact, chunk: int, step: int, forecast: Forecast) -> float:
@@ -160,7 +193,7 @@ def error_growth(model: BenchModel, exact: Exact, chunk: int, step: int, forecas
     coefficients = forecast.coefficients(step, earlier)
     probe = OneForecast(chunk, step, earlier, coefficients)
     latents = model.take(exact.job, EVERYTHING_COMPUTED, prepare=probe.attach).sample.latents
-    final_error = float((latents - exact.latents).double().square().sum()) / exact.values_per_chunk
+    final_error = float((latents.float().cpu() - exact.latents).double().square().sum()) / exact.values_per_chunk
     # The velocity minus its forecast is a sum of velocities with these factors.
     factors = np.array([1.0, *(-c for c in coefficients)])
     summed = [step, *earlier]
@@ -204,10 +237,26 @@ def run(options: argparse.Namespace) -> int:
         overrides.append(f"prompt={prompts[0]}")
     model = find_loader(options.model)(options.job, overrides)
     prompts = prompts or [model.job.prompt] * OWN_PROMPT_VIDEOS
+    jobs = jobs_of(model.job, prompts)
+    progress = Progress(options.output, {"jobs": [job_settings(job) for job in jobs], "weights": model.weights})
+    state_cost(model.job, len(prompts), progress)
     with progress_bar(all_steps(model.job, len(prompts)), unit="steps") as bar:
-        calibrate(with_progress(model, bar, len(prompts)), prompts).save(options.output)
+        calibrate(with_progress(model, bar, len(prompts)), prompts, progress).save(options.output)
+    progress.remove()
     say(str(options.output))
     return 0
+
+
+def state_cost(job: Any, videos: int, progress: Progress) -> None:
+    """Say what is sampled, before anything is."""
+    steps = all_steps(job, videos)
+    whole = steps / job.num_inference_steps
+    done = f"; {progress.count} measurements are there already" if progress.count else ""
+    say(
+        f"calibrating with {videos} videos: {steps} denoise steps, all computed, which is the work of {whole:.0f} "
+        f"videos with {job.num_inference_steps} steps{done}. What is measured lies in {progress.folder} until the end: "
+        "after an interrupt the same command goes on"
+    )
 
 
 def with_progress(model: BenchModel, bar: Any, videos: int) -> BenchModel:

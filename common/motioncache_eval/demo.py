@@ -19,7 +19,7 @@ from motioncache.policies.none import NoCacheConfig
 from motioncache.registry import FORECAST, Adapter
 from motioncache.whole_file import whole_file
 from motioncache_eval.demo_page import DemoPage, describe, make_views, write_demo_page
-from motioncache_eval.demo_results import Result, measure, print_table, run_report, table_rows
+from motioncache_eval.demo_results import Result, forecast_notes, measure, print_table, run_report, table_rows
 from motioncache_eval.figures import draw_decisions
 from motioncache_eval.jobs import LoadedJob, preset_of
 from motioncache_eval.motion_map import MotionRecorder
@@ -45,9 +45,12 @@ class DemoConfig:
     Args:
         compare: sample the prompt without a cache, with `exact` and with `forecast` as well; false makes the video of
             the chosen preset alone.
+        parallel: what the processes that `torchrun` has started divide, each with a GPU of its own: `ulysses`, `cfg` or
+            `cfg+ulysses`; null for one process.
     """
 
     compare: bool = True
+    parallel: str | None = None
 
 
 def check_packages() -> None:
@@ -65,6 +68,9 @@ def run_demo(loaded: LoadedJob, policy: PolicyConfig, settings: DemoConfig, *, c
     job = loaded.job
     name = preset_name(loaded.adapter, job, policy)
     loaded.check(policy)
+    if not loaded.team.leads:
+        Follower(loaded, name, policy).produce(compare=settings.compare)
+        return 0
     with RunFolder.create(Path(job.output), name) as run:
         size = f"{job.num_frames} frames of {job.width}x{job.height}"
         print(f'prompt: "{job.prompt}"\n{size}, writing to {run.path}', flush=True)
@@ -124,7 +130,8 @@ class Demo:
         if VANILLA in self.samples:
             self._write_page(results, report)
         print_table(results)
-        report |= {"preset": self.name, "seconds_of_whole_run": time.perf_counter() - started}
+        seconds = time.perf_counter() - started
+        report |= {"preset": self.name, "processes": self.loaded.team.size, "seconds_of_whole_run": seconds}
         write_json(self.run.path / "run.json", report)
 
     def _reading_order(self) -> list[str]:
@@ -205,6 +212,7 @@ class Demo:
             results=results,
             views=views,
             table=Table(title="Cost and fidelity of every preset", header=header, rows=rows),
+            notes=forecast_notes(self.samples),
             policy=report["policies"][self.name],
             machine=report["machine"],
             versions=report["versions"],
@@ -219,3 +227,24 @@ class Demo:
             f"The preset {self.name} against no cache: {job.num_frames} frames of {job.width}x{job.height}, "
             f"{job.num_inference_steps} denoise steps. dB is PSNR over decoded frames; 120 dB stands for identical."
         )
+
+
+class Follower(Demo):
+    """Samples what the first of several processes samples, and writes nothing."""
+
+    def __init__(self, loaded: LoadedJob, name: str, policy: PolicyConfig) -> None:
+        nowhere: Any = None
+        super().__init__(loaded, nowhere, name, policy, "")
+
+    def produce(self, *, compare: bool) -> None:
+        self._progress("", disable=True)
+        self.loaded.warm_up(self.job)
+        self._take(self.name)
+        if compare and not (self.name == EXACT and self.loaded.exact_is_vanilla):
+            self._compare()
+
+    def _take(self, name: str, *, prepare: Callable[[Any], None] | None = None) -> None:
+        self.samples[name], _ = self.loaded.make_video(self.job, self.policies[name])
+
+    def _write_side_by_side(self) -> None:
+        pass

@@ -1,7 +1,7 @@
 """The demo's page: one prompt without a cache and with the chosen preset, side by side, and other presets below."""
 
 import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from motioncache_eval.metrics import IDENTICAL
-from motioncache_eval.page.build import draw_table, read_part, section, write_document
+from motioncache_eval.page.build import draw_list, draw_table, read_part, section, write_document
 from motioncache_eval.page.view import make_overlay, make_view
 from motioncache_eval.sampling import Sample
 from motioncache_eval.table import Table
@@ -30,6 +30,7 @@ class DemoPage:
         results: by preset its `seconds`, `speedup`, `psnr_db` and `flops`; vanilla is one of them.
         views: what is shown of each preset, see `make_views`.
         table: the figures, a row for each preset.
+        notes: sentences below the table.
         policy: the settings of the chosen preset's policy.
         machine, versions: what the demo ran on and with.
         command: runs the same demo again in a shell.
@@ -41,6 +42,7 @@ class DemoPage:
     results: Mapping[str, Mapping[str, float]]
     views: Mapping[str, Mapping[str, Any]]
     table: Table
+    notes: Sequence[str]
     policy: Mapping[str, Any]
     machine: Mapping[str, Any]
     versions: Mapping[str, Any]
@@ -80,7 +82,7 @@ def write_demo_page(path: Path, page: DemoPage) -> None:
         read_part("controls.html"),
         read_part("legend.html"),
         _folded(others) if others else "",
-        section("Figures", draw_table(page.table, accent=[page.chosen])),
+        section("Figures", draw_table(page.table, accent=[page.chosen]) + draw_list(page.notes)),
         section("How it was made", _making(page)),
     ]
     data = {"videos": {page.prompt: page.views}, "chosen": [VANILLA, page.chosen], "autoplay": True}

@@ -86,6 +86,7 @@ def run_report(
         "calibration": next(filter(None, map(used_calibration, samples.values())), None),
         **environment(job.device),
         "results": dict(results),
+        "forecast_errors": forecast_notes(samples),
         "chunks": {name: [asdict(chunk) for chunk in rows] for name, rows in chunks.items()},
     }
 
@@ -94,6 +95,12 @@ def describe_policy(policy: PolicyConfig | None) -> dict[str, Any] | None:
     """The name of a policy's config with its fields; None without a cache."""
     fields: Any = policy
     return None if policy is None else {"name": type(policy).__name__, **asdict(fields)}
+
+
+def forecast_notes(samples: Mapping[str, Sample]) -> list[str]:
+    """What the videos say of their own forecasts, a sentence for each preset that made any."""
+    summaries = {name: sample.summary for name, sample in samples.items() if sample.summary is not None}
+    return [f"{name}: {one.forecast_errors}." for name, one in summaries.items() if one.forecast_errors is not None]
 
 
 def used_calibration(sample: Sample) -> str | None:

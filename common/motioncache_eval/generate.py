@@ -24,9 +24,9 @@ SETTINGS = "settings"
 """Stem of the file that says what all videos of a folder were made with."""
 
 WITHOUT_EFFECT = (
-    "prompt", "output", "device", "cpu_offload", "preset", "target_speedup", "allow_foreign_calibration", "kv",
-    "split_guidance",
-)  # fmt: skip
+    *("prompt", "output", "device", "cpu_offload", "kv", "split_guidance", "chunks_at_once"),
+    *("preset", "target_speedup", "allow_foreign_calibration"),
+)
 """Settings that may differ among the videos of a folder; the policy that a preset stands for is compared by itself."""
 
 LONGEST_NAME = 80

@@ -26,9 +26,10 @@ _PARTS = {
     "KeptInInt8.__init__": KV,
     "KeptOnHost.fetch": KV,
     "ChunkStore._put_together": KV,
+    "LayeredKVCache.__init__": KV,
     "Engine.complete": OUTPUTS,
     "text_keys_values": TEXT_KV,
-    "Attention._attend_text": TEXT_KV,
+    "Attention._text_keys_values": TEXT_KV,
 }
 """The parts that outlive a model call, by the function that allocates them."""
 
@@ -125,7 +126,7 @@ class MeasuredMemory:
         flags: the settings that were chosen of `Released.ways`, as texts `key=value`.
         weights: bytes by model.
         stays: models that stay on the GPU with `cpu_offload`.
-        on_host: models that are never on the GPU.
+        on_host: models that are on the GPU only while they are needed, if ever.
     """
 
     name: str
@@ -138,7 +139,7 @@ class MeasuredMemory:
 
     def held(self, stage: Stage, offload: bool) -> set[str]:
         """The models that are on the GPU during a stage."""
-        return {*self.stays, *stage.needs} if offload else {*self.weights} - {*self.on_host}
+        return {*(self.stays if offload else {*self.weights} - {*self.on_host}), *stage.needs}
 
     def stage_total(self, stage: Stage, *, offload: bool) -> int:
         """Bytes of a stage, with the weights that are on the GPU then."""
@@ -179,7 +180,10 @@ class ComputesAll(Policy):
         return torch.arange(call.tokens) > 0 if self._by_token and call.step > 0 else True
 
 
-PER_LAYER = ("KVCache.__init__", "KeptAsIs.__init__", "KeptInInt8.__init__", "text_keys_values")
+PER_LAYER = (
+    "KVCache.__init__", "KeptAsIs.__init__", "KeptInInt8.__init__", "text_keys_values",
+    "Attention._text_keys_values",
+)  # fmt: skip
 """The functions that allocate what outlives a layer, and is there for each."""
 
 

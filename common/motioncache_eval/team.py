@@ -45,6 +45,13 @@ class Team:
         """Whether this process writes files and says what happens."""
         return self.rank == 0
 
+    @property
+    def command(self) -> list[str]:
+        """What starts `motioncache` as it was started."""
+        if self.parallel is None:
+            return ["motioncache"]
+        return ["torchrun", "--nproc-per-node", str(self.size), "-m", "motioncache"]
+
     def decide(self, function: Callable[[], _Value]) -> _Value:
         """What a function gives in the first process, which alone runs it; its error is everybody's."""
         if self.parallel is None:

@@ -40,7 +40,8 @@ def calibration() -> Calibration:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_warned_yet() -> None:
+def _nothing_kept_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOTIONCACHE_CACHE", str(tmp_path / "kept"))
     budget._warn_once.cache_clear()  # pyright: ignore[reportPrivateUsage]
 
 
@@ -216,30 +217,61 @@ def test_a_file_of_another_model_is_refused_unless_it_is_allowed(
 def test_a_plan_says_which_calibration_it_is_made_with(tmp_path: Path) -> None:
     calibration().save(tmp_path / "calibration.json")
     planner = ForecastConfig(target_speedup=3).planner(tmp_path / "config.yaml")
-    planner.check_model(MODEL)
+    planner.plan(window(), MODEL, SHARES)
     assert planner.used == "the shipped calibration, of depth 6, width 128, 6 steps"
     everything = ForecastConfig(target_speedup=1).planner(tmp_path / "none.yaml")
-    everything.check_model(MODEL)
+    everything.plan(window(), MODEL, SHARES)
     assert everything.used is None
 
 
-def test_another_guidance_than_was_measured_warns_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    calibration().save(tmp_path / "calibration.json")
-    planner = ForecastConfig(target_speedup=3).planner(tmp_path / "config.yaml")
-    for _ in range(2):
-        planner.plan(window(), replace(MODEL, guidance=6.0), SHARES)
-    warned = [text for record in caplog.records if "calibration" in (text := record.getMessage())]
-    assert len(warned) == 1
-    assert "measured with a guidance scale of" in warned[0]
-
-
-def test_more_steps_than_were_measured_warn(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def few_steps() -> Calibration:
     all_ = calibration()
     few = {"sigmas": SIGMAS[::2], "products": all_.products[::2, ::2], "sensitivity": all_.sensitivity[::2]}
-    replace(all_, **few).save(tmp_path / "few.json")
-    config = ForecastConfig(target_speedup=3, calibration=str(tmp_path / "few.json"))
-    ForecastPlanner(config, tmp_path / "none.yaml").plan(window(), MODEL, SHARES)
-    assert "measured with 3 steps, not 6" in caplog.text
+    return replace(all_, **few)
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        (replace(calibration(), model=replace(MODEL, guidance=4.0)), "with a guidance scale of 4, not 6"),
+        (calibration(), "with a guidance scale of its own, not 6"),
+        (replace(few_steps(), model=replace(MODEL, guidance=6.0)), "with 3 steps, not 6"),
+    ],
+)
+def test_a_file_of_another_guidance_or_fewer_steps_is_refused_unless_it_is_allowed(
+    tmp_path: Path, file: Calibration, said: str
+) -> None:
+    file.save(tmp_path / "other.json")
+    strong = replace(MODEL, guidance=6.0)
+    config = ForecastConfig(target_speedup=3, calibration=str(tmp_path / "other.json"))
+    planner = config.planner(tmp_path / "config.yaml")
+    planner.check_model(strong)
+    message = f"other.json was measured {said}: pass calibration=auto .* or pass allow_foreign_calibration=True"
+    with pytest.raises(ConfigError, match=message):
+        planner.plan(window(), strong, SHARES)
+    allowed = replace(config, allow_foreign_calibration=True).planner(tmp_path / "config.yaml")
+    assert not all(allowed.plan(window(), strong, SHARES).planned)
+
+
+def test_of_the_shipped_files_the_one_of_the_guidance_scale_is_taken_and_else_the_model_is_measured(
+    tmp_path: Path,
+) -> None:
+    for name, scale in (("calibration.json", 4.0), ("calibration-guidance-6.json", 6.0)):
+        replace(calibration(), model=replace(MODEL, guidance=scale)).save(tmp_path / name)
+    planner = ForecastConfig(target_speedup=3).planner(tmp_path / "config.yaml")
+    for scale, name in ((4.0, "guidance 4,"), (6.0, "guidance 6,"), (7.0, "nothing yet")):
+        policy = planner.plan(window(), replace(MODEL, guidance=scale, weights=MODEL.weights), SHARES)
+        assert all(policy.planned) == (scale == 7.0)
+        assert name in str(planner.used)
+    anyway = ForecastConfig(target_speedup=3, allow_foreign_calibration=True).planner(tmp_path / "config.yaml")
+    assert not all(anyway.plan(window(), replace(MODEL, guidance=7.0), SHARES).planned)
+    assert "guidance 4," in str(anyway.used)
+
+
+def test_a_video_of_more_steps_than_the_shipped_file_has_is_measured(tmp_path: Path) -> None:
+    few_steps().save(tmp_path / "calibration.json")
+    planner = ForecastConfig(target_speedup=3).planner(tmp_path / "config.yaml")
+    assert all(planner.plan(window(), MODEL, SHARES).planned)
 
 
 def test_a_target_that_cannot_be_met_says_what_is_reached(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -254,7 +286,8 @@ def test_a_target_that_cannot_be_met_says_what_is_reached(tmp_path: Path, caplog
 
 
 def test_a_calibration_that_cannot_be_read_is_refused_at_once(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="there is no calibration"):
+    (tmp_path / "calibration.json").write_text("{")
+    with pytest.raises(ConfigError, match="is not a calibration"):
         ForecastPlanner(ForecastConfig(target_speedup=1.1), tmp_path / "config.yaml")
     with pytest.raises(ConfigError, match="there is no calibration"):
         ForecastPlanner(ForecastConfig(target_speedup=1.0, calibration="none.json"), tmp_path / "config.yaml")
@@ -264,15 +297,6 @@ def test_all_steps_need_no_calibration(tmp_path: Path) -> None:
     """Otherwise a model could not be measured for its first one."""
     planner = ForecastPlanner(ForecastConfig(target_speedup=1.0), tmp_path / "config.yaml")
     assert all(planner.plan(window(), MODEL, SHARES).planned)
-
-
-def test_each_calibration_warns_for_itself(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    for name in ("a.json", "b.json"):
-        calibration().save(tmp_path / name)
-        config = ForecastConfig(target_speedup=3, calibration=str(tmp_path / name))
-        config.planner(tmp_path / "config.yaml").plan(window(), replace(MODEL, guidance=7.0), SHARES)
-    assert "a.json was measured with" in caplog.text
-    assert "b.json was measured with" in caplog.text
 
 
 @pytest.mark.parametrize("starts", [(0,), (0, 1), (0, 3), (0, 2, 4), (0, 1, 2, 3)])

@@ -99,6 +99,8 @@ ACCEPTED_JOB = {
     "causal_block_size": TWO_OR_MORE,
     "fps": FRAME_RATES,
     "dtype": {"float32": "float32"},
+    "kv": {"null": None},
+    "split_guidance": TRUE_OR_FALSE,
 }
 MAYBE_WHOLE = {**WHOLE, **NULL}
 ACCEPTED_MAGI = {
@@ -109,6 +111,10 @@ ACCEPTED_MAGI = {
     **dict.fromkeys(("height", "width", "num_frames", "num_inference_steps"), MAYBE_WHOLE),
     "fps": {**FRAME_RATES, **NULL},
     "seed": {"0": 0, **WHOLE, **NULL},
+    "kv": {"null": None},
+    "weights": {"null": None},
+    "t5_dtype": {"float32": "float32"},
+    "chunks_at_once": MAYBE_WHOLE,
     "dtype": {"null": None, "float32": "float32"},
 }
 LISTS: dict[str, tuple[str, ...]] = {

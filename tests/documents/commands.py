@@ -57,6 +57,7 @@ class Checker:
             "pip": self.pip,
             "python": self.python,
             "source": self.source,
+            "torchrun": self.torchrun,
             "vbench": self.vbench,
         }
 
@@ -84,6 +85,14 @@ class Checker:
         else:
             with self.understood(), self.stopped_at_work():
                 raise SystemExit(main(arguments))
+
+    def torchrun(self, arguments: list[str], run: bool) -> None:
+        """`torchrun --nproc-per-node N -m motioncache COMMAND ...`, which has tests of its own."""
+        assert not run, "torchrun needs GPUs: mark its block as parsed only"
+        option, number, *module = arguments[:4]
+        assert (option, module) == ("--nproc-per-node", ["-m", "motioncache"])
+        assert number == "N" or int(number) > 1
+        self.console(arguments[4:], False)
 
     def script(self, arguments: list[str], run: bool) -> None:
         """`bash SCRIPT ...`"""

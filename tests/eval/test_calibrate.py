@@ -5,17 +5,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 import yaml
 
-from motioncache.errors import ConfigError
+from motioncache.errors import ConfigError, MotionCacheError
 from motioncache.forecast.calibration import Calibration, ModelIdentity
 from motioncache_eval import calibrate
 from motioncache_eval.calibrate import Exact, all_steps, main, with_progress
+from motioncache_eval.calibration_progress import Progress
 
 SIGMAS = tuple(np.linspace(1.0, 0.1, 8).tolist())
 
@@ -38,7 +39,7 @@ def made(monkeypatch: pytest.MonkeyPatch, sample: Any) -> Any:
     """A calibration of two prompts, and the videos that the sensitivity is measured in."""
     shorter: list[Exact] = []
 
-    def measure(model: Any, videos: list[Exact], _: Any) -> Any:
+    def measure(model: Any, videos: list[Exact], *_: Any) -> Any:
         shorter.extend(videos)
         return np.ones(8)
 
@@ -220,3 +221,39 @@ def test_a_calibration_without_weights_serves_models_that_are_not_in_memory(tmp_
     assert loaded.weights == ()
     assert loaded.differs(ModelIdentity(1, 2, weights=(0.1,))) == "on weights that it does not name"
     assert loaded.differs(ModelIdentity(1, 3, weights=())) is not None
+
+
+def test_what_was_measured_is_not_measured_again(tmp_path: Path) -> None:
+    settings = {"prompt": "a"}
+    first = Progress(tmp_path / "a.json", settings)
+    assert first.number("one", lambda: 2.5) == 2.5
+    again = Progress(tmp_path / "a.json", settings)
+    assert again.count == 1
+
+    def never() -> float:
+        raise AssertionError
+
+    assert again.number("one", never) == 2.5
+    with pytest.raises(MotionCacheError, match=r"a.json.progress holds measurements with other settings"):
+        Progress(tmp_path / "a.json", {"prompt": "b"})
+    again.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_video_comes_back_from_the_folder_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = replace(exact(Job(), 1.0, 3.0), latents=torch.ones(1, 2))
+    monkeypatch.setattr(calibrate, "sample_exact", lambda *_: made)
+    progress, model = Progress(tmp_path / "a.json", {}), cast("Any", None)
+    for _ in range(2):
+        video = calibrate.kept_exact(progress, "exact-0", model, made.job)
+        assert torch.equal(video.latents, made.latents)
+        assert (video.sigmas, video.values_per_chunk, video.job) == (made.sigmas, made.values_per_chunk, made.job)
+        assert all(np.array_equal(video.products[chunk], made.products[chunk]) for chunk in (0, 1))
+        monkeypatch.setattr(calibrate, "sample_exact", None)
+
+
+def test_the_cost_is_stated_before_anything_is_sampled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    calibrate.state_cost(Job(num_inference_steps=40), 3, Progress(tmp_path / "a.json", {}))
+    assert "calibrating with 3 videos: 900 denoise steps, all computed, which is the work of 22 videos" in (
+        capsys.readouterr().out
+    )

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 import torch
 
 from motioncache import MotionCacheConfig
+from motioncache.summary import ForecastErrors
 from motioncache_eval.demo_page import DemoPage, describe, headline, make_views, write_demo_page
+from motioncache_eval.demo_results import forecast_notes
 from motioncache_eval.sampling import Sample
 from motioncache_eval.table import Table
 
@@ -47,6 +50,7 @@ def demo_page(**changes: Any) -> DemoPage:
         "results": RESULTS,
         "views": make_views(samples, videos, RESULTS, {1: torch.linspace(0, 1, 12)}, fps=8, chosen="slow"),
         "table": Table(title="All", header=["", *["a column"] * 9], rows=[[name, *["1.0"] * 9] for name in RESULTS]),
+        "notes": [],
         "policy": {"threshold": 0.1, "distance": MotionCacheConfig().distance, "shared_mask": False, "bounds": (1, 2)},
         "machine": {"device": "cpu", "threads": 2},
         "versions": {"torch": "2.13.0"},
@@ -85,6 +89,20 @@ def test_forecast_is_mentioned_where_it_had_as_many_flops(tmp_path: Path) -> Non
     dearer = RESULTS | {"forecast": result(20.0, 1.9, 50.0, 1.2e12)}
     assert "at the same FLOPs" not in written(demo_page(results=dearer), tmp_path)
     assert "at the same FLOPs" not in written(demo_page(chosen="forecast"), tmp_path)
+
+
+def test_it_says_how_far_forecasts_were_off_where_any_were_made(tmp_path: Path) -> None:
+    errors = ForecastErrors(expected=0.267, found=0.27, count=11)
+    counted = SimpleNamespace(forecast_errors=errors)
+    nothing = SimpleNamespace(forecast_errors=None)
+    samples: Any = {
+        "vanilla": SimpleNamespace(summary=None),
+        "slow": SimpleNamespace(summary=nothing),
+        "forecast": SimpleNamespace(summary=counted),
+    }
+    (note,) = forecast_notes(samples)
+    assert note.startswith("forecast: forecasts were off by 27.0%, 26.7% expected, at 11 steps")
+    assert f"<li>{note}</li>" in written(demo_page(notes=[note]), tmp_path)
 
 
 def test_a_page_of_the_preset_exact_folds_nothing_away(tmp_path: Path) -> None:

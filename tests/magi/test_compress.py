@@ -48,17 +48,17 @@ def latents(pipe: MagiPipeline, **call: Any) -> torch.Tensor:
 
 def rows_held(pipe: MagiPipeline, config: MagiFlowCacheConfig, monkeypatch: pytest.MonkeyPatch) -> tuple[int, Any]:
     """Chunks that the KV cache has room for, and the latents."""
-    from motioncache_magi.sampling import sampler
+    from motioncache_magi.sampling import stores
 
     made: list[int] = []
 
-    class Watched(sampler.MovingKVCache):
+    class Watched(stores.MovingKVCache):
         def __init__(self, **options: Any) -> None:
             made.append(options["rows"])
             super().__init__(**options)
 
     with monkeypatch.context() as patch, motioncache.cached(pipe, config):
-        patch.setattr(sampler, "MovingKVCache", Watched)
+        patch.setattr(stores, "MovingKVCache", Watched)
         video = latents(pipe)
     return made[0], video
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -70,18 +71,29 @@ def test_the_parent_folder_does_as_well(t5: Path) -> None:
     assert torch.equal(T5Text(t5.parent, text_length=4)("a fox")[0], T5Text(t5, text_length=4)("a fox")[0])
 
 
-def test_an_offloaded_encoder_is_on_its_device_for_the_call_alone(t5: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    encode = T5Text(t5, text_length=4, device="cpu:0", offload=True)
-    moves: list[str] = []
-    move = T5EncoderModel.to
+def test_the_encoder_is_on_its_device_for_a_prompt_alone(t5: Path) -> None:
+    encode = T5Text(t5, text_length=4, device="meta")
+    masters = {name: parameter.data_ptr() for name, parameter in encode._encoder.named_parameters()}
+    devices: set[str] = set()
 
-    def record(encoder: T5EncoderModel, device: str) -> T5EncoderModel:
-        moves.append(device)
-        return move(encoder, device)
+    def forward(**inputs: torch.Tensor) -> SimpleNamespace:
+        devices.update(x.device.type for x in (*encode._encoder.parameters(), *inputs.values()))
+        return SimpleNamespace(last_hidden_state=torch.zeros(1, 4, 16))
 
-    monkeypatch.setattr(T5EncoderModel, "to", record)
+    encode._encoder.forward = forward
     encode("a fox")
-    assert moves == ["cpu:0", "cpu"]
+    assert devices == {"meta"}
+    assert {name: p.data_ptr() for name, p in encode._encoder.named_parameters()} == masters
+    assert {p.device.type for p in encode._encoder.parameters()} == {"cpu"}
+
+
+def test_the_encoder_is_held_in_the_dtype_that_a_user_says(t5: Path) -> None:
+    expected, _ = T5Text(t5, text_length=4)("a fox")
+    half = T5Text(t5, text_length=4, dtype=torch.bfloat16)
+    assert {p.dtype for p in half._encoder.parameters()} == {torch.bfloat16}
+    found, _ = half("a fox")
+    assert found.dtype == torch.float32
+    assert 0 < (found - expected).norm() < 0.05 * expected.norm()
 
 
 def test_a_folder_without_an_encoder_is_an_error(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def quantise_to_gguf(transformer: nn.Module) -> None:
     def create(layer: nn.Linear) -> nn.Module:
         new = GGUFLinear(layer.in_features, layer.out_features, bias=True, compute_dtype=torch.float32)
         packed = torch.from_numpy(gguf.quantize(layer.weight.detach().numpy(), kind))
-        new.weight = GGUFParameter(packed, quant_type=kind)  # pyright: ignore[reportAttributeAccessIssue]
+        new.weight = GGUFParameter(packed, quant_type=kind)  # pyright: ignore[reportAttributeAccessIssue]  # pyright: ignore
         return new
 
     replace_linear(transformer, create, where=lambda layer: layer.in_features % 32 == 0)  # its blocks have 32 values

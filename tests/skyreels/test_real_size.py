@@ -36,7 +36,7 @@ def make_checkpoint(folder: Path) -> Path:
     sizes, _ = RELEASED["1.3B-540P"]
     with torch.device("meta"):
         transformer = SkyReelsV2Transformer3DModel(text_dim=4096, freq_dim=256, inject_sample_info=True, **sizes)
-    transformer = transformer.to(torch.bfloat16).to_empty(device="cpu").requires_grad_(False)
+    transformer = transformer.to(dtype=torch.bfloat16).to_empty(device="cpu").requires_grad_(False)  # pyright: ignore
     torch.manual_seed(0)
     for name, parameter in transformer.named_parameters():
         if "norm" in name and name.endswith("weight"):
@@ -47,7 +47,7 @@ def make_checkpoint(folder: Path) -> Path:
     encoder = UMT5Config(vocab_size=len(tokenizer), d_model=4096, d_kv=8, d_ff=8, num_layers=1, num_heads=1)
     SkyReelsV2DiffusionForcingPipeline(
         tokenizer=tokenizer,  # pyright: ignore[reportArgumentType]
-        text_encoder=UMT5EncoderModel(encoder).to(torch.bfloat16),
+        text_encoder=UMT5EncoderModel(encoder).to(dtype=torch.bfloat16),
         transformer=transformer,
         vae=AutoencoderKLWan(base_dim=8, num_res_blocks=1),
         scheduler=UniPCMultistepScheduler(flow_shift=8, use_flow_sigmas=True, prediction_type="flow_prediction"),
@@ -67,7 +67,7 @@ def test_every_preset_makes_a_video_with_the_official_size(tmp_path: Path) -> No
     for preset, kv in [*presets, ("slow", "int8"), ("exact", "host")]:
         started, name = time.perf_counter(), f"{preset}-{kv}"
         policy = policy_of(loaded.adapter, replace(job, preset=preset, kv=kv))
-        make_videos(loaded, policy, [Video(name, job.prompt)], tmp_path)
+        make_videos(loaded, policy, [Video(name=name, prompt=job.prompt)], tmp_path)
         assert read_video(tmp_path / f"{name}.mp4").shape == (37, 16, 32, 3)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         print(f"{name}: {time.perf_counter() - started:.0f} s, peak {peak / 1e9:.1f} GB", flush=True)

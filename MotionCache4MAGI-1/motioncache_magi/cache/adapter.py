@@ -56,8 +56,6 @@ class MagiAdapter(PipelineAdapter):
 
 
 def _check_memory(config: PolicyConfig) -> None:
-    """Refuse what is said of memory and belongs to SkyReels-V2."""
-    if config.kv is not KVStorage.model:
-        raise ConfigError(f"kv: {config.kv.value} is of SkyReels-V2; MAGI-1 keeps keys and values as they are")
-    if config.split_guidance:
-        raise ConfigError("split_guidance is of SkyReels-V2: leave it out")
+    """Refuse what does not go together."""
+    if config.kv is not KVStorage.model and isinstance(config, MagiFlowCacheConfig) and config.past_chunks is not None:
+        raise ConfigError(f"kv={config.kv.value}: past_chunks compresses keys and values as they are; pass kv=model")

@@ -81,7 +81,7 @@ class MagiCost:
         iteration_flops = tuple(self._step(step, times, tokens_per_chunk, refresh=False) for step in steps)
         return WindowProfile(
             iterations=schedule.total,
-            starts=tuple(schedule.stage * i for i in range(schedule.chunks - schedule.prefix_chunks)),
+            starts=schedule.starts,
             iteration_flops=iteration_flops,
             fixed_flops=fixed_flops,
             sigmas=tuple(1 - t for t in times[:-1]),

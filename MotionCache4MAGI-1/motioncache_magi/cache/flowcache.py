@@ -14,7 +14,7 @@ from motioncache.field_types import require_range
 from motioncache_magi.cache.motioncache import MagiMotionCacheConfig
 from motioncache_magi.model.forward import ChunkInput
 from motioncache_magi.sampling.guidance import Pass, branches_of, deciding_branch
-from motioncache_magi.sampling.kv_layout import PAST, TEXT, KVLayout
+from motioncache_magi.sampling.kv_layout import PAST, TEXT, KVLayout, MovingKVCache
 from motioncache_magi.sampling.reuse import Due
 from motioncache_magi.sampling.sampler import Sampler
 from motioncache_magi.sampling.schedule import WindowSchedule
@@ -96,6 +96,7 @@ class CompressedSampler(Sampler):
     """
 
     _layout: CompressedLayout
+    _cache: MovingKVCache
 
     def __init__(self, *args: Any, past_chunks: int, importance: float, **options: Any) -> None:
         self._past_chunks = past_chunks
@@ -104,8 +105,7 @@ class CompressedSampler(Sampler):
         super().__init__(*args, **options)
 
     def _create_layout(self) -> CompressedLayout:
-        settings = self._settings
-        return CompressedLayout(settings.schedule, branches_of(settings.guidance), self._past_chunks)
+        return CompressedLayout(self._settings.schedule, self._kept, self._past_chunks)
 
     def step(self, step: Step) -> None:
         super().step(step)

@@ -1,6 +1,7 @@
 """The cache on a `MagiPipeline`, from `enable_cache` to `disable_cache`."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from motioncache_magi.cache.flowcache import CompressedSampler, MagiFlowCacheCon
 from motioncache_magi.cache.reuse import EngineReuse
 from motioncache_magi.model.dit import VideoDiT
 from motioncache_magi.sampling.guidance import deciding_branch
+from motioncache_magi.sampling.options import MemoryOptions
 from motioncache_magi.sampling.sampler import Sampler, Settings
 from motioncache_magi.sampling.schedule import WindowSchedule
 
@@ -87,12 +89,21 @@ class MagiHook:
                 "this pipeline is sampling a video already (another stream or thread), and its cache serves one at a "
                 "time: finish or close that stream, or use a pipeline of its own for each"
             )
-        text_length = len(options["captions"][-1].embedded)
+        settings = self.prepare(settings, latents, len(options["captions"][-1].embedded))
+        return self.sampler()(model, settings, latents, reuse=self.create_reuse(settings), **options)
+
+    def prepare(self, settings: Settings, latents: torch.Tensor, text_length: int) -> Settings:
+        """Give the engine the policy of a video; the settings come back with what the policy says of memory."""
         self._cost = MagiCost(config=self._pipeline.config, schedule=settings.schedule, text_length=text_length)
         _, _, height, width = latents.shape
         tokens_per_chunk = settings.chunk_frames * (height // 2) * (width // 2)
         self.engine.policy = self._create_policy(settings, self._cost, tokens_per_chunk)
-        return self.sampler()(model, settings, latents, reuse=self.create_reuse(settings), **options)
+        return replace(settings, options=self.memory_options(settings.options))
+
+    def memory_options(self, options: MemoryOptions) -> MemoryOptions:
+        """A pipeline's options, with those of the policy."""
+        at_once = 1 if self.config.split_guidance and options.chunks_at_once is None else options.chunks_at_once
+        return replace(options, kv=self.config.kv, chunks_at_once=at_once)
 
     def sampler(self) -> Callable[..., Sampler]:
         """The sampling loop that the policy asks for."""
@@ -103,7 +114,9 @@ class MagiHook:
 
     def create_reuse(self, settings: Settings) -> EngineReuse:
         """What takes part in the sampling of one video."""
-        return EngineReuse(self.engine, self.reuse_config, deciding_branch(settings.guidance))
+        config = self.reuse_config
+        together = config.refresh_clean and self.engine.policy.computes_together(settings.schedule.starts)
+        return EngineReuse(self.engine, config, deciding_branch(settings.guidance), keeps_active=not together)
 
     def _create_policy(self, settings: Settings, cost: MagiCost, tokens_per_chunk: int) -> Policy:
         if isinstance(self.config, MagiReuseConfig):

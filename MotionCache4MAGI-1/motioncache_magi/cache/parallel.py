@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from motioncache.config import PolicyConfig
+from motioncache.config import KVStorage, PolicyConfig
 from motioncache.errors import MotionCacheError
 from motioncache.parallel import Parallel, Ranks, check_alike, split_ranks
 from motioncache.policies.agreed import Agreed
@@ -36,6 +36,8 @@ class ParallelHook(MagiHook):
     def __init__(self, pipeline: Any, config: PolicyConfig, *, presets: Path, ranks: Ranks) -> None:
         if isinstance(config, MagiFlowCacheConfig) and config.past_chunks is not None:
             raise MotionCacheError("past_chunks compresses keys and values in one process only: pass past_chunks=null")
+        if config.kv is not KVStorage.model and ranks.branches.size > 1:
+            raise MotionCacheError(f"kv={config.kv.value}: CFG branches on several processes keep kv=model")
         self.ranks = ranks
         super().__init__(pipeline, config, presets=presets)
 

@@ -23,14 +23,20 @@ class EngineReuse(Reuse):
 
     Args:
         deciding: the branch of guidance that the engine decides for.
+        keeps_active: see `Reuse`.
     """
 
-    def __init__(self, engine: Engine, config: MagiReuseConfig, deciding: str) -> None:
+    def __init__(self, engine: Engine, config: MagiReuseConfig, deciding: str, *, keeps_active: bool = True) -> None:
         self.engine = engine
+        self._keeps_active = keeps_active
         self._config = config
         self.deciding = deciding
         self._features: dict[int, torch.Tensor] = {}
         self._decisions: dict[int, Decision] = {}
+
+    @property
+    def keeps_active(self) -> bool:
+        return self._keeps_active
 
     def start(self, grid: TokenGrid, iterations: int, branches: tuple[str, ...]) -> None:
         self.engine.start_video()

@@ -7,7 +7,9 @@ from typing import Any
 
 from motioncache.config import parse_overrides, read_yaml, structured
 from motioncache.limits import check_limits
+from motioncache.registry import kv_storage
 from motioncache_eval.settings import read_settings, require, require_device, require_path, require_prompt, require_seed
+from motioncache_magi.sampling.options import MemoryOptions
 
 DTYPES = ("float32", "bfloat16")
 
@@ -36,6 +38,12 @@ class MagiJobConfig:
         device: `cpu`, `cuda` or `cuda:N`.
         dtype: `float32` or `bfloat16`; null takes the model's.
         cpu_offload: keep text encoder and autoencoder on the CPU while they are not needed.
+        kv: how keys and values are kept: `model`, in the model's own dtype, `int8` or `host`; null takes the preset's.
+        weights: `fp8` keeps the weights of an fp8 checkpoint (`4.5B_distill_quant`, `24B_distill_quant`) as they are,
+            and makes each the model's dtype while it is applied; null does so once and for all.
+        t5_dtype: what the text encoder computes in, and is held in on the host: `float32` or `bfloat16`.
+        chunks_at_once: how many chunks' worth of tokens a layer computes at a time: 1 takes the least memory; null
+            takes one chunk, or as many as have 4096 tokens together.
         output: folder in which each run makes a folder of its own.
     """
 
@@ -58,6 +66,10 @@ class MagiJobConfig:
     device: str = "cpu"
     dtype: str | None = None
     cpu_offload: bool = False
+    kv: str | None = None
+    weights: str | None = None
+    t5_dtype: str = "float32"
+    chunks_at_once: int | None = None
     output: str = "outputs"
 
     def __post_init__(self) -> None:
@@ -66,6 +78,11 @@ class MagiJobConfig:
         require_prompt(self.prompt)
         check_limits(asdict(self), optional=("height", "width", "num_frames", "num_inference_steps", "fps"))
         require("dtype", self.dtype, self.dtype is None or self.dtype in DTYPES, f"null, {', '.join(DTYPES)}")
+        if self.kv is not None:
+            kv_storage(self.kv)
+        require("weights", self.weights, self.weights in (None, "fp8"), "null, fp8")
+        require("t5_dtype", self.t5_dtype, self.t5_dtype in DTYPES, ", ".join(DTYPES))
+        MemoryOptions(chunks_at_once=self.chunks_at_once)  # checks it
         if self.seed is not None:
             require_seed(self.seed)
         require_device(self.device)

@@ -71,9 +71,10 @@ class MagiJobs:
 
     def released(self) -> "Released":
         from motioncache_eval.measured_memory import Released
-        from motioncache_magi.loading.variants import VARIANTS
+        from motioncache_magi.loading.variants import FP8_VARIANTS, VARIANTS
 
-        return Released(names=tuple(VARIANTS), frames_key="num_frames", lengths=(240, 96, 48))
+        names, ways = (*VARIANTS, *FP8_VARIANTS), ({}, {"kv": "int8"}, {"kv": "host"})
+        return Released(names=names, frames_key="num_frames", lengths=(240, 96, 48), ways=ways)
 
     def measure_memory(self, name: str, settings: "MemorySettings") -> "MeasuredMemory":
         from motioncache_magi.measure import measure_released

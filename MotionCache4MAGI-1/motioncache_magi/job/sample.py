@@ -8,9 +8,13 @@ from typing import Any
 import torch
 from transformers.utils import logging
 
+from motioncache.forecast.budget import ForecastConfig
+from motioncache.policies.none import NoCacheConfig
+from motioncache_eval.jobs import policy_of
 from motioncache_eval.memory import Footprint
 from motioncache_eval.out_of_memory import explain_out_of_memory
 from motioncache_eval.settings import check_device
+from motioncache_magi.cache.adapter import MagiAdapter
 from motioncache_magi.job.config import MagiJobConfig
 from motioncache_magi.memory import memory
 from motioncache_magi.pipeline import MagiPipeline
@@ -28,6 +32,9 @@ def load_pipeline(job: MagiJobConfig) -> tuple[MagiPipeline, MagiJobConfig]:
         torch_dtype=getattr(torch, job.dtype) if job.dtype else None,
         device=job.device,
         offload=job.cpu_offload,
+        chunks_at_once=job.chunks_at_once,
+        weights=job.weights,
+        t5_dtype=getattr(torch, job.t5_dtype),
     )
     runtime = pipeline.config.runtime
     defaults = {
@@ -86,7 +93,14 @@ def _estimate(pipeline: MagiPipeline, job: MagiJobConfig) -> Footprint:
         video_size_w=job.width,
         num_steps=job.num_inference_steps,
     )  # pyright: ignore[reportArgumentType]  # `load_pipeline` fills all of them in
-    return memory(replace(pipeline.config, runtime=runtime), job.model)
+    policy = policy_of(MagiAdapter(), job)
+    return memory(
+        replace(pipeline.config, runtime=runtime),
+        job.model,
+        kv=policy.kv,
+        keeps_active=not isinstance(policy, NoCacheConfig | ForecastConfig),
+        keep_fp8=job.weights == "fp8",
+    )
 
 
 def warm_up(pipeline: MagiPipeline, job: MagiJobConfig) -> None:

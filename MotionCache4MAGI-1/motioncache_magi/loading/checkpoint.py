@@ -11,9 +11,9 @@ from torch import nn
 
 from motioncache.checkpoints import check_dtype, check_finite, read_index, read_mapping
 from motioncache.errors import MotionCacheError
-from motioncache_magi.loading.variants import quantised
-from motioncache_magi.model.config import MagiConfig
+from motioncache_magi.model.config import MagiConfig, ModelConfig
 from motioncache_magi.model.dit import VideoDiT, parameter_dtype
+from motioncache_magi.model.fp8 import FP8, dequantise, fp8_layers, hold_fp8
 from motioncache_magi.vae.config import VaeConfig
 from motioncache_magi.vae.vit import ViTVAE
 
@@ -21,23 +21,34 @@ Model = TypeVar("Model", bound=nn.Module)
 
 _INDEX, _SINGLE = "model.safetensors.index.json", "model.safetensors"
 _STACKED = "videodit_blocks.layers.self_attention."
+_SCALES = ("weight_scale", "input_scale", "smooth_scale")
+"""Ends of the names of what belongs to fp8 weights."""
+
 _VAE_FILE = "diffusion_pytorch_model.safetensors"
 
 
 def weight_folder(variant: Path, config: MagiConfig) -> Path:
-    """Name the folder of a variant's weights; base and distilled weights have folders of their own."""
-    return variant / ("inference_weight.distill" if config.engine.distill else "inference_weight")
+    """Name the folder of a variant's weights; base, distilled and fp8 weights have folders of their own."""
+    fp8, distilled = (".fp8" if config.engine.fp8_quant else ""), (".distill" if config.engine.distill else "")
+    return variant / f"inference_weight{fp8}{distilled}"
 
 
-def load_dit(variant: Path, config: MagiConfig, device: str = "cpu") -> VideoDiT:
+def load_dit(variant: Path, config: MagiConfig, device: str = "cpu", *, keep_fp8: bool = False) -> VideoDiT:
     """Load the DiT of a variant folder such as `ckpt/magi/4.5B_distill`, in the dtypes that it computes in.
 
+    Args:
+        keep_fp8: keep the weights of an fp8 checkpoint as they are, until they are applied.
+
     Raises:
-        MotionCacheError: if the checkpoint is quantised or stacked, if a file is missing or damaged, or if a tensor is
-            missing, unexpected, of another shape or kind, or holds a NaN or an infinity; the message names it.
+        MotionCacheError: if the checkpoint is stacked, or no fp8 checkpoint where its weights are to be kept, if a file
+            is missing or damaged, or if a tensor is missing, unexpected, of another shape or kind, or holds a NaN or an
+            infinity; the message names it.
     """
-    if config.engine.fp8_quant:
-        raise MotionCacheError(quantised(variant.name))
+    if keep_fp8 and not config.engine.fp8_quant:
+        raise MotionCacheError(
+            f"weights=fp8 keeps those of an fp8 checkpoint, and {variant.name} is none: take 4.5B_distill_quant or "
+            "24B_distill_quant, or leave weights out"
+        )
     folder = weight_folder(variant, config)
     if not folder.is_dir():
         raise MotionCacheError(f"there is no folder {folder}; it should hold {_SINGLE} or {_INDEX}")
@@ -47,9 +58,28 @@ def load_dit(variant: Path, config: MagiConfig, device: str = "cpu") -> VideoDiT
             f"{folder} holds stacked layers, the layout of magi1.1, which the published code cannot load either: take "
             "a checkpoint from ckpt/magi"
         )
+    if config.engine.fp8_quant:
+        return load_fp8(config.model, files, device, keep=keep_fp8)
     return load_weights(
         lambda: VideoDiT(config.model), files, lambda name: parameter_dtype(name, config.model.dtype), device
     )
+
+
+def load_fp8(config: ModelConfig, files: dict[str, Path], device: str, *, keep: bool) -> VideoDiT:
+    """Load an fp8 checkpoint, and keep its weights so or turn them into the model's dtype."""
+    with torch.device("meta"):
+        in_fp8 = {f"{name}.weight" for name in fp8_layers(hold_fp8(VideoDiT(config)))}
+
+    def dtype(name: str) -> torch.dtype:
+        if name in in_fp8:
+            return FP8
+        return torch.float32 if name.endswith(_SCALES) else parameter_dtype(name, config.dtype)
+
+    model = load_weights(lambda: hold_fp8(VideoDiT(config)), files, dtype, device)
+    for name, layer in fp8_layers(model).items():
+        if not (layer.divisor.is_meta or (layer.divisor > 0).all()):
+            raise MotionCacheError(f"{_where(files)}: scales of {name} are not above 0; download it again")
+    return model if keep else dequantise(model)
 
 
 def load_vae(folder: Path, dtype: torch.dtype, device: str = "cpu") -> ViTVAE:
@@ -85,10 +115,9 @@ def load_weights(
         with _opened(path) as file:
             for name in (name for name, holder in files.items() if holder == path):
                 tensor = file.get_tensor(name)
-                _check_tensor(name, tensor, expected[name], path)
-                tensor = tensor.to(dtype(name))
-                check_finite(path, name, tensor)
-                weights[name] = tensor.to(device)
+                _check_tensor(name, tensor, expected[name], path, fp8=dtype(name) is FP8)
+                weights[name] = tensor.to(device, dtype(name))
+                check_finite(path, name, weights[name].float() if dtype(name) is FP8 else weights[name])
     model.load_state_dict(weights, assign=True)
     return model.eval().requires_grad_(False)
 
@@ -145,12 +174,15 @@ def _where(files: dict[str, Path]) -> str:
     return str(next(iter(files.values())).parent) if files else "the checkpoint"
 
 
-def _check_tensor(name: str, tensor: torch.Tensor, shape: torch.Size, path: Path) -> None:
+def _check_tensor(name: str, tensor: torch.Tensor, shape: torch.Size, path: Path, *, fp8: bool) -> None:
     if tensor.shape != shape:
         raise MotionCacheError(
             f"{path}: {name} has the shape {tuple(tensor.shape)}, and the configuration asks for {tuple(shape)}"
         )
-    check_dtype(path, name, tensor.dtype)
+    if not fp8:
+        check_dtype(path, name, tensor.dtype)
+    elif tensor.dtype is not FP8:
+        raise MotionCacheError(f"{path}: {name} is {tensor.dtype}, and an fp8 checkpoint holds {FP8} there")
 
 
 def _some(names: list[str]) -> str:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from motioncache.errors import MotionCacheError
-from motioncache_magi.loading.variants import is_released, quantised, released
+from motioncache_magi.loading.variants import is_released, released
 from motioncache_magi.model.config import MagiConfig
 from motioncache_magi.vae.config import VaeConfig
 
@@ -50,8 +50,6 @@ class Folders:
         config_path = config or _existing(chosen / CONFIG)
         tokens_path = special_tokens or _existing(root / SPECIAL_TOKENS) or _existing(base / SPECIAL_TOKENS)
         settings = MagiConfig.from_file(config_path) if config_path else released(chosen.name)
-        if settings.engine.fp8_quant:
-            raise MotionCacheError(quantised(chosen.name))
         if tokens_path is None and is_released(settings.model):
             raise MotionCacheError(
                 f"{chosen} was trained with special tokens in front of captions: download example/assets/"

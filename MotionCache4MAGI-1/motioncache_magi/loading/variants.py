@@ -88,9 +88,6 @@ def _variant(model: ModelConfig, *, distilled: bool, width: int, steps: int, t5:
     )
 
 
-QUANTISED = "_quant"
-"""End of the names of quantised variants."""
-
 VARIANTS = {
     "4.5B_base": _variant(_SMALL, distilled=False, width=720, steps=64, t5="cpu"),
     "4.5B_distill": _variant(_SMALL, distilled=True, width=720, steps=64, t5="cpu"),
@@ -99,30 +96,25 @@ VARIANTS = {
 }
 """The released configurations, by the name of their folder in `ckpt/magi`."""
 
+FP8_VARIANTS = {
+    f"{name}_quant": replace(VARIANTS[name], engine=replace(VARIANTS[name].engine, fp8_quant=True))
+    for name in ("4.5B_distill", "24B_distill")
+}
+"""Those whose weights are fp8."""
+
 
 def released(name: str) -> MagiConfig:
     """Look up the configuration of a released variant.
 
     Raises:
-        ConfigError: for a variant that was not released, or is quantised.
+        ConfigError: for a variant that was not released.
     """
-    if name.endswith(QUANTISED):
-        raise ConfigError(quantised(name))
-    if name not in VARIANTS:
+    known = {**VARIANTS, **FP8_VARIANTS}
+    if name not in known:
         raise ConfigError(
-            f"{name!r} is none of the released variants ({', '.join(VARIANTS)}): pass config= with its JSON file"
+            f"{name!r} is none of the released variants ({', '.join(known)}): pass config= with its JSON file"
         )
-    return VARIANTS[name]
-
-
-def quantised(name: str) -> str:
-    """What to do instead of loading a quantised variant."""
-    plain = name.removesuffix(QUANTISED)
-    plain = plain if plain in VARIANTS else "4.5B_distill"
-    return (
-        f"{name} is an fp8 checkpoint (fp8_quant), which is not supported: take ckpt/magi/{plain} of "
-        f"huggingface.co/sand-ai/MAGI-1, with variant={plain} and without config="
-    )
+    return known[name]
 
 
 def is_released(model: ModelConfig) -> bool:

@@ -68,9 +68,9 @@ class ModelConfig:
 class RuntimeConfig:
     """`runtime_config`: the video, its schedule and its guidance; the pipeline's arguments take precedence.
 
-    `seed` draws the noise of a call that brings no generator. The text encoder runs on the CPU where `t5_device` is
-    `cpu`, and otherwise on the pipeline's device. The paths `load`, `t5_pretrained` and `vae_pretrained` are not read:
-    the parts of the folder that the pipeline is loaded from are.
+    `seed` draws the noise of a call that brings no generator. Prompts are encoded on `t5_device`; `cuda` is
+    the pipeline's device, and a pipeline on the CPU encodes them there. The paths `load`, `t5_pretrained` and
+    `vae_pretrained` are not read: the parts of the folder that the pipeline is loaded from are.
     """
 
     cfg_number: int
@@ -100,11 +100,11 @@ class RuntimeConfig:
 class EngineConfig:
     """`engine_config`: quantisation, distillation, and how the official code distributes its work.
 
-    `fp8_quant` is refused when weights are loaded. `distill`, `distill_nearly_clean_chunk_threshold` and
-    `shortcut_mode` say how a distilled model is sampled. `distributed_backend`, `distributed_timeout_minutes`,
+    `fp8_quant` says that the weights are those of an fp8 checkpoint. `distill`, `distill_nearly_clean_chunk_threshold`
+    and `shortcut_mode` say how a distilled model is sampled. `distributed_backend`, `distributed_timeout_minutes`,
     `pp_size`, `cp_size`, `cp_strategy` and `ulysses_overlap_degree` split the work among GPUs, and `kv_offload` keeps
-    keys and values in main memory: no frame depends on them. This code runs on one device, and keeps the keys and
-    values there that a later step sees. Their values are checked, so that none of them is taken for something else.
+    keys and values in main memory: no frame depends on them. `parallel=` and `kv=host` do that here. Their values are
+    checked, so that none of them is taken for something else.
     """
 
     distributed_backend: str
@@ -130,8 +130,9 @@ class MagiConfig:
     engine: EngineConfig
 
     def text_device(self, device: str) -> str:
-        """The device of the text encoder, where the model runs on `device`."""
-        return "cpu" if self.runtime.t5_device == "cpu" else device
+        """The device that prompts are encoded on, where the model runs on `device`."""
+        wanted = self.runtime.t5_device
+        return device if wanted == "cuda" or (device == "cpu" and wanted != "cpu") else wanted
 
     @classmethod
     def from_file(cls, path: Path) -> "MagiConfig":

@@ -4,11 +4,13 @@ Every tensor has the name and the shape that it has in the official checkpoints.
 """
 
 import math
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import nn
 
 from motioncache_magi.model.config import ModelConfig
+from motioncache_magi.model.dtypes import parameter_dtype as parameter_dtype
 from motioncache_magi.model.layers import Layer, LayerNorm1p
 from motioncache_magi.model.packed import Pack
 from motioncache_magi.model.rope import LearnableRope
@@ -17,9 +19,6 @@ _FREQUENCIES = 256
 _NOT_DROPPED = -2
 """A row of the null caption: its projection tells the model that there is a caption, that of the next one, the last,
 that the caption is dropped."""
-
-_IN_FLOAT32 = ("x_embedder", "y_embedder", "t_embedder", "final_linear", "rope")
-_NORMS_IN_FLOAT32 = ("q_layernorm", "k_layernorm", "self_attn_post_norm", "mlp_post_norm", "final_layernorm")
 
 
 class TimeEmbedder(nn.Module):
@@ -123,25 +122,23 @@ class VideoDiT(nn.Module):
         """Project a text, `[text_length, caption_channels]` to `[text_length, D]`, in the model's dtype."""
         return self.y_embedder(caption).to(self.dtype)
 
-    def run_layers(self, tokens: torch.Tensor, pack: Pack) -> torch.Tensor:
-        """Run all layers over packed tokens, `[n, D]` to hidden states `[n, D]`."""
+    def run_layers(self, tokens: Iterable[torch.Tensor], packs: Sequence[Pack]) -> list[torch.Tensor]:
+        """Run all layers over packs of tokens, `[n, D]` each, to hidden states `[n, D]`.
+
+        Every layer runs over one pack after another, so that only one is spread out at a time. A pack sees the keys and
+        values of those before it.
+        """
+        hidden = list(tokens)
         for layer in self.videodit_blocks.layers:
-            tokens = layer(tokens, pack)
-        return tokens
+            for place, pack in enumerate(packs):
+                hidden[place] = layer(hidden[place], pack)
+        return hidden
 
     def head(self, hidden: torch.Tensor) -> torch.Tensor:
         """Predict velocities as patches (see `to_patches`): `[n, D]` to float32 `[n, 4 * latent_channels]`."""
         patches = self.final_linear.linear(self.videodit_blocks.final_layernorm(hidden.float()))
         velocities = patches.unflatten(1, (4, -1))[..., : self.latent_channels]
         return velocities.flatten(1) / self.config.x_rescale_factor
-
-
-def parameter_dtype(name: str, dtype: torch.dtype) -> torch.dtype:
-    """Choose the dtype of a parameter, for a model that computes in `dtype`."""
-    promoted = name.startswith(_IN_FLOAT32) or (
-        any(norm in name for norm in _NORMS_IN_FLOAT32) and "_xattn" not in name
-    )
-    return torch.float32 if promoted else dtype
 
 
 def to_patches(latents: torch.Tensor) -> torch.Tensor:

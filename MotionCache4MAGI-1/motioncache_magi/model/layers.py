@@ -77,17 +77,23 @@ class Attention(nn.Module):
         groups = [attended.unflatten(1, (JOIN_GROUPS, -1)) for attended in (past, text)]
         joined = torch.cat(groups, dim=2).flatten(1)
         if is_plain_linear(self.linear_proj):
-            return linear(joined.float(), self.linear_proj.weight.float())
+            joined = joined.float()
+            return linear(joined, self.linear_proj.weight.float())
         return self.linear_proj(joined).float()  # only a quantised or adapted layer itself knows its weights
 
     def _attend_text(self, query: torch.Tensor, text: Text, pack: Pack) -> torch.Tensor:
         if not len(text.embedded):
             return torch.zeros_like(query).flatten(1)
         if self._layer not in text.keys_values:
-            both = self.linear_kv_xattn(text.embedded).unflatten(1, (-1, 2 * self._head))
-            key, value = both.chunk(2, dim=-1)
-            text.keys_values[self._layer] = (self.k_layernorm_xattn(key)[None], value[None])
+            text.keys_values[self._layer] = self._text_keys_values(text.embedded)
         return pack.attend(query, *text.keys_values[self._layer])
+
+    def _text_keys_values(self, embedded: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of a text, `[1, text_length, G, d]` each, which hold on to nothing else."""
+        both = self.linear_kv_xattn(embedded).unflatten(1, (-1, 2 * self._head))
+        key, value = both.chunk(2, dim=-1)
+        key, value = torch.stack([self.k_layernorm_xattn(key), value])[:, None]
+        return key, value
 
 
 class MLP(nn.Module):
@@ -102,11 +108,13 @@ class MLP(nn.Module):
         self.linear_fc2 = nn.Linear(inner, config.hidden_size, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.linear_fc1(self.layer_norm(x))
-        if self._gated:
-            gate, x = x.chunk(2, dim=-1)
-            return self.linear_fc2(silu(gate) * x)
-        return self.linear_fc2(gelu(x))
+        return self.linear_fc2(self._activate(self.linear_fc1(self.layer_norm(x))))
+
+    def _activate(self, x: torch.Tensor) -> torch.Tensor:
+        if not self._gated:
+            return gelu(x)
+        gate, x = x.chunk(2, dim=-1)
+        return silu(gate) * x
 
 
 class Gates(nn.Module):

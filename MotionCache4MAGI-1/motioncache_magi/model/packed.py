@@ -52,14 +52,15 @@ class Segment:
 
     Attributes:
         rows: number of tokens.
-        attended: rows of the KV cache that the tokens may attend to, their own among them.
+        attended: rows of the KV cache that the tokens may attend to, their own among them; None for their own alone,
+            which are not kept.
         text: the text of the cross-attention, whose result is zero if the text is empty.
         watch: is called with the index of a layer, the queries `[rows, H, d]`, and the keys that these attend to,
             `[1, m, G, d]`.
     """
 
     rows: int
-    attended: slice
+    attended: slice | None
     text: Text
     watch: Watch | None = None
 
@@ -69,7 +70,7 @@ class Pack:
     """Everything that a layer needs to know about the packed rows.
 
     Attributes:
-        cache_rows: row of the KV cache that each packed row is written to, int64 `[n]`.
+        cache_rows: row of the KV cache that each packed row is written to, int64; those that are not kept come last.
         rotary: cosine and sine of the rotary angles of each row, float32 `[n, 1, angles]`.
         condition: condition of each segment, `[segments, Dc]`.
         segment_of_row: index of the segment that each row belongs to, int64 `[n]`.
@@ -85,11 +86,14 @@ class Pack:
 
     def attend_past(self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         """Write the rows' keys and values, and let every segment attend to what it may see: `[n, H * d]`."""
-        self.cache.write(layer, self.cache_rows, key[None], value[None])
+        kept = len(self.cache_rows)
+        if kept:
+            self.cache.write(layer, self.cache_rows, key[None, :kept], value[None, :kept])
         attended: list[torch.Tensor] = []
-        for segment, own in zip(self.segments, query.split([segment.rows for segment in self.segments]), strict=True):
-            key, value = self.cache.read(layer, segment.attended)
+        rows = [segment.rows for segment in self.segments]
+        for segment, own, *fresh in zip(self.segments, *(x.split(rows) for x in (query, key, value)), strict=True):
+            past = [x[None] for x in fresh] if segment.attended is None else self.cache.read(layer, segment.attended)
             if segment.watch is not None:
-                segment.watch(layer, own, key)
-            attended.append(self.attend(own, key, value))
+                segment.watch(layer, own, past[0])
+            attended.append(self.attend(own, *past))
         return torch.cat(attended)

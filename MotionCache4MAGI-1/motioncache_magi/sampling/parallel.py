@@ -1,6 +1,6 @@
 """Samples a video of MAGI-1 in several processes: each computes its branches of guidance, and its heads."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +10,7 @@ from motioncache.parallel import Group, Ranks
 from motioncache_magi.model.dit import VideoDiT
 from motioncache_magi.model.packed import Pack, Segment
 from motioncache_magi.sampling.guidance import Pass, Velocities, branches_of
-from motioncache_magi.sampling.kv_layout import PAST, TEXT, KVLayout
+from motioncache_magi.sampling.kv_layout import PAST, TEXT
 from motioncache_magi.sampling.reuse import Due
 from motioncache_magi.sampling.sampler import Sampler
 from motioncache_magi.sampling.step import Step
@@ -77,11 +77,15 @@ class SharedModel:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
-    def run_layers(self, tokens: torch.Tensor, pack: Pack) -> torch.Tensor:
+    def run_layers(self, tokens: Iterable[torch.Tensor], packs: Sequence[Pack]) -> list[torch.Tensor]:
         """See `VideoDiT`; every process has all rows afterwards."""
-        rows, heads = len(tokens), self._heads
-        share = self._model.run_layers(heads.take_rows(tokens[None])[0], share_pack(pack, heads, rows))
-        return heads.gather_rows(share[None], rows)[0]
+        heads, lengths, shares = self._heads, list[int](), list[torch.Tensor]()
+        for rows in tokens:
+            lengths.append(len(rows))
+            shares.append(heads.take_rows(rows[None])[0])
+        shared = [share_pack(pack, heads, rows) for pack, rows in zip(packs, lengths, strict=True)]
+        computed = self._model.run_layers(shares, shared)
+        return [heads.gather_rows(x[None], rows)[0] for x, rows in zip(computed, lengths, strict=True)]
 
 
 class ParallelSampler(Sampler):
@@ -101,8 +105,13 @@ class ParallelSampler(Sampler):
     def _branches(self) -> tuple[str, ...]:
         return branches_of(self._settings.guidance)
 
-    def _create_layout(self) -> KVLayout:
-        return KVLayout(self._settings.schedule, self._own)
+    @property
+    def _keeps_all(self) -> bool:
+        """Branches that lie apart exchange rows of buffers."""
+        return super()._keeps_all or self._ranks.branches.size > 1
+
+    def _kept_branches(self) -> tuple[str, ...]:
+        return tuple(branch for branch in super()._kept_branches() if branch in self._own)
 
     def _run(
         self, passes: Sequence[Pass], due: dict[int, Due], embedded: dict[int, torch.Tensor], step: Step

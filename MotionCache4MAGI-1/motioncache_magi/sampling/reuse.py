@@ -20,6 +20,11 @@ class Reuse(Protocol):
     `[1, tokens, values]`, velocities those of the due tokens, `[1, due, values]`.
     """
 
+    @property
+    def keeps_active(self) -> bool:
+        """Whether a chunk may see keys and values that another one left at an earlier step before it was clean."""
+        ...
+
     def start(self, grid: TokenGrid, iterations: int, branches: tuple[str, ...]) -> None:
         """Begin a video of so many denoise steps."""
         ...
@@ -55,6 +60,10 @@ class Reuse(Protocol):
 
 class ComputeAll(Reuse):
     """Computes everything: sampling without a cache."""
+
+    @property
+    def keeps_active(self) -> bool:
+        return False
 
     def start(self, grid: TokenGrid, iterations: int, branches: tuple[str, ...]) -> None:
         pass

@@ -1,51 +1,20 @@
 """The sampling loop: a window of chunks slides over the video, and clean chunks leave it in order."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain
 
 import torch
 
 from motioncache.grid import TokenGrid
-from motioncache_magi.model.config import MagiConfig
 from motioncache_magi.model.dit import VideoDiT, from_patches, to_patches
 from motioncache_magi.model.forward import ChunkInput, run_chunks
 from motioncache_magi.model.packed import Text
-from motioncache_magi.sampling.guidance import Guidance, Pass, Velocities, branches_of, join_branches, passes_of
-from motioncache_magi.sampling.kv_layout import ALONE, NEARLY_CLEAN, PAST, TEXT, KVLayout, MovingKVCache
+from motioncache_magi.sampling.guidance import Pass, Velocities, branches_of, join_branches, passes_of
+from motioncache_magi.sampling.kv_layout import ALONE, NEARLY_CLEAN, PAST, TEXT, KVLayout
 from motioncache_magi.sampling.reuse import ComputeAll, Due, Reuse
-from motioncache_magi.sampling.schedule import WindowSchedule, time_schedule
+from motioncache_magi.sampling.settings import Settings as Settings
 from motioncache_magi.sampling.step import Step, distilled_step_size
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What does not change during a video.
-
-    Attributes:
-        times: times of the denoise steps, float32 `[steps + 1]`.
-        clean_time: time that stands for a clean chunk.
-        distilled: whether the model is told the length of a step.
-    """
-
-    schedule: WindowSchedule
-    times: torch.Tensor
-    guidance: Guidance
-    chunk_frames: int
-    clean_time: float
-    distilled: bool
-
-    @classmethod
-    def of(cls, config: MagiConfig, schedule: WindowSchedule) -> "Settings":
-        """The settings of a video of a model."""
-        return cls(
-            schedule=schedule,
-            times=time_schedule(schedule.steps, shortcut_mode=schedule.shortcut_mode),
-            guidance=Guidance.of(config),
-            chunk_frames=config.runtime.chunk_width,
-            clean_time=config.runtime.clean_t,
-            distilled=config.engine.distill,
-        )
+from motioncache_magi.sampling.stores import Store, create_store, kept_branches
 
 
 class Sampler:
@@ -85,6 +54,8 @@ class Sampler:
         _, frames, height, width = latents.shape
         self._grid = TokenGrid(frames=frames, height=height // 2, width=width // 2, chunk_frames=settings.chunk_frames)
         self._times: list[float] = settings.times.tolist()
+        self._most_rows = settings.options.most_rows(self._grid.tokens_per_chunk)
+        self._kept = self._kept_branches()
         self._layout = self._create_layout()
         self._cache = self._allocate()
         self._cached_end = 0
@@ -110,6 +81,8 @@ class Sampler:
         if self._prefix is not None:
             self.latents[:, : self._prefix.shape[1]] = self._prefix
         self._forget_unseen(step)
+        if step.window.start > 0:  # a clean chunk attends to the null text
+            self._captions[step.window.start - 1].keys_values.clear()
         embedded = {chunk: self._model.embed(self.latents[:, self._frames(chunk)]) for chunk in step.chunks}
         passes = self._reuse.select(step, self._passes(step))
         due = self._reuse.decide(step, passes, embedded)
@@ -129,7 +102,9 @@ class Sampler:
         size = distilled_step_size(self._settings.schedule.steps, step.interval) if self._settings.distilled else None
         inputs = [self._input(one, due[one.chunk], embedded[one.chunk], step) for one in passes]
         grid = (self._grid.chunk_frames, self._grid.height, self._grid.width)
-        computed = run_chunks(self._model, inputs, self._cache, grid, size) if inputs else []
+        self._cache.begin([one for one in passes if one.branch in self._kept], due, self._first_row)
+        computed = run_chunks(self._model, inputs, self._cache, grid, size, self._most_rows) if inputs else []
+        self._cache.end()
         if not self._settings.guidance.distilled and any(one.refresh for one in passes):
             assert step.refresh is not None
             self._share_refreshed(step.refresh)
@@ -137,15 +112,17 @@ class Sampler:
 
     def _share_refreshed(self, chunk: int) -> None:
         """Both branches with a past read the clean chunk that the one without text has computed."""
-        self._copy(chunk, source=PAST, to=TEXT)
+        start = self._first_row(PAST, chunk)
+        rows = slice(start, start + self._grid.tokens_per_chunk)
+        self._cache.share((PAST, chunk), (TEXT, chunk), (rows, self._first_row(TEXT, chunk)))
 
     def _input(self, one: Pass, due: Due, tokens: torch.Tensor, step: Step) -> ChunkInput:
         some = due if isinstance(due, torch.Tensor) and one.branch != NEARLY_CLEAN else None
-        start = self._first_row(one.branch, one.chunk)
-        if one.branch in (NEARLY_CLEAN, ALONE):
-            attended = slice(start, start + self._grid.tokens_per_chunk)
-        else:
-            attended = slice(self._first_row(one.branch, one.seen[0]), self._first_row(one.branch, one.seen[1]))
+        start, attended = None, None
+        if one.branch in self._kept:
+            start = self._first_row(one.branch, one.chunk)
+            oldest = start if one.branch == ALONE else self._first_row(one.branch, one.seen[0])
+            attended = slice(oldest, start + self._grid.tokens_per_chunk)
         position = {NEARLY_CLEAN: step.window.stop, ALONE: 0}.get(one.branch, one.chunk)
         with_text = one.branch in (TEXT, NEARLY_CLEAN) and not one.refresh
         return ChunkInput(
@@ -188,27 +165,32 @@ class Sampler:
         return self._layout.slot(branch, chunk) * self._grid.tokens_per_chunk
 
     def _create_layout(self) -> KVLayout:
-        return KVLayout(self._settings.schedule, branches_of(self._settings.guidance))
+        return KVLayout(self._settings.schedule, self._kept)
 
-    def _allocate(self) -> MovingKVCache:
-        config = self._model.config
-        return MovingKVCache(
-            layers=config.num_layers,
-            batch=1,
-            rows=self._layout.slots * self._grid.tokens_per_chunk,
-            heads=config.num_query_groups // self._parts,
-            head_dim=config.kv_channels,
-            dtype=config.dtype,
+    def _kept_branches(self) -> tuple[str, ...]:
+        """The branches whose keys and values are kept from step to step."""
+        return kept_branches(self._settings.guidance, keeps_active=self._keeps_all)
+
+    @property
+    def _keeps_all(self) -> bool:
+        """Whether all chunks are kept, and not clean ones alone."""
+        return self._reuse.keeps_active
+
+    def _allocate(self) -> Store:
+        return create_store(
+            self._model.config,
+            self._grid.tokens_per_chunk,
+            slots=self._layout.slots,
+            parts=self._parts,
+            kv=self._settings.options.kv,
+            keeps_all=self._keeps_all,
             device=self.latents.device,
         )
 
     def _forget_unseen(self, step: Step) -> None:
         """Free the keys and values that are no longer seen."""
         per_chunk = self._grid.tokens_per_chunk
-        for slots, to in self._layout.slide(step.index, self._cached_end):
-            self._cache.copy(slice(slots.start * per_chunk, slots.stop * per_chunk), to * per_chunk)
+        slots = self._layout.slide(step.index, self._cached_end)
+        moves = [(slice(one.start * per_chunk, one.stop * per_chunk), to * per_chunk) for one, to in slots]
+        self._cache.slide(moves, self._layout.oldest, step.window)
         self._cached_end = max(step.window.stop, (step.refresh or 0) + 1)
-
-    def _copy(self, chunk: int, *, source: str, to: str) -> None:
-        start = self._first_row(source, chunk)
-        self._cache.copy(slice(start, start + self._grid.tokens_per_chunk), self._first_row(to, chunk))

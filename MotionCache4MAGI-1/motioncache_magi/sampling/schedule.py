@@ -125,6 +125,11 @@ class WindowSchedule:
         return self.steps // self.window
 
     @property
+    def starts(self) -> tuple[int, ...]:
+        """The first step of each chunk that is denoised."""
+        return tuple(range(0, self.stage * (self.chunks - self.prefix_chunks), self.stage))
+
+    @property
     def total(self) -> int:
         return self.stage * (self.chunks - self.prefix_chunks + self.window - 1)
 

@@ -1,4 +1,4 @@
-"""Encodes each prompt of many videos once, while T5 waits on the host."""
+"""Encodes each prompt of many videos once."""
 
 from functools import lru_cache
 
@@ -15,7 +15,6 @@ class KeptText:
 
     def __init__(self, encoder: T5Text) -> None:
         self.channels = encoder.channels
-        encoder.wait_on_host()
         self._encode = lru_cache(KEPT)(encoder)
 
     def __call__(self, prompt: str) -> tuple[torch.Tensor, torch.Tensor]:

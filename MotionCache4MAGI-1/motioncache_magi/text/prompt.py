@@ -1,9 +1,12 @@
 """Encodes a prompt with T5."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import AutoTokenizer, T5EncoderModel
 
 from motioncache.checkpoints import check_dtypes, check_finite, check_report, check_sizes, read_mapping
@@ -18,13 +21,13 @@ _DECODER = ("decoder.", "lm_head.")
 
 
 class T5Text:
-    """The text encoder: T5 v1.1 XXL, in float32.
+    """The text encoder: T5 v1.1 XXL.
 
     Args:
         folder: the encoder's own folder, or the one that holds it as `t5-v1_1-xxl`.
         text_length: the model's `caption_max_length`; longer prompts are cut.
-        device: the device on which prompts are encoded.
-        offload: whether the encoder waits on the CPU between prompts.
+        device: the device on which prompts are encoded; between prompts the encoder waits on the host.
+        dtype: what the encoder computes in, and is held in; the released models were trained with float32.
 
     Raises:
         ConfigError: if the folder, the tokenizer or weights are missing or damaged, or a tensor too few or too many.
@@ -32,23 +35,21 @@ class T5Text:
     """
 
     def __init__(
-        self, folder: Path, *, text_length: int = 800, device: torch.device | str = "cpu", offload: bool = False
+        self,
+        folder: Path,
+        *,
+        text_length: int = 800,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         require_extra("bs4", "cleaning a prompt")  # now, and not when the weights are loaded
         folder = _find(folder)
         check_sizes(str(folder / "config.json"), read_mapping(folder / "config.json"), _SIZES)
         self._tokenizer = _load_tokenizer(folder)
-        self._home = "cpu" if offload else device
-        self._encoder = _load_encoder(folder)
+        self._encoder = _load_encoder(folder, dtype)
         self.channels: int = self._encoder.config.d_model
-        self._encoder.to(self._home)
         self._text_length = text_length
         self._device = device
-
-    def wait_on_host(self) -> None:
-        """Let the encoder wait on the CPU between prompts from now on."""
-        self._home = "cpu"
-        self._encoder.to(self._home)
 
     @torch.no_grad()
     def __call__(self, prompt: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -64,11 +65,27 @@ class T5Text:
             return_tensors="pt",
         )
         tokens, mask = inputs["input_ids"].to(self._device), inputs["attention_mask"].to(self._device)
-        self._encoder.to(self._device)
-        try:
-            return self._encoder(input_ids=tokens, attention_mask=mask).last_hidden_state, mask
-        finally:
-            self._encoder.to(self._home)
+        with _visiting(self._encoder, self._device):
+            return self._encoder(input_ids=tokens, attention_mask=mask).last_hidden_state.float(), mask
+
+
+@contextmanager
+def _visiting(model: nn.Module, device: torch.device | str) -> Iterator[None]:
+    """Copy a model to a device for the length of the block; what lies on the host is what it has again afterwards."""
+    on_host = [
+        (held, name, tensor, tensor.data)
+        for module in model.modules()
+        for held in (module._parameters, module._buffers)
+        for name, tensor in held.items()
+        if tensor is not None
+    ]
+    model.to(device)
+    try:
+        yield
+    finally:
+        for held, name, tensor, master in on_host:
+            tensor.data = master  # a module keeps its tensors and replaces their data, or replaces the tensors
+            held[name] = tensor
 
 
 def _find(folder: Path) -> Path:
@@ -90,11 +107,11 @@ def _load_tokenizer(folder: Path) -> Any:
         raise ConfigError(f"the tokenizer in {folder} cannot be loaded: {_one_line(error)}") from error
 
 
-def _load_encoder(folder: Path) -> Any:
+def _load_encoder(folder: Path, dtype: torch.dtype) -> Any:
     load: Any = T5EncoderModel.from_pretrained  # the declared return type does not have the report
     try:
         check_dtypes(folder)
-        encoder, report = load(folder, dtype=torch.float32, local_files_only=True, output_loading_info=True)
+        encoder, report = load(folder, dtype=dtype, local_files_only=True, output_loading_info=True)
     except MotionCacheError:
         raise
     except Exception as error:  # see _load_tokenizer

@@ -89,7 +89,7 @@ def training_forward(
     pack = Pack(
         segments=segments,
         cache=FreshKeys(per_chunk),
-        cache_rows=torch.empty(0),
+        cache_rows=torch.arange(len(chunks) * per_chunk),
         rotary=(angles.cos(), angles.sin()),
         condition=model.condition(
             torch.tensor([chunk.t for chunk in chunks], device=device),
@@ -100,5 +100,5 @@ def training_forward(
         attend=attend_segment,
     )
     tokens = torch.cat([model.embed(chunk.latents) for chunk in chunks])
-    velocities = model.head(model.run_layers(tokens, pack)).split(per_chunk)
+    velocities = model.head(*model.run_layers([tokens], [pack])).split(per_chunk)
     return [from_patches(velocity, *grid) for chunk, velocity in zip(chunks, velocities, strict=True) if chunk.counts]

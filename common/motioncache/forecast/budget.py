@@ -33,10 +33,12 @@ class ForecastConfig(PolicyConfig):
     Args:
         target_speedup: FLOPs of the video without a cache over those that it takes.
         calibration: a file that `motioncache calibrate` wrote; `auto` measures the first window that is sampled; null
-            takes the file beside the presets where it was measured on this model, and `auto` where it was not.
+            takes a file beside the presets that was measured on this model, at this guidance scale and with as many
+            steps or more, and `auto` where there is none.
         order: a velocity is forecast from so many that were computed; 1 repeats the last one, scaled; null takes 1 at
             strong guidance, and 2 elsewhere.
-        allow_foreign_calibration: take a file that was measured on another model, which may forecast poorly.
+        allow_foreign_calibration: take a file that was measured on another model, at another guidance scale or with
+            fewer steps, which may forecast poorly.
     """
 
     target_speedup: float = 2.0
@@ -66,6 +68,12 @@ def shipped_calibration(presets: Path) -> Path:
     return presets.with_name("calibration.json")
 
 
+def shipped_calibrations(presets: Path) -> list[Path]:
+    """All calibrations beside a model's presets, if any; those after the first one are for other guidance scales."""
+    first = shipped_calibration(presets)
+    return [*filter(Path.is_file, [first]), *sorted(first.parent.glob("calibration-*.json"))]
+
+
 class ForecastPlanner:
     """Makes the policy of each window.
 
@@ -78,24 +86,15 @@ class ForecastPlanner:
 
     def __init__(self, config: ForecastConfig, presets: Path) -> None:
         self._config = config
-        self._name = f"the calibration {config.calibration}" if config.calibration else "the shipped calibration"
-        self._foreign = False
-        unknown = config.calibration is None and not shipped_calibration(presets).is_file()
-        measures = unknown or config.calibration == AUTO
-        self.calibration = None if measures else self._load(presets)
-        self._automatic = AutomaticCalibrations() if measures and config.target_speedup > 1 else None
-        self._measuring = False
-
-    def _load(self, presets: Path) -> Calibration | None:
-        config = self._config
-        if config.calibration is not None:
-            return Calibration.load(Path(config.calibration))
-        return Calibration.load(shipped_calibration(presets)) if config.target_speedup > 1 else None
+        files, plans = config.calibration, config.target_speedup > 1
+        self._named = None if files in (None, AUTO) else Calibration.load(Path(files))
+        self._shipped = [Calibration.load(path) for path in shipped_calibrations(presets) if files is None and plans]
+        self._automatic = AutomaticCalibrations()
+        self._used: str | None = None
+        self.calibration: Calibration | None = None
 
     def check_model(self, model: ModelIdentity, transformer: object | None = None) -> None:
-        """Refuse a file that was measured on another model, unless the config allows it.
-
-        The shipped file is left aside instead: then the model is measured.
+        """Refuse a named file that was measured on another model, unless the config allows it.
 
         Args:
             transformer: see `AutomaticCalibrations`.
@@ -103,63 +102,69 @@ class ForecastPlanner:
         Raises:
             ConfigError: says how the models differ, and how to make a calibration.
         """
-        other = None if self.calibration is None else self.calibration.model.differs(model)
-        self._foreign = other is not None
-        if self._automatic is not None:
-            self._automatic = AutomaticCalibrations(transformer)
-        if other is None or self._config.allow_foreign_calibration:
-            return
-        if self._config.calibration is None:
-            self.calibration, self._automatic = None, AutomaticCalibrations(transformer)
-            return
-        raise ConfigError(
-            f"{self._name} was measured {other}: pass calibration=auto to measure this model in its first video, run "
-            "motioncache calibrate for it and pass the file, or pass allow_foreign_calibration=True to forecast with "
-            "numbers of another model (on the two shipped ones that cost between nothing and 6 dB)"
-        )
+        self._automatic = AutomaticCalibrations(transformer)
+        if self._named is not None and not self._config.allow_foreign_calibration:
+            self._require(self._named.model.differs(model), "on the shipped ones that cost up to 6 dB")
 
-    @property
-    def is_automatic(self) -> bool:
-        """Whether what is forecast with comes from the model's own videos."""
-        return self._automatic is not None
+    def choose(self, model: ModelIdentity, steps: int) -> Calibration | None:
+        """The file that serves the model at its guidance scale and this number of steps; None where it is measured.
+
+        Raises:
+            ConfigError: for a named file that does not serve; it says how to make one that does.
+        """
+        allowed = self._config.allow_foreign_calibration
+        if self._named is not None:
+            if not allowed:
+                self._require(self._named.misses(model, steps), "another guidance cost the shipped model up to 2 dB")
+            return self._named
+        fitting = [one for one in self._shipped if one.model.differs(model) is None and not one.misses(model, steps)]
+        return next(iter([*fitting, *(self._shipped if allowed else [])]), None)
+
+    def _require(self, other: str | None, cost: str) -> None:
+        """Refuse a named file that was measured on or with something else."""
+        if other is not None:
+            raise ConfigError(
+                f"the calibration {self._config.calibration} was measured {other}: pass calibration=auto to measure "
+                "this model in its first video, run motioncache calibrate for it and pass the file, or pass "
+                f"allow_foreign_calibration=True to forecast with these numbers ({cost})"
+            )
 
     @property
     def used(self) -> str | None:
         """What was forecast with, in words; None where everything is computed."""
-        if self._measuring:
-            return "nothing yet: a window was computed in full and measured, and those after it are planned"
-        if self.calibration is None:
-            return None
-        model, steps = self.calibration.model, len(self.calibration.sigmas)
-        guidance = "" if model.guidance is None else f", guidance {model.guidance:g}"
-        name = self._name if self._automatic is None else "what a window of this model said"
-        of = "of another model: " if self._foreign and self._automatic is None else "of "
-        return f"{name}, {of}depth {model.layers}, width {model.width}{guidance}, {steps} steps"
+        return self._used
 
     def plan(self, profile: WindowProfile, model: ModelIdentity, shares: Mapping[str, float]) -> ForecastCache:
         """The policy for one window of the model that `check_model` has seen.
 
-        Warns once of a calibration with another guidance or fewer steps, and of a target that is not met.
+        Warns once of a target that is not met.
 
         Args:
             shares: the factor of each CFG branch in the guided velocity.
 
         Raises:
-            ConfigError: for a speed-up that cannot be reached.
+            ConfigError: for a speed-up that cannot be reached, and see `choose`.
         """
         budget = profile.uncached_flops / self._config.target_speedup
         if budget >= profile.full_flops:
             return ForecastCache((True,) * profile.iterations, profile, None)
-        if self._automatic is not None:
-            self.calibration = self._automatic.find(profile, model)
-            self._measuring = self.calibration is None
-            if self._measuring:
-                return self._automatic.measuring(profile, model, shares)
-        elif self.calibration is not None:
-            self._check(self.calibration, profile, model)
-        assert self.calibration is not None
+        file = self.choose(model, len(profile.sigmas))
+        self.calibration = file or self._automatic.find(profile, model)
+        self._used = self._in_words(file, model)
+        if self.calibration is None:
+            return self._automatic.measuring(profile, model, shares)
         forecast = self.calibration.at(profile.sigmas, self._config.order_at(model.guidance))
         return self._within(profile, forecast, budget, ErrorWatch(forecast, shares))
+
+    def _in_words(self, file: Calibration | None, model: ModelIdentity) -> str:
+        if self.calibration is None:
+            return "nothing yet: a window was computed in full and measured, and those after it are planned"
+        measured, steps = self.calibration.model, len(self.calibration.sigmas)
+        guidance = "" if measured.guidance is None else f", guidance {measured.guidance:g}"
+        name = f"the calibration {self._config.calibration}" if self._named is not None else "the shipped calibration"
+        name = "what a window of this model said" if file is None else name
+        of = "of another model: " if measured.differs(model) is not None else "of "
+        return f"{name}, {of}depth {measured.layers}, width {measured.width}{guidance}, {steps} steps"
 
     def _within(self, profile: WindowProfile, forecast: Forecast, budget: float, watch: ErrorWatch) -> ForecastCache:
         """The policy that keeps a budget of FLOPs."""
@@ -172,20 +177,6 @@ class ForecastPlanner:
                 f"reaches {target / reached:.3g}"
             )
         return ForecastCache(planned, profile, forecast, watch)
-
-    def _check(self, calibration: Calibration, profile: WindowProfile, model: ModelIdentity) -> None:
-        if calibration.model.guidance != model.guidance:
-            guidance = f"with a guidance scale of {calibration.model.guidance}, not {model.guidance}"
-            _warn_once(f"{self._name} was measured {guidance}, which cost the shipped model up to 2 dB: {_POOR}")
-        measured, steps = len(calibration.sigmas), len(profile.sigmas)
-        if steps > measured:
-            _warn_once(f"{self._name} was measured with {measured} steps, not {steps}: {_POOR}")
-
-
-_POOR = (
-    "the plan meets its budget, but forecasts may be poor; pass calibration=auto, or "
-    "a file that motioncache calibrate wrote"
-)
 
 
 @cache

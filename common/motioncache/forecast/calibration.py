@@ -108,6 +108,12 @@ class Calibration:
         if self.sensitivity.shape != (count,) or not _are_positive(self.sensitivity):
             raise ConfigError(f"a calibration needs a positive sensitivity for each sigma, {_POSITIVE}")
 
+    def misses(self, model: ModelIdentity, steps: int) -> str | None:
+        """Say which guidance scale or number of steps it was not measured with, to follow "was measured"."""
+        if self.model.guidance != model.guidance:
+            return f"with a guidance scale of {_scale(self.model.guidance)}, not {_scale(model.guidance)}"
+        return f"with {len(self.sigmas)} steps, not {steps}" if steps > len(self.sigmas) else None
+
     @classmethod
     def load(cls, path: Path) -> "Calibration":
         """Read a file that `save` has written.
@@ -169,6 +175,10 @@ def sensitivity_at(levels: Array, measured: Sequence[float] | Array, sensitivity
     """
     logarithm = np.interp(levels, np.array(measured)[::-1], np.log(sensitivity[::-1]))
     return np.asarray(np.exp(logarithm), np.float64)
+
+
+def _scale(guidance: float | None) -> str:
+    return "its own" if guidance is None else f"{guidance:g}"
 
 
 def _parse(content: Any) -> dict[str, Any]:

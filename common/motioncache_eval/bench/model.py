@@ -66,13 +66,13 @@ class BenchModel(LoadedJob):
         """Everything that a result follows from, besides versions; the same on every machine."""
         settings: dict[str, Any] = {"job": job_settings(job), "policy": method.settings, "weights": self.weights}
         if isinstance(method.policy, ForecastConfig):
+            calibration = self._calibration(job, method, method.policy)
             settings["policy"] = {**(method.settings or {}), "order": method.policy.order_at(self.identity.guidance)}
-            calibration = self._calibration(method, method.policy)
             if calibration is not None:
                 settings["calibration"] = calibration_hash(calibration)
         return settings
 
-    def _calibration(self, method: Method, policy: ForecastConfig) -> Calibration | None:
+    def _calibration(self, job: Any, method: Method, policy: ForecastConfig) -> Calibration | None:
         """What a method forecasts with; a benchmark takes none that comes from the videos sampled before.
 
         Raises:
@@ -80,13 +80,14 @@ class BenchModel(LoadedJob):
         """
         planner = policy.planner(self.adapter.presets())
         planner.check_model(self.identity)
-        if planner.is_automatic:
+        calibration = planner.choose(self.identity, job.num_inference_steps or 0)
+        if calibration is None and policy.target_speedup > 1:
             raise ConfigError(
-                f"methods.{method.name}: without a calibration of this model its first video is computed in full to "
-                "measure it, so results would depend on what was sampled before: run motioncache calibrate, and pass "
-                "the file as calibration"
+                f"methods.{method.name}: without a calibration of this model, at this guidance scale and with so many "
+                "steps, its first video is computed in full to measure it, so results would depend on what was sampled "
+                "before: run motioncache calibrate, and pass the file as calibration"
             )
-        return planner.calibration
+        return calibration
 
     def take(self, job: Any, method: Method, *, prepare: Callable[[Any], None] | None = None) -> Taken:
         """One video of a job under a method.

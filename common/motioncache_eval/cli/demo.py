@@ -6,7 +6,8 @@ from pathlib import Path
 from motioncache_eval.cli.options import HELP, choose, show_help
 from motioncache_eval.command import check_output_folder
 from motioncache_eval.demo import DemoConfig, check_packages, run_demo
-from motioncache_eval.jobs import policy_of
+from motioncache_eval.jobs import load_in_team, policy_of
+from motioncache_eval.team import join_team
 
 
 def main(arguments: list[str]) -> int:
@@ -19,6 +20,7 @@ def main(arguments: list[str]) -> int:
     policy = policy_of(choice.model.adapter(), job)
     check_packages()
     check_output_folder(Path(job.output))
-    print(f"loading {job.model}", flush=True)
-    command = shlex.join(["motioncache", "demo", *arguments])
-    return run_demo(choice.model.load(job), policy, settings, command=command)
+    with join_team(settings.parallel, job.device) as team:
+        print(f"loading {job.model}", flush=True)
+        command = shlex.join([*team.command, "demo", *arguments])
+        return run_demo(load_in_team(choice.model, job, team), policy, settings, command=command)

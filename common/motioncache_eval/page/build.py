@@ -52,10 +52,10 @@ def write_page(path: Path, page: Page) -> None:
     )
     videos = f'{read_part("controls.html")}{choice}{read_part("legend.html")}<div class="players" id="players"></div>'
     main = [
-        section("Quality over cost", f'<div id="curve">{chart}</div>{_list(page.findings)}') if chart else "",
+        section("Quality over cost", f'<div id="curve">{chart}</div>{draw_list(page.findings)}') if chart else "",
         section("Videos", videos) if page.videos else "",
         section("Figures", "".join(draw_table(table, page.accent) for table in page.tables)),
-        section("What raised", _list(page.failures)) if page.failures else "",
+        section("What raised", draw_list(page.failures)) if page.failures else "",
     ]
     data = {"videos": page.videos, "chosen": list(page.chosen), "autoplay": False}
     lead = f"<p>{html.escape(page.lead)}</p>"
@@ -116,7 +116,7 @@ def draw_table(table: Table, accent: Collection[str] = ()) -> str:
     return f'<h3>{title}</h3>{scroll}<p class="hint">The table goes on to the right: scroll it sideways.</p>'
 
 
-def _list(sentences: Sequence[str]) -> str:
+def draw_list(sentences: Sequence[str]) -> str:
     """A list of texts, as HTML; empty without any."""
     items = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in sentences)
     return f"<ul>{items}</ul>" if items else ""

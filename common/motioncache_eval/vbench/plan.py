@@ -23,7 +23,7 @@ LONG_PROMPTS = "prompts/augmented_prompts/gpt_enhanced_prompts/prompts_per_dimen
 
 _RECORDED_OTHERWISE = (
     "model", "preset", "target_speedup", "allow_foreign_calibration", "prompt", "device", "cpu_offload", "output",
-    "split_guidance",
+    "split_guidance", "chunks_at_once",
 )  # fmt: skip
 """Settings of a job that the record holds in another form, or that change no video."""
 
