@@ -57,6 +57,7 @@ CONTENTS = """
 Overview </README>
 /docs/usage
 /docs/results
+/docs/speed
 /docs/troubleshooting
 ```
 

@@ -13,6 +13,7 @@ from diffusers.models.transformers.transformer_skyreels_v2 import (
     SkyReelsV2TransformerBlock,
 )
 
+from motioncache.compiling import uncompiled
 from motioncache.errors import MotionCacheError
 from motioncache.foreign import Forwards, check_modules
 from motioncache.transformer_check import check_attention, check_class, check_forwards, check_other_caches
@@ -27,12 +28,13 @@ def check_transformer(transformer: Any, forwards: Forwards | None = None) -> Non
     Args:
         forwards: what the cache has put in place of forwards.
     """
+    transformer = uncompiled(transformer)
     check_class(transformer, SkyReelsV2Transformer3DModel)
     check_other_caches(transformer, _INSTEAD)
     check_forwards(_stood_in_for(transformer))
     for name, attention in _attentions(transformer):
         _check_attention(name, attention)
-    check_modules(transformer, forwards or {})
+    check_modules(transformer, forwards or {}, {transformer, *transformer.blocks})
 
 
 def _stood_in_for(transformer: SkyReelsV2Transformer3DModel) -> Iterator[tuple[str, Any, Any]]:

@@ -11,16 +11,18 @@ from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from diffusers.utils import apply_lora_scale
 
 from motioncache.changes import LatentsWatch, weights_state
+from motioncache.compiling import uncompiled
 from motioncache.config import PolicyConfig
 from motioncache.errors import MotionCacheError
 from motioncache.limits import check_batch
 from motioncache.patch import Patch
 from motioncache.scope import CallScope, check_not_sampling
+from motioncache_skyreels.compiled import take_compilers
 from motioncache_skyreels.cost import SkyReelsCost
 from motioncache_skyreels.foreign import check_transformer
 from motioncache_skyreels.guards import VideoSize, check_call, check_chunks, check_end_frame
 from motioncache_skyreels.opening import WindowOpener
-from motioncache_skyreels.packed import patch_blocks
+from motioncache_skyreels.packed import BlockFunctions, after_attention, before_attention, patch_blocks
 from motioncache_skyreels.schedule import Matrices
 from motioncache_skyreels.video import VideoCalls
 
@@ -37,12 +39,13 @@ class SkyReelsHook:
         check_not_sampling(pipeline)
         self._pipeline = pipeline
         self._opener = opener
-        self._transformer = pipeline.transformer
+        self._transformer = uncompiled(pipeline.transformer)
         self.engine = opener.engine
         self.config: PolicyConfig = opener.config
         self._scope = CallScope()
         self._calls = VideoCalls(self._transformer, opener, self._scope)
         self._patch = Patch()
+        self._functions = BlockFunctions(before_attention, after_attention)
         try:
             self._install(pipeline, self._transformer)
         except BaseException:
@@ -59,7 +62,8 @@ class SkyReelsHook:
         self._patch.set_method(pipeline, "generate_timestep_matrix", matrix)
         self._patch.set_method(transformer, "cache_context", context)
         self._patch.set_forward(transformer, partial(forward, transformer))
-        patch_blocks(self._patch, transformer)
+        patch_blocks(self._patch, transformer, self._functions)
+        take_compilers(self._patch, pipeline.transformer, transformer, self._functions)
 
     def undo(self) -> None:
         """Take everything out again and free all state."""
@@ -110,13 +114,14 @@ class SkyReelsHook:
 
     def _check(self) -> None:
         """Refuse what has been hung on the pipeline since the cache was enabled."""
-        if self._pipeline.transformer is not self._transformer:
+        if uncompiled(self._pipeline.transformer) is not self._transformer:
             raise MotionCacheError(
                 "the pipeline has another transformer than when the cache was enabled: a "
                 f"{type(self._pipeline.transformer).__name__}, on which the cache is not on. Call disable_cache and "
                 "enable_cache again"
             )
         check_transformer(self._transformer, self._patch.forwards)
+        take_compilers(self._patch, self._pipeline.transformer, self._transformer, self._functions)
 
     def _prepare_latents(self, original: Any, *args: Any, **kwargs: Any) -> Any:
         """Called at the start of each window; the first one of a call starts a new video."""

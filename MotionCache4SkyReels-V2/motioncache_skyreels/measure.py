@@ -162,8 +162,7 @@ def encode(text_encoder: UMT5EncoderModel) -> None:
 
 def sample_window(transformer: SkyReelsV2Transformer3DModel, vae: AutoencoderKLWan, settings: MemorySettings) -> None:
     """Call the pipeline with the cache on, for one window."""
-    pipeline = _Pipeline(tokenizer=None, text_encoder=None, transformer=transformer, vae=vae, scheduler=_scheduler())  # pyright: ignore[reportArgumentType]
-    pipeline.set_progress_bar_config(disable=True)
+    pipeline = host_pipeline(transformer, vae)
     adapter = SkyReelsAdapter()
     policy = resolve_preset(
         adapter,
@@ -191,6 +190,13 @@ def sample_window(transformer: SkyReelsV2Transformer3DModel, vae: AutoencoderKLW
         )
     finally:
         hook.undo()
+
+
+def host_pipeline(transformer: SkyReelsV2Transformer3DModel, vae: AutoencoderKLWan) -> Any:
+    """A pipeline that samples on the host, but for what its transformer does."""
+    pipeline = _Pipeline(tokenizer=None, text_encoder=None, transformer=transformer, vae=vae, scheduler=_scheduler())  # pyright: ignore[reportArgumentType]
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
 
 
 def _scheduler() -> UniPCMultistepScheduler:

@@ -9,6 +9,7 @@ import torch
 from diffusers import SkyReelsV2Transformer3DModel
 
 from motioncache.chunk_store import ChunkStore
+from motioncache.compiling import uncompiled
 from motioncache.config import KVStorage, PolicyConfig
 from motioncache.engine import Engine
 from motioncache.forecast.budget import ForecastConfig
@@ -49,7 +50,7 @@ class WindowOpener:
 
     def __init__(self, pipeline: Any, config: PolicyConfig, presets: Path) -> None:
         self._pipeline = pipeline
-        self._transformer: SkyReelsV2Transformer3DModel = pipeline.transformer
+        self._transformer: SkyReelsV2Transformer3DModel = uncompiled(pipeline.transformer)
         if isinstance(config, DistanceConfig):
             config = with_model_polynomial(config, self._transformer, presets, "motioncache_skyreels")
         self.config = config

@@ -4,7 +4,7 @@ Shapes: B batch, n packed rows, D channels, H heads, d head_dim, F latent frames
 Linear layers see all rows at once; attention runs per chunk, without a mask, against the range that the chunk may see.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -92,29 +92,41 @@ class Pack:
         return rows
 
 
-def patch_blocks(patch: Patch, transformer: SkyReelsV2Transformer3DModel) -> None:
+@dataclass(slots=True)
+class BlockFunctions:
+    """What a block does before and after attention, see `before_attention` and `after_attention`."""
+
+    before: Callable[..., tuple[torch.Tensor, torch.Tensor, torch.Tensor]]
+    after: Callable[..., torch.Tensor]
+
+
+def patch_blocks(patch: Patch, transformer: SkyReelsV2Transformer3DModel, functions: BlockFunctions) -> None:
     """Let the transformer's blocks take packed rows."""
     for block in transformer.blocks:
-        patch.set_forward(block, partial(_block_forward, block))
+        patch.set_forward(block, partial(_block_forward, block, functions))
 
 
-def _block_forward(block: SkyReelsV2TransformerBlock, *args: Any, **kwargs: Any) -> torch.Tensor:
+def _block_forward(
+    block: SkyReelsV2TransformerBlock, functions: BlockFunctions, *args: Any, **kwargs: Any
+) -> torch.Tensor:
     """Packed rows come with a `Pack`; any other call is the block's own."""
     if len(args) == 3 and isinstance(args[1], Pack):
-        return packed_block(block, *args)
+        return packed_block(block, functions, *args)
     return type(block).forward(block, *args, **kwargs)
 
 
-def packed_block(block: SkyReelsV2TransformerBlock, hidden: torch.Tensor, pack: Pack, layer: int) -> torch.Tensor:
+def packed_block(
+    block: SkyReelsV2TransformerBlock, functions: BlockFunctions, hidden: torch.Tensor, pack: Pack, layer: int
+) -> torch.Tensor:
     """A transformer block on packed rows `[B, n, D]`: attention runs between two functions that know no other rows."""
     if hidden.shape[1] > MOST_ROWS:
         from motioncache_skyreels.parts import block_in_parts  # which stands on this module
 
-        return block_in_parts(block, hidden, pack, layer, MOST_ROWS)
+        return block_in_parts(block, functions, hidden, pack, layer, MOST_ROWS)
     texts = {branch: text_keys_values(block.attn2, pack.texts[branch], layer) for branch in pack.branch_rows()}
     table = block.scale_shift_table + pack.modulation.float()  # [F, 6, D]
-    attended = pack.attend(block.attn1, *before_attention(block, hidden, pack.rotary, table, pack.frames), layer)
-    return after_attention(block, hidden, attended, table, pack.frames, pack.branch_rows(), texts)
+    attended = pack.attend(block.attn1, *functions.before(block, hidden, pack.rotary, table, pack.frames), layer)
+    return functions.after(block, hidden, attended, table, pack.frames, pack.branch_rows(), texts)
 
 
 def before_attention(

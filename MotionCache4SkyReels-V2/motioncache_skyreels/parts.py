@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from diffusers.models.transformers.transformer_skyreels_v2 import SkyReelsV2TransformerBlock
 
-from motioncache_skyreels.packed import Pack, after_attention, before_attention, text_keys_values
+from motioncache_skyreels.packed import BlockFunctions, Pack, text_keys_values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,12 @@ class Part:
 
 
 def block_in_parts(
-    block: SkyReelsV2TransformerBlock, hidden: torch.Tensor, pack: Pack, layer: int, most: int
+    block: SkyReelsV2TransformerBlock,
+    functions: BlockFunctions,
+    hidden: torch.Tensor,
+    pack: Pack,
+    layer: int,
+    most: int,
 ) -> torch.Tensor:
     """See `packed_block`; a part has about `most` rows."""
     parts = parts_of(pack.branch_rows(), pack.frames, hidden.shape[1], most)
@@ -36,7 +41,7 @@ def block_in_parts(
 
     def before(part: Part) -> Sequence[torch.Tensor]:
         cos, sin = (one[:, part.rows] for one in pack.rotary)
-        return before_attention(block, hidden[:, part.rows], (cos, sin), table, part.frames)
+        return functions.before(block, hidden[:, part.rows], (cos, sin), table, part.frames)
 
     query, key, value = _by_parts(parts, before, hidden.shape[1])
     attended = pack.attend(block.attn1, query, key, value, layer)
@@ -45,7 +50,7 @@ def block_in_parts(
     def after(part: Part) -> Sequence[torch.Tensor]:
         rows = part.rows
         whole = {part.branch: slice(0, rows.stop - rows.start)}
-        return (after_attention(block, hidden[:, rows], attended[:, rows], table, part.frames, whole, texts),)
+        return (functions.after(block, hidden[:, rows], attended[:, rows], table, part.frames, whole, texts),)
 
     (out,) = _by_parts(parts, after, hidden.shape[1])
     return out

@@ -1,6 +1,6 @@
 """Finds what others have hung on the modules of a model, which a cache would pass by or feed a part of the tokens."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import MethodType
@@ -47,8 +47,8 @@ Forwards = Mapping[nn.Module, object]
 """The forwards that a cache itself has put into modules."""
 
 
-def check_modules(model: nn.Module, forwards: Forwards) -> None:
-    """Refuse a model that is compiled, and one with hooks or forwards of others in its modules.
+def check_modules(model: nn.Module, forwards: Forwards, compilable: Collection[nn.Module] = ()) -> None:
+    """Refuse a model with compiled parts, and one with hooks or forwards of others in its modules.
 
     Offloading and casting hooks are fine, and so are PyTorch's hooks on the model as a whole, which see what they
     always do. This runs before every video and after every callback: a module on which nothing hangs costs three
@@ -56,16 +56,18 @@ def check_modules(model: nn.Module, forwards: Forwards) -> None:
 
     Args:
         forwards: what a cache has put in place of forwards; no other is accepted.
+        compilable: modules that may be compiled.
 
     Raises:
         MotionCacheError: with what was found, and where.
     """
+    instead = "Compile the whole transformer, or its blocks" if compilable else "Use a model that is not compiled"
     for module in model.modules():
         own = vars(module)
-        if own.get("_compiled_call_impl") is not None:
+        if own.get("_compiled_call_impl") is not None and module not in compilable:
             raise MotionCacheError(
-                f"{_place(model, module)} is compiled. The cache passes it a different number of tokens at every "
-                "step, for each of which it would be compiled anew. Use a model that is not compiled"
+                f"{_place(model, module)} is compiled. The cache passes it a different number of tokens at "
+                f"every step, for each of which it would be compiled anew. {instead}"
             )
         if module is not model and (own["_forward_hooks"] or own["_forward_pre_hooks"]):
             _check_torch_hooks(model, module)

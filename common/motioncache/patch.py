@@ -42,6 +42,16 @@ class Patch:
         self._attributes.append((instance, name, before))
         setattr(instance, name, StandIn(instance, name, before, function))
 
+    def set_value(self, instance: Any, name: str, value: object) -> None:
+        """Set an attribute of one instance; what somebody has set since is what `undo` leaves."""
+        self._attributes = [one for one in self._attributes if one[0] is not instance or one[1] != name]
+        self._attributes.append((instance, name, vars(instance).get(name, MISSING)))
+        setattr(instance, name, value)
+
+    def is_set(self, instance: object, name: str) -> bool:
+        """Whether an attribute has been set here."""
+        return any(one is instance and other == name for one, other, _ in self._attributes)
+
     def set_forward(self, module: nn.Module, forward: Callable[..., Any]) -> None:
         """Let `module` run `forward` in place of its class's own, inside all of its hooks."""
         places = [place for place in forward_places(module) if is_own_forward(module, read_place(place))]

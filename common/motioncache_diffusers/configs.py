@@ -47,8 +47,8 @@ def _check_latents(where: str, values: Any, channels: int, *, positive: bool) ->
     """Check the mean or the spread of each latent channel; a file without them takes those of Wan's autoencoder."""
     if values is None and channels == 16:
         return
-    fits = isinstance(values, list) and len(values) == channels and all(is_number(value) for value in values)
-    fits = fits and (not positive or all(value > 0 for value in values))
+    found: list[Any] = values if isinstance(values, list) else []
+    fits = len(found) == channels and all(is_number(value) and (value > 0 or not positive) for value in found)
     kind = "above 0" if positive else "that are finite"
     require_value(where, values, fits, f"{channels} numbers {kind}, one for each channel of a latent (z_dim)")
 

@@ -224,10 +224,10 @@ def test_a_transformer_that_is_cached_through_another_pipeline_is_refused_and_st
     assert torch.equal(generate(pipeline), vanilla)
 
 
-def test_a_compiled_transformer_is_refused() -> None:
+def test_a_compiled_part_of_a_block_is_refused() -> None:
     pipeline = make_pipeline()
-    pipeline.transformer.blocks[0].compile()
-    with pytest.raises(MotionCacheError, match=r"`blocks\.0` is compiled"):
+    pipeline.transformer.blocks[0].ffn.compile()
+    with pytest.raises(MotionCacheError, match=r"`blocks\.0\.ffn` is compiled"):
         motioncache.enable_cache(pipeline, "exact")
 
 

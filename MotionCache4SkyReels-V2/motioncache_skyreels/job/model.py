@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from motioncache_eval.bench.model import BenchModel
     from motioncache_eval.measured_memory import MeasuredMemory, MemorySettings, Released
     from motioncache_eval.memory import Footprint
+    from motioncache_eval.speed import ModelCall, SpeedSettings
     from motioncache_skyreels.adapter import SkyReelsAdapter
 
 _PACKAGE = Path(__file__).parents[1]
@@ -90,6 +91,11 @@ class SkyReelsJobs:
         from motioncache_skyreels.measure import measure_released
 
         return measure_released(name, settings)
+
+    def count_calls(self, name: str, settings: "SpeedSettings") -> "list[ModelCall]":
+        from motioncache_skyreels.speed import count_released
+
+        return count_released(name, settings)
 
     def override(self, values: dict[str, Any], overriding: Mapping[str, Any]) -> dict[str, Any]:
         return {**values, **overriding}

@@ -61,7 +61,8 @@ class MotionMemory:
     """What MotionCache remembers of one chunk and CFG branch.
 
     Attributes:
-        accumulated: distance of each token since it was last computed, float32 `[tokens]`; None before the chunk phase.
+        accumulated: distance of each token since it was last computed, float32 `[tokens]`; None before the chunk phase,
+            on the host during it, when all of a latent frame have the same one, and on the device in the token phase.
         weight: motion weights, float32 `[tokens]`; None outside the token phase.
         updates: updates made in the chunk phase so far.
         token_phase: whether the token phase has begun.
@@ -97,7 +98,9 @@ class MotionCache(Policy):
             return Decision(call=call, phase=Phase.warmup, due=True, memory=memory)
         distance = call.distance
         if isinstance(distance, torch.Tensor):  # [chunk_frames] -> [tokens]
-            distance = distance.to(memory.accumulated.device).repeat_interleave(window.grid.tokens_per_frame)
+            distance = _moved(
+                distance.repeat_interleave(window.grid.tokens_per_frame), memory.accumulated.device, window
+            )
         # The token phase of the paper: the same distance, multiplied per token by its motion weight.
         accumulated = memory.accumulated + (distance if memory.weight is None else distance * memory.weight)
         candidates = accumulated >= self.config.threshold
@@ -118,8 +121,7 @@ class MotionCache(Policy):
         if decision.phase is Phase.warmup:
             memory = MotionMemory(last_frame=memory.last_frame)
             if call.step == self.config.warmup:  # the last warm-up step opens the chunk phase
-                zeros = torch.zeros(call.tokens, dtype=torch.float32, device=hidden.device)
-                memory = replace(memory, accumulated=zeros)
+                memory = replace(memory, accumulated=torch.zeros(call.tokens))
         elif decision.due is not False and not memory.token_phase:
             memory = replace(memory, updates=memory.updates + 1)
         last = self.config.chunk_phase_updates
@@ -129,7 +131,9 @@ class MotionCache(Policy):
         frames = hidden.view(len(hidden), grid.chunk_frames, grid.tokens_per_frame, -1)
         before = _motion_memory(predecessor).last_frame
         weight = self._weigh(frames, before, first_chunk=call.chunk == 0).flatten()
-        return replace(memory, token_phase=True, weight=weight, last_frame=frames[:, -1].clone())
+        accumulated = _moved(memory.accumulated, hidden.device, window)
+        last_frame = frames[:, -1].clone()
+        return replace(memory, accumulated=accumulated, token_phase=True, weight=weight, last_frame=last_frame)
 
     def _weigh(self, frames: torch.Tensor, before: torch.Tensor | None, *, first_chunk: bool) -> torch.Tensor:
         """Motion weights `[frames, tokens_per_frame]` of a chunk `[batch, frames, tokens_per_frame, channels]`.
@@ -145,6 +149,15 @@ class MotionCache(Policy):
 
     def remember_prefix(self, hidden: torch.Tensor, window: WindowShape) -> Memory:
         return MotionMemory(last_frame=hidden[:, -window.grid.tokens_per_frame :].clone())
+
+
+def _moved(distance: torch.Tensor, device: torch.device, window: WindowShape) -> torch.Tensor:
+    """Distances `[tokens]` on a device; all of a latent frame have the same one, with which kernels fill the frame."""
+    if distance.device == device:
+        return distance
+    frames: list[float] = distance.view(window.grid.chunk_frames, -1)[:, 0].tolist()
+    tokens = window.grid.tokens_per_frame
+    return torch.cat([torch.full((tokens,), value, dtype=torch.float32, device=device) for value in frames])
 
 
 def fewest_due(tokens: int, ratio: float) -> int:

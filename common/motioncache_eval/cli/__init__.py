@@ -13,6 +13,7 @@ COMMANDS = {
     "studio": "make and compare videos in the browser",
     "presets": "list the presets of the models",
     "parity": "compare with golden files of the official code",
+    "speed": "count what a model call asks of a GPU, without a GPU",
     "memory": "measure what a released model takes of a GPU's memory, without a GPU",
     "doctor": "show what this machine has, and which videos fit its memory",
 }
