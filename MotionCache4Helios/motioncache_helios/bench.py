@@ -26,18 +26,12 @@ def load(config: Path | None, overrides: Sequence[str]) -> BenchModel:
     loaded = model.load(model.read(config or own_demo(model.config), overrides))
     pipeline, job = loaded.pipeline, loaded.job
     pipeline.set_progress_bar_config(disable=True)
-    return BenchModel(
-        adapter=BenchAdapter(),
-        job=job,
-        pipeline=pipeline,
-        encode=loaded.encode,
-        call=loaded.call,
-        decode=loaded.decode,
-        warm_up=loaded.warm_up,
+    return BenchModel.of(
+        loaded,
+        BenchAdapter(),
         transformer=pipeline.transformer,
         weights=weights_hash(pipeline.transformer),
         model_methods=("forward",),
-        branch=loaded.branch,
         guidance=guidance,
         identity=identity_of(pipeline.transformer, job.guidance_scale),
         chunks=(CHUNK_FRAMES, CHUNK_FRAMES),

@@ -28,19 +28,13 @@ def load(config: Path | None, overrides: Sequence[str]) -> BenchModel:
     pipeline = loaded.pipeline
     pipeline.set_progress_bar_config(disable=True)
     frames = pipeline.config.runtime.chunk_width * pipeline.config.runtime.temporal_downsample_factor
-    return BenchModel(
-        adapter=BenchAdapter(),
-        job=loaded.job,
-        pipeline=pipeline,
-        call=loaded.call,
-        encode=loaded.encode,
-        decode=loaded.decode,
-        warm_up=loaded.warm_up,
+    return BenchModel.of(
+        loaded,
+        BenchAdapter(),
         transformer=pipeline.transformer,
         weights=weights_hash(pipeline.transformer),
         model_methods=("embed_text", "condition", "embed", "run_layers", "head"),
         baselines=BASELINES,
-        branch=loaded.branch,
         guidance=lambda _: {pipeline.branch: 1.0},  # the engine sees guided velocities
         identity=identity_of(pipeline.transformer),
         chunks=(frames, frames),

@@ -164,7 +164,8 @@ def test_a_shared_mask_is_that_of_the_first_branch(shared: bool) -> None:
 
 def test_the_fields_that_others_read_are_the_only_others() -> None:
     names = {field.name for field in fields(MotionCacheConfig)}
-    assert names - set(CHANGES) == {"distance", "coefficients", "fit_range", "clamp_distance", "shared_mask"}
+    read_elsewhere = {"distance", "coefficients", "fit_range", "clamp_distance", "shared_mask", "kv", "split_guidance"}
+    assert names - set(CHANGES) == read_elsewhere
     assert Distance("token") is Distance.per_token
 
 

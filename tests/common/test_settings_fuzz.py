@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import Any, get_type_hints
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 import yaml
@@ -131,7 +132,8 @@ ACCEPTED_VBENCH: dict[str, dict[str, Any]] = {
     "presets": {key: value for key, value in LISTS.items() if value},
     "dimensions": {},
     "flickering_samples": MAYBE_WHOLE,
-    **dict.fromkeys(("same_seed", "dry_run", "score"), TRUE_OR_FALSE),
+    **dict.fromkeys(("same_seed", "dry_run"), TRUE_OR_FALSE),
+    "score": {**TRUE_OR_FALSE, **NULL},
     "seconds_per_video": {"{}": {}, "{a: 1}": {"a": 1}},
     **dict.fromkeys(("full_info", "short_prompts", "long_prompts"), A_NAMED_PATH),
     "samples_per_prompt": WHOLE,
@@ -175,8 +177,11 @@ def test_overrides_of_all_kinds_together_are_taken_or_refused() -> None:
     assert 0 < accepted < 300 * ROUNDS
 
 
-def _classes(hint: Any) -> Any:
-    return tuple if getattr(hint, "__origin__", None) is tuple else hint if hint is not float else float | int
+def _classes(hint: Any) -> tuple[type, ...]:
+    """The classes that a value of a field has."""
+    one_of = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    classes = [get_origin(part) or part for part in one_of]
+    return (*classes, int) if float in classes else (*classes,)
 
 
 def file_with(folder: Path, text: str) -> Path:

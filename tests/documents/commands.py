@@ -92,7 +92,9 @@ class Checker:
         option, number, *module = arguments[:4]
         assert (option, module) == ("--nproc-per-node", ["-m", "motioncache"])
         assert number == "N" or int(number) > 1
-        self.console(arguments[4:], False)
+        with self._patch.context() as patch:
+            patch.setattr(f"motioncache_eval.cli.{arguments[4]}.join_team", stop)
+            self.console(arguments[4:], False)
 
     def script(self, arguments: list[str], run: bool) -> None:
         """`bash SCRIPT ...`"""

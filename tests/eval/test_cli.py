@@ -140,7 +140,7 @@ def test_a_run_makes_what_is_missing_and_nothing_twice(tmp_path: Path, capsys: p
     assert report["flops"] < report["vanilla_flops"]
     assert report["seconds"] > 0
     assert report["summary"]["computed_share"] == 1
-    assert report["policy"] == {"name": "NoCacheConfig"}
+    assert report["policy"] == {"name": "NoCacheConfig", "kv": "model", "split_guidance": False}
     times = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     (folder / "圆.mp4").unlink()
     capsys.readouterr()
@@ -199,10 +199,10 @@ def test_an_interrupted_run_says_what_is_complete_and_goes_on(
 
     whole: Callable[..., Any] = sample._call
 
-    def fail_at_blue(pipeline: Any, job: Any, chunk_done: Any) -> Any:
+    def fail_at_blue(pipeline: Any, job: Any, *rest: Any) -> Any:
         if "blue" in job.prompt:
             raise failure
-        return whole(pipeline, job, chunk_done)
+        return whole(pipeline, job, *rest)
 
     (tmp_path / "prompts").write_text("a red circle\na blue circle\n")
     arguments = [f"prompts={tmp_path / 'prompts'}", f"output={tmp_path / 'out'}"]
@@ -310,7 +310,7 @@ def test_presets_are_listed_with_their_file(capsys: pytest.CaptureFixture[str]) 
         assert str(ROOT / folder / "addconfig" / "config.yaml") in shown
     assert shown.count("\n* slow") == len(installed_models())
     assert main(["presets", "magi-1", "none"]) == 2
-    assert "there is no model 'none'; installed: magi-1, skyreels-v2" in capsys.readouterr().err
+    assert "there is no model 'none'; installed: helios, magi-1, skyreels-v2" in capsys.readouterr().err
 
 
 def test_doctor_shows_the_machine_and_what_fits(capsys: pytest.CaptureFixture[str]) -> None:
@@ -319,7 +319,7 @@ def test_doctor_shows_the_machine_and_what_fits(capsys: pytest.CaptureFixture[st
     assert "PyAV: encodes H.264" in shown
     assert str(ROOT / "common" / "motioncache") in shown
     row = next(line for line in shown.splitlines() if line.startswith("SkyReels-V2 14B-540P, 544x960, 97 frames"))
-    assert row.split()[5:] == ["77.8", "129.0", "-", "-", "-", "-", "-", "yes"]
+    assert row.split()[5:] == ["77.8", "123.8", "-", "-", "-", "-", "-", "yes"]
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:

@@ -4,7 +4,7 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ from torch import nn
 from motioncache.errors import ConfigError
 from motioncache.forecast.budget import ForecastConfig
 from motioncache.forecast.calibration import Calibration, ModelIdentity
+from motioncache.registry import Adapter
 from motioncache_eval.bench.config import Method, fingerprint, job_settings
 from motioncache_eval.jobs import LoadedJob, find_model
 from motioncache_eval.meter import Meter, PeakMemory
@@ -61,6 +62,16 @@ class BenchModel(LoadedJob):
     identity: ModelIdentity
     chunks: tuple[int, int]
     baselines: Mapping[str, Baseline] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, loaded: LoadedJob, adapter: Adapter, **brought: Any) -> "BenchModel":
+        """A loaded job with what is brought to it.
+
+        Args:
+            adapter: knows the policies of benchmarks, too.
+        """
+        parts = {field.name: getattr(loaded, field.name) for field in fields(LoadedJob)}
+        return cls(**{**parts, "adapter": adapter, **brought})
 
     def settings(self, job: Any, method: Method) -> dict[str, Any]:
         """Everything that a result follows from, besides versions; the same on every machine."""
