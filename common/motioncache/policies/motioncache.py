@@ -155,9 +155,9 @@ def _moved(distance: torch.Tensor, device: torch.device, window: WindowShape) ->
     """Distances `[tokens]` on a device; all of a latent frame have the same one, with which kernels fill the frame."""
     if distance.device == device:
         return distance
-    frames: list[float] = distance.view(window.grid.chunk_frames, -1)[:, 0].tolist()
     tokens = window.grid.tokens_per_frame
-    return torch.cat([torch.full((tokens,), value, dtype=torch.float32, device=device) for value in frames])
+    values = [float(value) for value in distance[::tokens]]  # a latent frame each
+    return torch.cat([torch.full((tokens,), value, dtype=torch.float32, device=device) for value in values])
 
 
 def fewest_due(tokens: int, ratio: float) -> int:
