@@ -76,6 +76,5 @@ def _after_two(
 
 
 def _by_row(frames: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
-    """The latent frame of every row: groups of rows are fused away, and would be another graph."""
-    rows = hidden.shape[1]
-    return frames if len(frames) == rows else frames.repeat_interleave(rows // len(frames), output_size=rows)
+    """The latent frame of every row: groups of rows are fused away, and would be another graph, as would be a view."""
+    return frames.repeat_interleave(hidden.shape[1] // len(frames)).clone()
