@@ -30,9 +30,9 @@ def watched_planner() -> Iterator[list[tuple[WindowProfile, ForecastCache]]]:
         yield seen
 
 
-def write_calibration(folder: Path, model: ModelIdentity) -> str:
+def write_calibration(folder: Path, model: ModelIdentity, *, steps: int = 30) -> str:
     """Write a calibration of velocities that turn by a right angle from noise to clean; early errors grow most."""
-    sigmas = np.linspace(1.0, 0.02, 30)
+    sigmas = np.linspace(1.0, 0.02, steps)
     angle = sigmas * np.pi / 2
     products = np.cos(angle[:, None] - angle[None])
     path = folder / "calibration.json"

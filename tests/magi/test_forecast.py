@@ -30,7 +30,7 @@ def pipe(request: pytest.FixtureRequest) -> MagiPipeline:
 
 @pytest.fixture
 def measured(tmp_path: Path, pipe: MagiPipeline) -> str:
-    return write_calibration(tmp_path, identity_of(pipe.transformer))
+    return write_calibration(tmp_path, identity_of(pipe.transformer), steps=32)
 
 
 def latents(pipe: MagiPipeline, **call: Any) -> torch.Tensor:
