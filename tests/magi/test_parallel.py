@@ -65,7 +65,7 @@ def test_several_processes_sample_the_video_of_one(
     calibration = write_calibration(tmp_path, identity_of(pipeline.transformer))
     alone = sample(pipeline, calibration, None)
     for size, parallel in ways:
-        for rank, found in enumerate(run_on_ranks(size, sample, pipeline, calibration, parallel)):
+        for found in run_on_ranks(size, sample, pipeline, calibration, parallel):
             for name, (latents, records, flops) in found.items():
                 expected = alone[name]
                 # One process that runs the branches apart differs as much: other shapes are rounded otherwise.

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -58,7 +59,7 @@ def test_a_forecast_that_is_refused_is_left_out_with_the_reason(
     def refuse(*_: object, **__: object) -> None:
         raise MotionCacheError("no calibration fits; run calibrate")
 
-    monkeypatch.setattr("motioncache_eval.demo.resolve_preset", refuse)
+    monkeypatch.setattr("motioncache_eval.demo.preset_of", refuse)
     assert run(f"model={model_folder}", f"preset={preset_file}", f"output={tmp_path}") == 0
     assert "forecast is left out: no calibration fits; run calibrate\n" in capsys.readouterr().out
     (folder,) = tmp_path.iterdir()
@@ -83,11 +84,11 @@ def fail_at(monkeypatch: pytest.MonkeyPatch, call: int, error: BaseException) ->
     """Let the pipeline fail at the call of this number; the first one warms up."""
     calls: list[None] = []
 
-    def run_or_fail(pipeline: object, job: object, chunk_done: object = None) -> torch.Tensor:
+    def run_or_fail(*arguments: Any) -> torch.Tensor:
         calls.append(None)
         if len(calls) == call:
             raise error
-        return _call(pipeline, job, chunk_done)  # pyright: ignore[reportArgumentType]
+        return _call(*arguments)
 
     monkeypatch.setattr("motioncache_skyreels.job.sample._call", run_or_fail)
 
