@@ -9,6 +9,7 @@ import torch
 
 from motioncache.errors import MotionCacheError
 from motioncache_eval.cli import main
+from motioncache_eval.jobs import preset_of
 from motioncache_eval.video import read_video
 from motioncache_skyreels.job.sample import _call
 
@@ -56,8 +57,10 @@ def test_a_forecast_that_is_refused_is_left_out_with_the_reason(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise MotionCacheError("no calibration fits; run calibrate")
+    def refuse(adapter: Any, job: Any, preset: Any, *target: float) -> Any:
+        if preset == "forecast":
+            raise MotionCacheError("no calibration fits; run calibrate")
+        return preset_of(adapter, job, preset, *target)
 
     monkeypatch.setattr("motioncache_eval.demo.preset_of", refuse)
     assert run(f"model={model_folder}", f"preset={preset_file}", f"output={tmp_path}") == 0
