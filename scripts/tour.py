@@ -15,6 +15,7 @@ from typing import Any
 import motioncache
 from motioncache.foreign import Onlooker
 from motioncache_magi.job.config import load_magi_job
+from motioncache_magi.job.sample import complete_job
 from motioncache_magi.job.sample import load_pipeline as load_magi_pipeline
 from motioncache_magi.job.sample import run_pipeline as run_magi_pipeline
 from motioncache_magi.sampling.sampler import Sampler
@@ -84,7 +85,8 @@ def follow_skyreels(preset: str, *overrides: str) -> Passed:
 def follow_magi(preset: str, *overrides: str) -> Passed:
     """The longest step of MAGI-1's window after the first."""
     job = load_magi_job(ROOT / "MotionCache4MAGI-1" / "addconfig" / "job.yaml", ["num_frames=72", *overrides])
-    pipeline, job = load_magi_pipeline(job)
+    pipeline = load_magi_pipeline(job)
+    job = complete_job(pipeline, job)
     pipeline.set_progress_bar_config(disable=True)
     motioncache.enable_cache(pipeline, preset)
     step = Sampler.step

@@ -34,7 +34,7 @@ from motioncache_magi.vae.vit import ViTVAE
 
 TEXT_ENCODER, TRANSFORMER, AUTOENCODER = "text encoder", "transformer", "autoencoder"
 
-LAYERS = 3
+LAYERS = 4
 """Of a transformer that is measured; all are alike, and keys and values count as those of all layers."""
 
 _AUTOENCODER = VaeConfig(

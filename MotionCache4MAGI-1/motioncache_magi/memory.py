@@ -17,6 +17,9 @@ from motioncache_magi.sampling.options import AUTOMATIC
 from motioncache_magi.sampling.schedule import WindowSchedule, time_schedule
 from motioncache_magi.sampling.stores import kept_branches
 
+TEXT_ENCODER_BYTES = 19_622_000_000
+"""Of the encoder of google/t5-v1_1-xxl in float32, and of a prompt of 800 tokens in it; measured."""
+
 AUTOENCODER_PARAMETERS = 613_755_239
 
 
@@ -50,21 +53,21 @@ def memory(
     itemsize, groups = model.dtype.itemsize, model.num_query_groups * model.kv_channels
     slots = KVLayout(schedule, kept_branches(guidance, keeps_active=keeps_active)).slots
     passes, embedded = _most(config, schedule, guidance)
+    slides = schedule.chunks > runtime.window_size
+    texts = min(runtime.window_size, schedule.chunks) + (
+        slides or not guidance.distilled
+    )  # the null text of clean chunks
     rows = max(chunk, min(passes * chunk, AUTOMATIC.most_rows(chunk)))
     return Footprint(
         name=f"{name}, {runtime.video_size_h}x{runtime.video_size_w}, {runtime.num_frames} frames",
         transformer=weights,
-        text_encoder=0,  # it is on the GPU for a prompt alone, which takes less than a video
+        text_encoder=0,
         autoencoder=AUTOENCODER_PARAMETERS * itemsize,
         kv_cache=_kept_keys(config, slots, kv, keeps_active) * 2 * chunk * groups * itemsize,
-        text_kv=2
-        * model.num_layers
-        * (min(runtime.window_size, schedule.chunks) + 1)
-        * model.caption_max_length
-        * groups
-        * itemsize,
+        text_kv=2 * model.num_layers * texts * model.caption_max_length * groups * itemsize,
         outputs=min(runtime.window_size, schedule.chunks) * chunk * 16 * model.latent_channels,  # in float32
         activations=(rows * _values_per_row(model) + (passes + embedded) * chunk * model.hidden_size) * itemsize,
+        encoding=0 if config.text_device("cuda") == "cpu" else TEXT_ENCODER_BYTES,
         transformer_stays=True,
     )
 
@@ -98,7 +101,7 @@ def _most(config: MagiConfig, schedule: WindowSchedule, guidance: Guidance) -> t
 
 def _values_per_row(model: ModelConfig) -> int:
     """What is alive of a row at the peak, which lies in the feed-forward."""
-    return (4 if model.gated_linear_unit else 2) * model.ffn_hidden_size + 4 * model.hidden_size
+    return (4 if model.gated_linear_unit else 2) * model.ffn_hidden_size + 3 * model.hidden_size
 
 
 def schedule_of(config: MagiConfig) -> WindowSchedule:

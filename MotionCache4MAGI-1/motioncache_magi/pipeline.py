@@ -100,28 +100,18 @@ class MagiPipeline:
             folder: holds `magi/VARIANT`, `vae` and `t5`, itself or in `ckpt`.
             variant: which one, where there are several.
             config: a JSON file in the official format; see `Folders.find` for what is used without one.
-            special_tokens: the official `special_tokens.npz`; one beside `magi` is found without being named. The
-                released models need it; of a model of another shape, captions are used as they are without it.
-            torch_dtype: in place of the configuration's `params_dtype`.
-            device: where the model runs.
+            special_tokens: the official `special_tokens.npz`, which released models need; one beside `magi` is found.
+            torch_dtype, device: what the model computes in, in place of `params_dtype`, and where.
             offload: keep the autoencoder on the CPU while it is not needed; the text encoder is kept there anyway.
             chunks_at_once: see `MemoryOptions`.
             weights: `fp8` keeps those of an fp8 checkpoint as they are, and makes each `torch_dtype` while it is
                 applied; None does so once and for all.
             t5_dtype: what the text encoder computes in, and is held in on the host.
         """
-        options = MemoryOptions(chunks_at_once=chunks_at_once)
-        if weights not in WEIGHTS:
-            raise MotionCacheError(f"weights must be null or fp8, not {shown(weights)}")
-        found = Folders.find(
-            Path(folder),
-            variant=variant,
-            config=Path(config) if config else None,
-            special_tokens=Path(special_tokens) if special_tokens else None,
-        )
-        settings = found.config
-        if torch_dtype is not None:
-            settings = replace(settings, model=replace(settings.model, params_dtype=str(torch_dtype)))
+        _check_weights(weights)
+        places = {"config": config, "special_tokens": special_tokens}
+        found = Folders.find(Path(folder), variant=variant, **{k: Path(v) if v else None for k, v in places.items()})
+        settings = found.config if torch_dtype is None else _computing_in(torch_dtype, found.config)
         channels, text_length = settings.model.caption_channels, settings.model.caption_max_length
         pipeline = cls(
             load_dit(found.variant, settings, device, keep_fp8=weights == "fp8"),
@@ -131,7 +121,7 @@ class MagiPipeline:
             special_tokens=SpecialTokens.read(found.special_tokens, channels) if found.special_tokens else None,
             device=device,
             offload=offload,
-            options=options,
+            options=MemoryOptions(chunks_at_once=chunks_at_once),
         )
         found.check_parts(pipeline.vae.config, pipeline.text_encoder.channels)
         return pipeline
@@ -172,17 +162,15 @@ class MagiPipeline:
 
         Args:
             image: a picture that the video starts from, which counts as its first frames; see `Picture`.
-            video: what the video goes on from: a file, which is resampled to the model's frame rate, or frames at that
-                rate; see `Frames`. The last 32 frames count, and none of them is repeated.
+            video: what the video goes on from: a file, or frames at the model's rate; see `Frames`. The last 32 count.
             num_frames, height, width: new frames, to which the last chunk is cut, and pixels, multiples of 16.
             num_inference_steps: denoise steps of every chunk, a multiple of the window.
-            generator: draws the noise; without one, the configuration's `seed` does.
+            generator: draws the noise, which otherwise comes from the configuration's `seed`.
             latents: noise of the chunks that are sampled, `[1, channels, latent_frames, height / 8, width / 8]`.
             output_type, switches: see `MagiOutput`, without the batch dimension, and `TextSwitches`.
             on_step: called after each model call, with the share of all that are done.
 
-        Sizes that are not passed come from the configuration. What does not fit or exceeds `motioncache.limits` raises
-        `MotionCacheError`; so do, while sampling, latents that are not finite.
+        Sizes that are not passed are the configuration's. What does not fit raises `MotionCacheError`.
         """
         runtime = self.config.runtime
         request = Request(
@@ -302,3 +290,12 @@ def _convert(frames: torch.Tensor, output_type: str) -> Any:
     if output_type == "np":
         return pixels
     return [Image.fromarray(frame) for frame in (pixels * 255).round().astype(np.uint8)]
+
+
+def _check_weights(weights: str | None) -> None:
+    if weights not in WEIGHTS:
+        raise MotionCacheError(f"weights must be null or fp8, not {shown(weights)}")
+
+
+def _computing_in(dtype: torch.dtype, config: MagiConfig) -> MagiConfig:
+    return replace(config, model=replace(config.model, params_dtype=str(dtype)))

@@ -94,20 +94,14 @@ def memory(
         chunks: of the window; None for chunks of 5 latent frames.
         kept: None keeps the keys and values of all chunks.
     """
-    cost, latent_frames = SkyReelsCost.of(transformer), (num_frames - 1) // 4 + 1
+    cost, latent_frames, kept = SkyReelsCost.of(transformer), (num_frames - 1) // 4 + 1, kept or KeptKeys()
     _, rows, columns = transformer.config.patch_size
     tokens = latent_frames * (height // (8 * rows)) * (width // (8 * columns)) * branches
+    chunks, passes = chunks or max(latent_frames // 5, 1), branches if split_guidance else 1
     sizes = Sizes(
-        layers=cost.layers,
-        width=cost.width,
-        ffn=cost.ffn,
-        tokens=tokens,
-        chunks=chunks or max(latent_frames // 5, 1),
-        branches=branches,
-        passes=branches if split_guidance else 1,
-        itemsize=itemsize,
-    )
-    kept = kept or KeptKeys()
+        layers=cost.layers, width=cost.width, ffn=cost.ffn, tokens=tokens, chunks=chunks, branches=branches,
+        passes=passes, itemsize=itemsize,
+    )  # fmt: skip
     kv_cache, activations = peak(kept, sizes)
     return Footprint(
         name=name,

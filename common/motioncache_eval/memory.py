@@ -26,6 +26,7 @@ class Footprint:
         outputs: the residuals or velocities that the cache keeps.
         activations: the rest, while all chunks of a window are computed; the factors are those that were measured.
         decoding: what decoding takes besides weights; 0 where that is always less than sampling.
+        encoding: what encoding a prompt takes, where the text encoder is on the GPU for that alone.
         transformer_stays: whether the transformer stays on the GPU when the other parts are offloaded.
     """
 
@@ -38,6 +39,7 @@ class Footprint:
     outputs: int
     activations: int
     decoding: int = 0
+    encoding: int = 0
     transformer_stays: bool = False
 
     @property
@@ -48,8 +50,9 @@ class Footprint:
     def total(self, *, offload: bool) -> int:
         """The peak: with `offload`, of one part of the model at a time."""
         if not offload:
-            return max(self.sampling, self.transformer + self.decoding) + self.text_encoder + self.autoencoder
-        others = max(self.text_encoder, self.autoencoder + self.decoding)
+            stages = max(self.sampling, self.transformer + self.decoding, self.transformer + self.encoding)
+            return stages + self.text_encoder + self.autoencoder
+        others = max(self.text_encoder, self.autoencoder + self.decoding, self.encoding)
         return max(self.sampling, others + (self.transformer if self.transformer_stays else 0))
 
 

@@ -153,6 +153,7 @@ class Layer(nn.Module):
         """Run what follows attention; `rows` are the rows of `condition` that packed rows belong to."""
         gate, mlp_gate = (gates[rows] for gates in self.ada_modulate_layer(condition))
         x = _add(x, self.self_attn_post_norm(self.self_attention.join(past, text) * gate))
+        del gate
         return _add(x, self.mlp_post_norm(self.mlp(x) * mlp_gate))
 
 
