@@ -27,7 +27,7 @@ def policy(request: pytest.FixtureRequest, config: Make, measured: str) -> Polic
         "motioncache": config(),
         "flowcache": config(chunk_phase_updates=None),
         "teacache": TeaCacheConfig(warmup=1, coefficients=COEFFICIENTS, threshold=0.4),
-        "forecast": ForecastConfig(target_speedup=3.0, calibration=measured),
+        "forecast": ForecastConfig(target_speedup=3.0, calibration=measured, allow_foreign_calibration=True),
     }[request.param]
 
 

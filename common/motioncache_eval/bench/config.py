@@ -300,10 +300,17 @@ def _portable_value(value: Any) -> Any:
 PERMISSIONS = ("allow_foreign_calibration", "split_guidance")
 """Settings of a policy that change no video."""
 
-NOT_SAMPLED = ("preset", "target_speedup", "allow_foreign_calibration", "kv", "split_guidance", "compare", "output")
+NOT_SAMPLED = (
+    "preset", "target_speedup", "allow_foreign_calibration", "kv", "split_guidance", "chunks_at_once", "compare",
+    "output",
+)  # fmt: skip
 """Settings of a demo that no result follows from: a method brings its own policy, and a benchmark its folder."""
+
+ADDED = {"weights": None, "t5_dtype": "float32"}
+"""Settings that jobs did not always have: at these values a result is that of a job without them."""
 
 
 def job_settings(job: Any) -> dict[str, Any]:
     """What a result follows from in a demo's settings."""
-    return {key: value for key, value in portable(job).items() if key not in NOT_SAMPLED}
+    settings = {key: value for key, value in portable(job).items() if key not in NOT_SAMPLED}
+    return {key: value for key, value in settings.items() if key not in ADDED or value != ADDED[key]}
