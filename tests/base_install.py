@@ -13,7 +13,13 @@ from pkgutil import walk_packages
 import motioncache
 from motioncache.extras import PACKAGES
 
-IN_WHEEL = ("motioncache", "motioncache_eval", "motioncache_skyreels", "motioncache_magi")
+IN_WHEEL = (
+    "motioncache", "motioncache_diffusers", "motioncache_eval", "motioncache_skyreels", "motioncache_magi",
+    "motioncache_helios",
+)  # fmt: skip
+
+ON_GRADIO = ("motioncache_eval.studio.app", "motioncache_eval.studio.page")
+"""Written in Gradio's terms from top to bottom; the command asks for the extra before it imports them."""
 
 
 def hide() -> None:
@@ -24,11 +30,12 @@ def hide() -> None:
 
 
 def check_imports() -> None:
-    """Every module can be imported, also those that need an extra when they are used."""
+    """Every module can be imported, also those that need an extra when they are used, but for the studio's page."""
     for package in IN_WHEEL:
         path = import_module(package).__path__
         for module in walk_packages(path, f"{package}."):
-            import_module(module.name)
+            if module.name not in ON_GRADIO:
+                import_module(module.name)
 
 
 def check_presets(model: Path) -> None:
