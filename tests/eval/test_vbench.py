@@ -245,7 +245,7 @@ def test_long_prompts_that_are_not_there_are_refused(tmp_path: Path, capsys: pyt
         ("presets=[slow,slow]", "two of slow, slow would have the folder slow"),
         ("setting=big", "there is no setting 'big'; allowed: null, standard, paper"),
         ("seconds_per_video={slow: 0}", "seconds_per_video.slow: 0 is not allowed"),
-        ("magi-2", "there is no model 'magi-2'; installed: magi-1, skyreels-v2"),
+        ("magi-2", "there is no model 'magi-2'; installed: helios, magi-1, skyreels-v2"),
         ("devices=[cuda:99]", "CUDA"),
     ],
 )

@@ -242,7 +242,7 @@ def test_a_sweep_measures_every_value_in_a_folder_of_its_own(config: Path, capsy
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"model": "sora"}, "there is no model 'sora'; installed: magi-1, skyreels-v2"),
+        ({"model": "sora"}, "there is no model 'sora'; installed: helios, magi-1, skyreels-v2"),
         ({"prompts": "none.txt"}, "none.txt' cannot be read"),
         ({"job": "none.yaml"}, "there is no config file"),
         ({"repeats": 0}, "repeats: 0 is not allowed; allowed: 1 to 100"),

@@ -39,7 +39,7 @@ def test_a_video_is_the_same(
     policy = config() if kind == "tokens" else NoCacheConfig()
     results, calls = [], []
     original = parts.block_in_parts
-    monkeypatch.setattr(parts, "block_in_parts", lambda *args: calls.append(args[1].shape[1]) or original(*args))
+    monkeypatch.setattr(parts, "block_in_parts", lambda *args: calls.append(args[2].shape[1]) or original(*args))
     for most in (10**9, 24):
         monkeypatch.setattr(packed, "MOST_ROWS", most)
         pipeline = make_pipeline()

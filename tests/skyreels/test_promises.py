@@ -195,7 +195,9 @@ def snapshot(pipeline: Any) -> tuple[Any, ...]:
 
 
 def test_enabling_a_cache_that_hooks_nothing_is_an_error() -> None:
-    with pytest.raises(MotionCacheError, match="no adapter serves a object; installed adapters: magi-1, skyreels-v2"):
+    with pytest.raises(
+        MotionCacheError, match="no adapter serves a object; installed adapters: helios, magi-1, skyreels-v2"
+    ):
         motioncache.enable_cache(object(), "exact")
 
 

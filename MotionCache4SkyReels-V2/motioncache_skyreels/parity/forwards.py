@@ -15,7 +15,7 @@ from motioncache.step_distance import StepDistance
 from motioncache_eval.parity import FileReport
 from motioncache_skyreels.compat.published import PublishedMotionCacheWindow, without_finished
 from motioncache_skyreels.opening import allocate, window_shape
-from motioncache_skyreels.packed import patch_blocks
+from motioncache_skyreels.packed import BlockFunctions, after_attention, before_attention, patch_blocks
 from motioncache_skyreels.parity.golden import LATENTS, Golden, build_transformer
 from motioncache_skyreels.schedule import Matrices, Schedule
 from motioncache_skyreels.window import Window
@@ -55,7 +55,7 @@ def check_forward(golden: Golden) -> FileReport:
     distance = StepDistance(transformer, MotionCacheConfig(), golden.about["fps_index"])
     modulation = distance.modulation(tuple(tensors["t_mixed"][0, -chunk_frames:].tolist()))
     report.compare("e0_last_chunk_per_frame", modulation[None], tensors["e0_last_chunk_per_frame"], LATENTS)
-    patch_blocks(Patch(), transformer)
+    patch_blocks(Patch(), transformer, BlockFunctions(before_attention, after_attention))
     full = _run(transformer, golden, NoCache(), [("x", "t")], frames, causal=False)
     report.compare("noncausal", full, tensors["noncausal"], LATENTS)
     causal = _run(transformer, golden, NoCache(), [("x", "t")], chunk_frames)
