@@ -6,7 +6,7 @@ as it is, and compiles the functions of rows alone, once for all numbers, with t
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -28,5 +28,4 @@ def backend_of(compiled: Any) -> Backend:
 
 def compile_function(function: Callable[..., Any], backend: Backend) -> Callable[..., Any]:
     """A function of tensors, compiled for all their sizes."""
-    compile_it: Any = torch.compile
-    return compile_it(function, backend=backend, dynamic=True)
+    return cast("Any", torch).compile(function, backend=backend, dynamic=True)

@@ -42,7 +42,7 @@ class Patch:
         self._attributes.append((instance, name, before))
         setattr(instance, name, StandIn(instance, name, before, function))
 
-    def set_value(self, instance: Any, name: str, value: object) -> None:
+    def set_value(self, instance: object, name: str, value: object) -> None:
         """Set an attribute of one instance; what somebody has set since is what `undo` leaves."""
         self._attributes = [one for one in self._attributes if one[0] is not instance or one[1] != name]
         self._attributes.append((instance, name, vars(instance).get(name, MISSING)))

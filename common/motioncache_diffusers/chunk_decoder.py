@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKLWan
 
 from motioncache.errors import MotionCacheError
 
@@ -19,7 +18,7 @@ class ChunkDecoder:
     """
 
     def __init__(self, pipeline: Any) -> None:
-        vae: AutoencoderKLWan = pipeline.vae
+        vae: Any = pipeline.vae
         if vae.use_tiling:
             raise MotionCacheError(
                 "the autoencoder decodes in tiles, which cannot be streamed: call vae.disable_tiling()"

@@ -85,7 +85,7 @@ def _visiting(model: nn.Module, device: torch.device | str) -> Iterator[None]:
     finally:
         for held, name, tensor, master in on_host:
             tensor.data = master  # a module keeps its tensors and replaces their data, or replaces the tensors
-            held[name] = tensor
+            held[name] = tensor  # pyright: ignore[reportArgumentType]  # as it was
 
 
 def _find(folder: Path) -> Path:

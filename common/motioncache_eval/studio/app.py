@@ -5,11 +5,11 @@ from dataclasses import asdict
 from importlib.resources import files
 from typing import Any
 
-import gradio
-import uvicorn
-from fastapi import FastAPI, HTTPException
-from fastapi.responses import FileResponse, HTMLResponse
-from starlette.middleware.trustedhost import TrustedHostMiddleware
+import gradio  # pyright: ignore[reportMissingImports]
+import uvicorn  # pyright: ignore[reportMissingImports]
+from fastapi import FastAPI, HTTPException  # pyright: ignore[reportMissingImports]
+from fastapi.responses import FileResponse, HTMLResponse  # pyright: ignore[reportMissingImports]
+from starlette.middleware.trustedhost import TrustedHostMiddleware  # pyright: ignore[reportMissingImports]
 
 from motioncache.errors import MotionCacheError
 from motioncache_eval.page.build import read_part

@@ -4,7 +4,7 @@ import html
 from collections.abc import Generator, Sequence
 from typing import Any
 
-import gradio as gr
+import gradio as gr  # pyright: ignore[reportMissingImports]
 
 from motioncache.errors import MotionCacheError
 from motioncache_eval.studio.commands import as_command, as_python
