@@ -8,7 +8,11 @@ from motioncache_train.latents import ClipEncoder
 
 
 def wan_clip_encoder(vae: Any, *, seed: int, device: str, chunk: int, apart: bool = False) -> ClipEncoder:
-    """An encoder of clips by an `AutoencoderKLWan`, whose latents are normalised as the pipelines' are; for the rest see `ClipEncoder`."""
+    """An encoder of clips, whose latents are normalised as the pipelines' are; for the rest see `ClipEncoder`.
+
+    Args:
+        vae: an `AutoencoderKLWan`.
+    """
     mean = torch.tensor(vae.config.latents_mean, device=device).view(-1, 1, 1, 1)
     std = torch.tensor(vae.config.latents_std, device=device).view(-1, 1, 1, 1)
 
