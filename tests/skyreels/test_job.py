@@ -270,7 +270,7 @@ def test_the_first_latent_frame_that_is_not_finite_is_named() -> None:
     [
         (
             torch.OutOfMemoryError("CUDA out of memory"),
-            "32x16, which take about 22 GiB, or 21 GiB with cpu_offload=true: pass cpu_offload=true, kv=int8 or kv=host, ",
+            "32x16, which take about 22 GiB, or 21 GiB with cpu_offload=true: pass cpu_offload=true, kv=int8 or ",
         ),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "frames of 32x16: pass a smaller"),
         (MemoryError(), "cpu has too little memory for 37 frames of 32x16: pass a smaller video"),
