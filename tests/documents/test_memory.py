@@ -74,10 +74,10 @@ def estimate(name: str, measured: MeasuredMemory) -> Footprint:
 
 def check_estimate(estimated: Footprint, measured: MeasuredMemory, *, exact: bool) -> None:
     (parts,) = (stage.parts for stage in measured.stages if stage.name == "sampling")
-    kept = (estimated.kv_cache, estimated.text_kv, estimated.outputs)
     if exact:
-        assert kept == (parts[KV], parts[TEXT_KV], parts[OUTPUTS]), measured.name
+        assert (estimated.kv_cache, estimated.text_kv) == (parts[KV], parts[TEXT_KV]), measured.name
+        assert 0.7 * estimated.outputs < parts[OUTPUTS] <= estimated.outputs  # at the peak, a chunk may have none yet
     for offload in (False, True):
         assert estimated.total(offload=offload) == pytest.approx(
-            measured.peak(offload=offload), rel=0.03 if measured.flags else 0.02
+            measured.peak(offload=offload), rel=0.02 if exact else 0.03
         ), measured.name
