@@ -13,6 +13,7 @@ from diffusers.models.attention_dispatch import dispatch_attention_fn
 from diffusers.models.transformers.transformer_helios import HeliosAttention, HeliosTransformerBlock
 
 from motioncache.kv_cache import KVCache
+from motioncache_diffusers.attention import project_text
 
 Rotary = tuple[torch.Tensor, torch.Tensor]
 """Cosine and sine of each row and pair of channels, `[1 or B, n, 1, d / 2]`."""
@@ -42,12 +43,7 @@ class Text:
     def keys_values(self, attn: HeliosAttention, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values of a layer, `[B, text_length, H, d]`."""
         if layer not in self._keys_values:
-            if attn.fused_projections:
-                key, value = attn.to_kv(self.embedded).chunk(2, dim=-1)
-            else:
-                key, value = attn.to_k(self.embedded), attn.to_v(self.embedded)
-            key, value = (x.unflatten(2, (attn.heads, -1)) for x in (attn.norm_k(key), value))
-            self._keys_values[layer] = (key, value)
+            self._keys_values[layer] = project_text(attn, self.embedded)
         return self._keys_values[layer]
 
 

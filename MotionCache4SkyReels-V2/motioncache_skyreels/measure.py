@@ -231,8 +231,8 @@ class _Pipeline(SkyReelsV2DiffusionForcingPipeline):
         return torch.device("cpu")
 
 
-class _Opener(WindowOpener):
-    """Opens windows in which everything is computed, whatever the policy."""
+class WeightlessOpener(WindowOpener):
+    """Opens windows of a model without weights, for which no polynomial was fitted and no velocity measured."""
 
     def __init__(self, pipeline: Any, config: PolicyConfig, presets: Path) -> None:
         if isinstance(config, DistanceConfig):
@@ -240,6 +240,10 @@ class _Opener(WindowOpener):
         if isinstance(config, ForecastConfig):
             config = replace(config, target_speedup=1.0, calibration=None)
         super().__init__(pipeline, config, presets)
+
+
+class _Opener(WeightlessOpener):
+    """Opens windows in which everything is computed, whatever the policy."""
 
     def open(self, *args: Any, **kwargs: Any) -> Window:
         window = super().open(*args, **kwargs)

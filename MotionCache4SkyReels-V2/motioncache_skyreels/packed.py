@@ -18,6 +18,7 @@ from motioncache.decision import Decision
 from motioncache.grid import TokenGrid
 from motioncache.kv_store import KVStore
 from motioncache.patch import Patch
+from motioncache_diffusers.attention import project_text
 
 MOST_ROWS = 16_384
 """More rows than these pass what knows no other rows in parts: enough to fill a GPU, and little to hold."""
@@ -189,12 +190,7 @@ def gated(x: torch.Tensor, gate: torch.Tensor, frames: torch.Tensor) -> torch.Te
 def text_keys_values(attn: SkyReelsV2Attention, text: TextContext, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Keys and values of a prompt `[B, text_length, H, d]`, projected once."""
     if layer not in text.keys_values:
-        if getattr(attn, "fused_projections", False):
-            key, value = attn.to_kv(text.embedded).chunk(2, dim=-1)
-        else:
-            key, value = attn.to_k(text.embedded), attn.to_v(text.embedded)
-        key, value = (x.unflatten(2, (attn.heads, -1)) for x in (attn.norm_k(key), value))
-        text.keys_values[layer] = (key, value)
+        text.keys_values[layer] = project_text(attn, text.embedded)
     return text.keys_values[layer]
 
 

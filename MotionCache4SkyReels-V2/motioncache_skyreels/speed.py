@@ -2,13 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import SkyReelsV2Transformer3DModel
 
-from motioncache.config import PolicyConfig
 from motioncache.forecast.budget import ForecastConfig
 from motioncache.foreign import Onlooker
 from motioncache.policies.distance import DistanceConfig
@@ -18,13 +16,13 @@ from motioncache_skyreels.adapter import SkyReelsAdapter
 from motioncache_skyreels.hook import SkyReelsHook
 from motioncache_skyreels.measure import (
     CHUNK_FRAMES,
+    WeightlessOpener,
     check_window,
     create_autoencoder,
     create_transformer,
     host_pipeline,
 )
 from motioncache_skyreels.memory import RELEASED, TEXT_LENGTH
-from motioncache_skyreels.opening import WindowOpener
 from motioncache_skyreels.schedule import Matrices, Schedule
 from motioncache_skyreels.window import Window
 
@@ -71,15 +69,8 @@ def count_window(transformer: SkyReelsV2Transformer3DModel, settings: SpeedSetti
     return counter.calls
 
 
-class _Opener(WindowOpener):
+class _Opener(WeightlessOpener):
     """Opens windows in which every step of the chunk phase is due, and every second iteration of a plan."""
-
-    def __init__(self, pipeline: Any, config: PolicyConfig, presets: Path) -> None:
-        if isinstance(config, DistanceConfig):
-            config = replace(config, coefficients=config.coefficients or (0.0,))
-        if isinstance(config, ForecastConfig):
-            config = replace(config, target_speedup=1.0, calibration=None)
-        super().__init__(pipeline, config, presets)
 
     def open(self, *args: Any, **kwargs: Any) -> Window:
         window = super().open(*args, **kwargs)

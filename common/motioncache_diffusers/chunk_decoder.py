@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from motioncache.errors import MotionCacheError
+from motioncache_diffusers.autoencoder import scaled, to_frames
 
 
 class ChunkDecoder:
@@ -14,7 +15,7 @@ class ChunkDecoder:
         pipeline: whose autoencoder decodes; in between, others may use it.
 
     Raises:
-        MotionCacheError: if the autoencoder decodes in tiles or pictures, which know nothing of the chunk before.
+        MotionCacheError: if the autoencoder decodes in tiles, which know nothing of the chunk before.
     """
 
     def __init__(self, pipeline: Any) -> None:
@@ -23,7 +24,6 @@ class ChunkDecoder:
             raise MotionCacheError(
                 "the autoencoder decodes in tiles, which cannot be streamed: call vae.disable_tiling()"
             )
-        self._pipeline = pipeline
         self._vae = vae
         self._remembered: list[Any] | None = None
 
@@ -38,23 +38,12 @@ class ChunkDecoder:
         offloading = getattr(vae, "_hf_hook", None)
         if offloading is not None:
             offloading.pre_forward(vae)
-        frames = [self._decode_frame(frame) for frame in vae.post_quant_conv(self._scaled(latents)).split(1, dim=2)]
+        latents = scaled(vae, latents.to(next(vae.parameters()).device))
+        frames = [self._decode_frame(frame) for frame in vae.post_quant_conv(latents).split(1, dim=2)]
         vae.clear_cache()
         if offloading is not None:
             vae.to("cpu")
-        video = torch.cat(frames, dim=2).clamp(-1, 1)[0].float().cpu()
-        return ((video + 1) / 2).permute(1, 0, 2, 3)
-
-    def _scaled(self, latents: torch.Tensor) -> torch.Tensor:
-        """Latents as the autoencoder has them."""
-        vae = self._vae
-        weight = next(vae.parameters())
-        latents = latents.to(weight.device, weight.dtype)
-        mean, std = (
-            latents.new_tensor(values).view(1, -1, 1, 1, 1)
-            for values in (vae.config.latents_mean, vae.config.latents_std)
-        )
-        return latents * std + mean
+        return to_frames(torch.cat(frames, dim=2).clamp(-1, 1))
 
     def _decode_frame(self, frame: torch.Tensor) -> torch.Tensor:
         vae = self._vae

@@ -90,6 +90,11 @@ class Allocations(TorchDispatchMode):
         self._total -= size
 
 
+def attention_tensors(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[torch.Tensor]:
+    """Query, key and value of a call of `scaled_dot_product_attention`, however they were passed."""
+    return [*args, *(kwargs[name] for name in ("query", "key", "value")[len(args) :])][:3]
+
+
 class _FlashAttention(TorchFunctionMode):
     """Attention as FlashAttention allocates it: the result, and a float32 for each query and head."""
 
@@ -102,7 +107,7 @@ class _FlashAttention(TorchFunctionMode):
     ) -> Any:
         if func is not scaled_dot_product_attention:
             return func(*args, **(kwargs or {}))
-        query, _, value = [*args, *((kwargs or {})[name] for name in ("query", "key", "value")[len(args) :])][:3]
+        query, _, value = attention_tensors(args, kwargs or {})
         rows = query.new_empty(query.shape[:-1], dtype=torch.float32)
         out = query.new_empty(*query.shape[:-1], value.shape[-1])
         del rows

@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from motioncache_eval.allocations import attention_tensors
 from motioncache_eval.meter import FlopCount
 
 _ATEN = torch.ops.aten
@@ -170,7 +171,7 @@ class _Functions(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         if func is scaled_dot_product_attention:
-            query, key, value = [*args, *(kwargs[name] for name in ("query", "key", "value")[len(args) :])][:3]
+            query, key, value = attention_tensors(args, kwargs)
             if query.is_meta:
                 out = query.new_empty(*query.shape[:-1], value.shape[-1])
                 self._calls.launch([query, key, value, out])

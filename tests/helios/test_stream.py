@@ -11,18 +11,8 @@ from diffusers import HeliosPyramidPipeline
 import motioncache
 from motioncache import MotionCacheConfig, MotionCacheError
 
+from ..streamed import Streamed
 from .conftest import generate, make_pipeline
-
-
-class Streamed:
-    """Stands where `generate` calls a pipeline, and keeps the chunks in place of the whole."""
-
-    def __init__(self, pipeline: Any) -> None:
-        self._pipeline = pipeline
-
-    def __call__(self, **call: Any) -> "Streamed":
-        self.frames = list(motioncache.stream(self._pipeline, **call))
-        return self
 
 
 def streamed(pipeline: Any, **call: Any) -> Any:

@@ -12,6 +12,7 @@ from diffusers import SkyReelsV2DiffusionForcingVideoToVideoPipeline
 import motioncache
 from motioncache import MotionCacheConfig, MotionCacheError
 
+from ..streamed import Streamed
 from .conftest import embeddings, generate, make_pipeline
 
 Make = Callable[..., MotionCacheConfig]
@@ -22,17 +23,6 @@ FEW: dict[str, Any] = {
 }  # fmt: skip
 LONG = {"num_frames": 97, "base_num_frames": 57, "overlap_history": 17, "addnoise_condition": 20.0}
 CALLS: dict[str, dict[str, Any]] = {"one window": {}, "in step": {"ar_step": 0}, "windows": LONG}
-
-
-class Streamed:
-    """Stands where `generate` calls a pipeline, and keeps the chunks in place of the whole."""
-
-    def __init__(self, pipeline: Any) -> None:
-        self._pipeline = pipeline
-
-    def __call__(self, **call: Any) -> "Streamed":
-        self.frames = list(motioncache.stream(self._pipeline, **call))
-        return self
 
 
 def streamed(pipeline: Any, **call: Any) -> Any:
