@@ -8,6 +8,7 @@ import torch
 from diffusers import AutoencoderKLWan, SkyReelsV2Transformer3DModel
 from transformers import AutoConfig, UMT5EncoderModel
 
+from motioncache.errors import MotionCacheError
 from motioncache.grid import TokenGrid
 from motioncache.record import WindowShape
 from motioncache_eval.job_cost import JobCost
@@ -47,9 +48,12 @@ def job_cost(job: JobConfig) -> JobCost:
 
 @lru_cache(maxsize=8)
 def _read_parts(model: str) -> _Parts:
-    transformer_config: Any = SkyReelsV2Transformer3DModel.load_config(model, subfolder="transformer")
-    autoencoder_config: Any = AutoencoderKLWan.load_config(model, subfolder="vae")
-    text: Any = AutoConfig.from_pretrained(model, subfolder="text_encoder")
+    try:
+        transformer_config: Any = SkyReelsV2Transformer3DModel.load_config(model, subfolder="transformer")
+        autoencoder_config: Any = AutoencoderKLWan.load_config(model, subfolder="vae")
+        text: Any = AutoConfig.from_pretrained(model, subfolder="text_encoder")
+    except (OSError, ValueError) as error:
+        raise MotionCacheError(f"the model {model} cannot be read: {' '.join(str(error).split())[:300]}") from None
     with torch.device("meta"):
         transformer: Any = SkyReelsV2Transformer3DModel.from_config(transformer_config)
         others: list[Any] = [UMT5EncoderModel(text), AutoencoderKLWan.from_config(autoencoder_config)]

@@ -1,5 +1,6 @@
 """The HTTP interface: what `gradio_client` and `curl` call, beside the page and without its widgets."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -9,6 +10,7 @@ import gradio as gr  # pyright: ignore[reportMissingImports]
 from gradio.utils import get_upload_folder  # pyright: ignore[reportMissingImports]
 
 from motioncache.errors import MotionCacheError
+from motioncache_eval.settings import require
 from motioncache_eval.studio.commands import as_command, as_python
 from motioncache_eval.studio.history import PAGE, VIDEO, Entry
 from motioncache_eval.studio.line import Waiting
@@ -17,6 +19,11 @@ from motioncache_eval.studio.models import Wanted
 from motioncache_eval.studio.studio import Studio
 
 PRESET, TARGET = "slow", 3.0
+
+PAUSE = 2.0
+"""Seconds after which it is told again how far a video is, if no chunk was done meanwhile."""
+
+TEXTS = ("prompt", "negative_prompt")
 
 
 class Interface:
@@ -53,8 +60,13 @@ class Interface:
             "seed": seed, "target_speedup": target_speedup,
         }  # fmt: skip
         try:
-            for told in self._studio.make(session_of(request), read_wanted(self._studio, model, preset, given)):
-                yield self._describe_told(told)
+            wanted, last = read_wanted(self._studio, model, preset, given), ("", 0.0)
+            for told in self._studio.make(session_of(request), wanted):
+                described = self._describe_told(told)
+                now = (str(described.get("parts", described["state"])), time.monotonic())
+                if now[0] != last[0] or now[1] - last[1] > PAUSE or "mp4" in described:
+                    last = now
+                    yield described
         except MotionCacheError as error:
             raise gr.Error(str(error), print_exception=False) from None
 
@@ -132,6 +144,9 @@ def read_wanted(studio: Studio, model: str, preset: str, given: dict[str, Any]) 
     Raises:
         MotionCacheError: see `Models.read`.
     """
+    texts = {"model": model, "preset": preset, **{key: given.get(key) for key in TEXTS}}
+    for key, value in texts.items():
+        require(key, value, value is None or isinstance(value, str), "a text")
     takes = studio.models.takes(model)
     wishes = {key: value for key, value in given.items() if value not in (None, "", 0) or key in ("prompt", "seed")}
     if preset != "forecast":
@@ -150,13 +165,31 @@ def uploaded(file: dict | str | None) -> str | None:
     Raises:
         gr.Error: for any other path.
     """
-    named = file.get("path") if isinstance(file, dict) else file
-    if named is None:
+    if file is None:
         return None
-    path = Path(str(named)).resolve()
+    path = Path(str(file.get("path") if isinstance(file, dict) else file)).resolve()
     if not path.is_relative_to(Path(get_upload_folder()).resolve()) or not path.is_file():
         raise gr.Error("an image or a video has to be uploaded: paths are not taken", print_exception=False)
     return str(path)
+
+
+class UploadsOnly(gr.Blocks):
+    """A page that takes no file but those that were uploaded.
+
+    Gradio copies whatever path or address a request names to where it is served from; for pages that it did not launch
+    itself, it does not check which.
+    """
+
+    async def preprocess_data(self, block_fn: Any, inputs: list[Any], *rest: Any, **options: Any) -> Any:
+        _refuse_paths(inputs)
+        return await super().preprocess_data(block_fn, inputs, *rest, **options)
+
+
+def _refuse_paths(value: Any) -> None:
+    if isinstance(value, dict) and "path" in value:
+        uploaded(value)
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
+        _refuse_paths(inner)
 
 
 def session_of(request: gr.Request | None) -> str:

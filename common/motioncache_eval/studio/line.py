@@ -27,6 +27,12 @@ class _Place:
     making: Making | None = None
     told: "SimpleQueue[Progress | BaseException | None]" = field(default_factory=SimpleQueue)
     latest: Progress | None = None
+    followed: bool = True
+
+    def tell(self, what: Progress | BaseException | None) -> None:
+        """Tell whoever follows; where nobody does any more, nothing piles up."""
+        if self.followed:
+            self.told.put(what)
 
 
 class Line:
@@ -66,7 +72,7 @@ class Line:
         with self._changed:
             for place in [place for place in self._waiting if place.who == who]:
                 self._waiting.remove(place)
-                place.told.put(MotionCacheError("stopped before it began; nothing is kept"))
+                place.tell(MotionCacheError("stopped before it began; nothing is kept"))
             for place in self._made:
                 if place.who == who and place.making is not None:
                     place.making.stop()
@@ -75,8 +81,9 @@ class Line:
         """A video that is being made, by its name in the history."""
         with self._changed:
             for place in self._made:
-                if place.making is not None and place.latest is not None and place.latest.entry == entry:
-                    return place.making, place.latest
+                latest = place.latest
+                if place.making is not None and latest is not None and latest.entry == entry and not latest.finished:
+                    return place.making, latest
         return None
 
     def _enter(self, who: str, wanted: Wanted) -> _Place:
@@ -94,6 +101,7 @@ class Line:
 
     def _leave(self, place: _Place) -> None:
         with self._changed:
+            place.followed = False
             if place in self._waiting:
                 self._waiting.remove(place)
 
@@ -129,10 +137,10 @@ class Line:
                 place.making = self._begin(place.wanted, device)
                 for progress in place.making:
                     place.latest = progress
-                    place.told.put(progress)
-                place.told.put(None)
+                    place.tell(progress)
+                place.tell(None)
             except BaseException as error:  # belongs to whoever follows
-                place.told.put(error)
+                place.tell(error)
             finally:
                 with self._changed:
                     self._made.remove(place)

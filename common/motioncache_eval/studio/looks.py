@@ -16,8 +16,8 @@ THEME = gr.themes.Default(font=SYSTEM, font_mono=["ui-monospace", "monospace"], 
 
 HEAD = """<style>
 .gradio-container .fillable { max-width: 96rem !important; }
-#view, #status, #cost { padding: 0 !important; }
-#view .prose, #status .prose, #cost .prose { margin: 0; }
+#view, #status, #cost, #files { padding: 0 !important; }
+#view > *, #status > *, #cost > *, #files > * { padding: 0 !important; margin: 0 !important; }
 iframe.motioncache { width: 100%; height: 30rem; border: 0; border-radius: 8px; display: block; }
 .mc-empty { margin: 0 !important; padding: 4rem 1rem; text-align: center; border: 1px dashed var(--border-color-accent);
   border-radius: 8px; color: var(--body-text-color-subdued); }
@@ -30,6 +30,7 @@ iframe.motioncache { width: 100%; height: 30rem; border: 0; border-radius: 8px; 
 .mc-cost dt { font-size: .8rem; color: var(--body-text-color-subdued); }
 .mc-cost dd { margin: 0; font-weight: 600; font-size: 1.1rem; font-variant-numeric: tabular-nums; }
 .mc-cost small { display: block; font-weight: 400; font-size: .8rem; color: var(--body-text-color-subdued); }
+.mc-chunk { width: 100%; max-height: 30rem; border-radius: 8px; background: var(--background-fill-secondary); }
 .mc-files { display: flex; flex-wrap: wrap; gap: .4rem 1rem; margin: 0; }
 .mc-files a { text-decoration: underline; }
 </style>"""
@@ -56,6 +57,11 @@ def draw_mistake(text: str) -> str:
 
 def draw_frame(address: str, title: str) -> str:
     return f'<iframe class="motioncache" src="{html.escape(address)}" title="{html.escape(title)}"></iframe>'
+
+
+def draw_chunk(entry: str, part: str) -> str:
+    """A chunk of a video that was interrupted."""
+    return f'<video class="mc-chunk" src="runs/{html.escape(entry)}/{part}" controls muted></video>'
 
 
 def draw_files(entry: str, names: Sequence[str]) -> str:

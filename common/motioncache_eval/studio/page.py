@@ -8,7 +8,7 @@ import gradio as gr  # pyright: ignore[reportMissingImports]
 from motioncache.errors import MotionCacheError
 from motioncache_eval.studio.commands import as_command, as_python
 from motioncache_eval.studio.history import PAGE
-from motioncache_eval.studio.interface import PRESET, TARGET, Interface, read_wanted, session_of, uploaded
+from motioncache_eval.studio.interface import PRESET, TARGET, Interface, UploadsOnly, read_wanted, session_of, uploaded
 from motioncache_eval.studio.line import Waiting
 from motioncache_eval.studio.looks import (
     EMPTY,
@@ -16,6 +16,7 @@ from motioncache_eval.studio.looks import (
     HEAD,
     RECKONING,
     THEME,
+    draw_chunk,
     draw_estimate,
     draw_files,
     draw_frame,
@@ -56,7 +57,9 @@ PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden
 
 def build_page(studio: Studio) -> gr.Blocks:
     """The page, with the HTTP interface beside it."""
-    with gr.Blocks(title="MotionCache studio", analytics_enabled=False, fill_width=True) as page:
+    with UploadsOnly(
+        title="MotionCache studio", analytics_enabled=False, fill_width=True, delete_cache=(3600, 86400)
+    ) as page:
         gr.Markdown("# MotionCache studio\nVideos that appear chunk by chunk, and what the cache saved.")
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=320):
@@ -173,7 +176,7 @@ class _Shown:
         self._status = gr.HTML("", elem_id="status")
         self._view = gr.HTML(EMPTY, elem_id="view")
         with gr.Column(visible=False) as self._keep:
-            self._files = gr.HTML("")
+            self._files = gr.HTML("", elem_id="files")
             with gr.Row():
                 self._pin = gr.Button("Pin as reference", size="sm", min_width=140)
                 self._compare = gr.Button("Compare with the reference", size="sm", min_width=200)
@@ -218,8 +221,8 @@ class _Shown:
             said, view, files = entry.state.capitalize(), draw_frame(f"runs/{name}/{PAGE}", "the video"), tuple(FILES)
             codes = [as_command(entry, self._studio.models.defaults(entry.report["model"])), as_python(entry)]
         else:
-            said, view, codes = f"Interrupted after {len(entry.parts)} chunks", EMPTY, ["", ""]
-            files = entry.parts[-1:]
+            said, files, codes = f"Interrupted after {len(entry.parts)} chunks", entry.parts[-1:], ["", ""]
+            view = draw_chunk(name, files[0]) if files else EMPTY
         keep = gr.update(visible=True)
         return [*self._lists(name), draw_status(said), view, keep, draw_files(name, files), *codes]
 
