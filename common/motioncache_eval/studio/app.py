@@ -59,19 +59,17 @@ def _file(studio: Studio, entry: str, name: str) -> FileResponse:
     return FileResponse(path)
 
 
-def _progress(studio: Studio, entry: str) -> dict[str, Any]:
+def _progress(studio: Studio, entry: str) -> dict[str, Any] | None:
+    """How far a video is; null for one that is not being made, which is no error to the page that followed it."""
     progress = studio.progress(entry)
     if progress is None:
-        raise HTTPException(404, f"{entry} is not being made")
+        return None
     shown = {key: value for key, value in asdict(progress).items() if key not in ("folder", "finished")}
     return {**shown, "seconds_left": progress.seconds_left}
 
 
-def _weights(studio: Studio, entry: str, part: str) -> dict[str, Any]:
-    found = studio.weights(entry, int(part)) if part.isdecimal() and len(part) < 6 else None
-    if found is None:
-        raise HTTPException(404, f"{entry} has no motion weights over chunk {part}")
-    return found
+def _weights(studio: Studio, entry: str, part: str) -> dict[str, Any] | None:
+    return studio.weights(entry, int(part)) if part.isdecimal() and len(part) < 6 else None
 
 
 def _live(studio: Studio, entry: str) -> HTMLResponse:

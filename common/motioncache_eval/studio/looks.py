@@ -17,9 +17,10 @@ THEME = gr.themes.Default(font=SYSTEM, font_mono=["ui-monospace", "monospace"], 
 HEAD = """<style>
 .gradio-container .fillable { max-width: 96rem !important; }
 #view, #status, #cost, #files { padding: 0 !important; }
+#chosen input, #pinned input { text-overflow: ellipsis; margin-right: 1.5rem; }
 #view > *, #status > *, #cost > *, #files > * { padding: 0 !important; margin: 0 !important; }
 iframe.motioncache { width: 100%; height: 30rem; border: 0; border-radius: 8px; display: block; }
-.mc-empty { margin: 0 !important; padding: 4rem 1rem; text-align: center; border: 1px dashed var(--border-color-accent);
+.mc-empty { margin: 0 !important; padding: 4rem 1rem; text-align: center; border: 1px dashed var(--border-color-primary);
   border-radius: 8px; color: var(--body-text-color-subdued); }
 .mc-empty.small { padding: 1.3rem 1rem; }
 .mc-status { font-weight: 600; margin: 0; }
@@ -28,9 +29,14 @@ iframe.motioncache { width: 100%; height: 30rem; border: 0; border-radius: 8px; 
 .mc-cost { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: .5rem; margin: 0; }
 .mc-cost div { padding: .5rem .7rem; border-radius: 8px; background: var(--background-fill-secondary); }
 .mc-cost dt { font-size: .8rem; color: var(--body-text-color-subdued); }
-.mc-cost dd { margin: 0; font-weight: 600; font-size: 1.1rem; font-variant-numeric: tabular-nums; }
+.mc-cost dd { margin: 0; font-weight: 600; font-size: 1rem; font-variant-numeric: tabular-nums; }
 .mc-cost small { display: block; font-weight: 400; font-size: .8rem; color: var(--body-text-color-subdued); }
 .mc-chunk { width: 100%; max-height: 30rem; border-radius: 8px; background: var(--background-fill-secondary); }
+@media (max-width: 640px) {
+  .gradio-container main { padding-left: 12px !important; padding-right: 12px !important; }
+  .mc-cost { grid-template-columns: 1fr; }
+  .mc-cost div { display: grid; grid-template-columns: 7rem 1fr; align-items: baseline; }
+}
 .mc-files { display: flex; flex-wrap: wrap; gap: .4rem 1rem; margin: 0; }
 .mc-files a { text-decoration: underline; }
 </style>"""
@@ -91,7 +97,7 @@ def _flops(found: Estimate) -> str:
     if found.whole is None:
         return _figure("Computation", "unknown", "for this model")
     if found.flops is None:
-        return _figure("Computation", f"at most {_tflops(found.whole)}", "the cache decides while it runs")
+        return _figure("Computation", f"up to {_tflops(found.whole)}", "the cache decides while it runs")
     fewer = found.whole / found.flops
     return _figure("Computation", _tflops(found.flops), f"{fewer:.1f} times less than without a cache" * (fewer > 1.01))
 
@@ -100,14 +106,14 @@ def _seconds(found: Estimate) -> str:
     if found.seconds is None:
         return _figure("Time", "unknown", "until a first video is made here")
     minutes = found.seconds / 60
-    return _figure("Time", f"{found.seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min", "on this machine, about")
+    return _figure("Time", f"{found.seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min", "about, on this machine")
 
 
 def _memory(found: Estimate) -> str:
     if found.memory is None:
         return _figure("Memory", "unknown", "for this model")
     size = found.memory / 1e9
-    return _figure("Memory", f"{size:.1f} GB" if size >= 1 else f"{size * 1000:.0f} MB", "at most, about")
+    return _figure("Memory", f"{size:.1f} GB" if size >= 1 else f"{size * 1000:.0f} MB", "about, at most")
 
 
 def _figure(name: str, figure: str, note: str) -> str:

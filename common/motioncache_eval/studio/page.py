@@ -114,7 +114,8 @@ class _Ask:
             field.change(self._estimate, self._inputs, self._cost, **PRIVATE)
         page.load(self._estimate, self._inputs, self._cost, **PRIVATE)
         made = {**PRIVATE, "queue": True, "concurrency_limit": None}
-        self._make.click(self._run(shown), self._inputs, shown.outputs, **made)
+        run = self._make.click(self._run(shown), self._inputs, shown.outputs, **made)
+        run.then(self._estimate, self._inputs, self._cost, **PRIVATE)  # this machine has made one more
         self._stop.click(self._end, None, None, **PRIVATE)
 
     def _presets(self, model: str) -> list[tuple[str, str]]:
@@ -181,7 +182,7 @@ class _Shown:
                 self._pin = gr.Button("Pin as reference", size="sm", min_width=140)
                 self._compare = gr.Button("Compare with the reference", size="sm", min_width=200)
                 self._remove = gr.Button("Delete", size="sm", min_width=90)
-            self._pinned = gr.Dropdown([], label="Reference", value=None)
+            self._pinned = gr.Dropdown([], label="Reference", value=None, elem_id="pinned")
             with gr.Accordion("Make it again: as a command, in Python", open=False):
                 self._command = gr.Code(label="Copy as command", language="shell", interactive=False, wrap_lines=True)
                 self._python = gr.Code(label="Copy as Python", language="python", interactive=False)

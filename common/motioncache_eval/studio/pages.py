@@ -28,7 +28,7 @@ def write_video_page(path: Path, report: Report, view: Mapping[str, Any]) -> Non
     legend = read_part("legend.html") if view["decisions"] else ""
     main = f"{PLAYERS}{read_part('controls.html')}{legend}{draw_table(_table(report))}"
     name = describe_preset(report)
-    views = {name: {**view, "title": "", "caption": f"{report['frames']} frames"}}
+    views = {name: {**view, "title": f"{report['frames']} frames"}}
     data = {"videos": {report["prompt"]: views}, "chosen": [], "autoplay": True}
     write_document(path, heading=name, lead=_prompt(report), main=main, data=data)
 
