@@ -20,8 +20,8 @@ HEAD = """<style>
 #chosen input, #pinned input { text-overflow: ellipsis; margin-right: 1.5rem; }
 #view > *, #status > *, #cost > *, #files > * { padding: 0 !important; margin: 0 !important; }
 iframe.motioncache { width: 100%; height: 30rem; border: 0; border-radius: 8px; display: block; }
-.mc-empty { margin: 0 !important; padding: 4rem 1rem; text-align: center; border: 1px dashed var(--border-color-primary);
-  border-radius: 8px; color: var(--body-text-color-subdued); }
+.mc-empty { margin: 0 !important; padding: 4rem 1rem; text-align: center; border-radius: 8px;
+  border: 1px dashed var(--border-color-primary); color: var(--body-text-color-subdued); }
 .mc-empty.small { padding: 1.3rem 1rem; }
 .mc-status { font-weight: 600; margin: 0; }
 .mc-mistake { margin: 0; padding: .6rem .8rem; border-left: 4px solid #c0392b; border-radius: 4px;
