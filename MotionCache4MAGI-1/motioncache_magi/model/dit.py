@@ -5,13 +5,14 @@ Every tensor has the name and the shape that it has in the official checkpoints.
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any, cast
 
 import torch
 from torch import nn
 
 from motioncache_magi.model.config import ModelConfig
 from motioncache_magi.model.dtypes import parameter_dtype as parameter_dtype
-from motioncache_magi.model.layers import Layer, LayerNorm1p
+from motioncache_magi.model.layers import EAGER, Layer, LayerNorm1p
 from motioncache_magi.model.packed import Pack
 from motioncache_magi.model.rope import LearnableRope
 
@@ -121,6 +122,14 @@ class VideoDiT(nn.Module):
     def embed_text(self, caption: torch.Tensor) -> torch.Tensor:
         """Project a text, `[text_length, caption_channels]` to `[text_length, D]`, in the model's dtype."""
         return self.y_embedder(caption).to(self.dtype)
+
+    def compile(self, **options: Any) -> None:
+        """Compile what layers do before and after attention, in two graphs; options are those of `torch.compile`."""
+        from motioncache_magi.model.compiled import compile_layers
+
+        compile_layers((cast("Layer", layer) for layer in self.videodit_blocks.layers), EAGER, **options)
+
+    compile_repeated_blocks = compile  # as models of diffusers call it
 
     def run_layers(self, tokens: Iterable[torch.Tensor], packs: Sequence[Pack]) -> list[torch.Tensor]:
         """Run all layers over packs of tokens, `[n, D]` each, to hidden states `[n, D]`.

@@ -1,6 +1,6 @@
 """SkyReels-V2 as it is registered under `motioncache.jobs`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from motioncache_eval.bench.model import BenchModel
     from motioncache_eval.measured_memory import MeasuredMemory, MemorySettings, Released
     from motioncache_eval.memory import Footprint
+    from motioncache_eval.paper import PaperVideo
     from motioncache_eval.speed import ModelCall, SpeedSettings
     from motioncache_skyreels.adapter import SkyReelsAdapter
 
@@ -96,6 +97,17 @@ class SkyReelsJobs:
         from motioncache_skyreels.speed import count_released
 
         return count_released(name, settings)
+
+    @property
+    def paper(self) -> "PaperVideo":
+        from motioncache_skyreels.paper import PAPER
+
+        return PAPER
+
+    def sample_paper(self, method: str, device: str, layers: int | None) -> Callable[[], object]:
+        from motioncache_skyreels.paper import sample_paper
+
+        return sample_paper(method, device, layers)
 
     def override(self, values: dict[str, Any], overriding: Mapping[str, Any]) -> dict[str, Any]:
         return {**values, **overriding}
