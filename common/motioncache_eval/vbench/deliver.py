@@ -121,17 +121,6 @@ def accept(folder: OutputFolder, video: Video, delivery: Delivery) -> str | None
     return None
 
 
-def _entry(video: Video, delivery: Delivery) -> Entry:
-    return Entry(
-        video=video.key,
-        size=delivery.size,
-        sha256=delivery.sha256,
-        seconds=delivery.seconds,
-        seed=delivery.seed,
-        flops=delivery.flops,
-    )
-
-
 def synchronise(path: Path) -> None:
     """Wait until a file or the names in a folder are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)

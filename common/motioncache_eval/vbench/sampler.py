@@ -68,7 +68,7 @@ def make_or_explain(plan: Plan, loaded: LoadedJob, item: Item, *, send: bool = F
     Raises:
         UnusableFolderError: if the folder cannot be written.
     """
-    print(f"{item}", flush=True)
+    log(f"{item}", item, plan.output)
     try:
         made = make_item(plan, loaded, item, send=send)
     except UnusableFolderError:
@@ -76,13 +76,21 @@ def make_or_explain(plan: Plan, loaded: LoadedJob, item: Item, *, send: bool = F
     except MotionCacheError as error:
         made = str(error)
     except Exception as error:  # whatever one video meets, the others may not
-        traceback.print_exc()
+        log(traceback.format_exc(), item, plan.output)
         made = " ".join(f"{type(error).__name__}: {error}".split())[:500]
     if isinstance(made, str):
-        print(f"{item} failed: {made}", flush=True)
+        log(f"{item} failed: {made}", item, plan.output)
         if loaded.job.device.startswith("cuda"):
             torch.cuda.empty_cache()  # of a video that was too large
     return made
+
+
+def log(text: str, item: Item, output: Path) -> None:
+    """Print to the worker's log, which is on the disk that the videos are on."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        raise UnusableFolderError.because(error, item, output) from None
 
 
 def make_item(plan: Plan, loaded: LoadedJob, item: Item, *, send: bool) -> Delivery | str:
