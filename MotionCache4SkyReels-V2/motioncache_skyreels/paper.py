@@ -1,6 +1,7 @@
 """The video of the paper's measurement of SkyReels-V2, with random weights."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,8 +13,9 @@ from diffusers import (
 )
 
 from motioncache.forecast.budget import ForecastConfig
+from motioncache.foreign import Onlooker
 from motioncache.registry import resolve_preset
-from motioncache_eval.paper import FAST, FORECAST, SLOW, VANILLA, PaperVideo, Planned, Share
+from motioncache_eval.paper import FAST, FORECAST, SLOW, VANILLA, LayerCounts, PaperVideo, Planned, Share
 from motioncache_skyreels.adapter import SkyReelsAdapter
 from motioncache_skyreels.hook import SkyReelsHook
 from motioncache_skyreels.measure import (
@@ -24,6 +26,8 @@ from motioncache_skyreels.measure import (
     host_pipeline,
 )
 from motioncache_skyreels.memory import RELEASED, TEXT_LENGTH
+from motioncache_skyreels.packed import Pack
+from motioncache_skyreels.schedule import Matrices, Schedule
 from motioncache_skyreels.window import Window
 
 WARMUP = 4
@@ -44,27 +48,45 @@ CALL: dict[str, Any] = {
 }  # fmt: skip
 
 
-def sample_paper(method: str, device: str, layers: int | None) -> Callable[[], object]:
+def sample_paper(method: str, device: str) -> Callable[[], object]:
     """See `SamplesPaper`."""
     sizes, _ = RELEASED["1.3B-540P"]
-    transformer = create_transformer(sizes if layers is None else {**sizes, "num_layers": layers}, torch.bfloat16)
-    pipeline = host_pipeline(transformer, create_autoencoder()) if device == "meta" else _pipeline(transformer, device)
-    return sampler(pipeline, method, device, CALL)
+    return sampler(random_pipeline(create_transformer(sizes, torch.bfloat16), device), method, device, CALL)
 
 
-def sampler(pipeline: Any, method: str, device: str, call: dict[str, Any]) -> Callable[[], object]:
-    """Samples a video with a method's stand-in."""
+def count_paper(method: str, layers: LayerCounts) -> Callable[[], object]:
+    """See `SamplesPaper`."""
+    sizes, _ = RELEASED["1.3B-540P"]
+    transformer = create_transformer({**sizes, "num_layers": 1}, torch.bfloat16)
+    return sampler(host_pipeline(transformer, create_autoencoder()), method, "meta", CALL, layers)
+
+
+def sampler(
+    pipeline: Any, method: str, device: str, call: dict[str, Any], layers: LayerCounts | None = None
+) -> Callable[[], Any]:
+    """Samples a video with a method's stand-in.
+
+    Args:
+        layers: counts the model calls.
+    """
     transformer = pipeline.transformer
     if method != VANILLA:
         adapter = SkyReelsAdapter()
         policy = resolve_preset(adapter, method, allow_foreign_calibration=True)
-        SkyReelsHook(pipeline, _Opener(pipeline, policy, adapter.presets()).standing_in(method, device))
+        opener = _Opener(pipeline, policy, adapter.presets()).standing_in(method, device)
+        if layers is not None:
+            opener.window_class = partial(_CountedWindow, layers=layers)
+        SkyReelsHook(pipeline, opener)
+    elif layers is not None:
+        _count_stock_blocks(transformer, layers)
+    if layers is not None:
+        transformer.forward = Onlooker(transformer.forward, layers.call)
     where = "cpu" if device == "meta" else device
     text = torch.zeros(1, TEXT_LENGTH, transformer.config.text_dim, dtype=transformer.dtype, device=where)
     return lambda: pipeline(None, prompt_embeds=text, negative_prompt_embeds=text.clone(), **call)
 
 
-def _pipeline(transformer: SkyReelsV2Transformer3DModel, device: str) -> Any:
+def random_pipeline(transformer: SkyReelsV2Transformer3DModel, device: str) -> Any:
     """diffusers' own pipeline, with random weights."""
     own = SkyReelsV2Transformer3DModel.from_config(transformer.config)  # without what serves meta tensors
     dtypes = {name: parameter.dtype for name, parameter in transformer.named_parameters()}
@@ -102,3 +124,32 @@ class _Opener(WeightlessOpener):
             history = self.config.order_at(None) if isinstance(self.config, ForecastConfig) else 1
             self.engine.policy = Planned(PAPER.shares[self._method], history)
         return window
+
+    def create_schedule(self, matrices: Matrices, chunk_frames: int, fps: Sequence[int] | None) -> Schedule:
+        """No distance decides here."""
+        return Schedule(matrices, chunk_frames=chunk_frames)
+
+
+class _CountedWindow(Window):
+    """A window whose blocks are counted; a pass of clean chunks is always made, since later ones see them."""
+
+    def __init__(self, *args: Any, layers: LayerCounts, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._layers = layers
+
+    def _through_blocks(self, hidden: torch.Tensor, pack: Pack) -> torch.Tensor:
+        clean = any(one.clean for one in pack.segments)
+        texts = all(pack.texts[branch].keys_values for branch in pack.branch_rows())
+        key = tuple((one.branch, one.stop - one.start, one.attended.stop, one.clean) for one in pack.segments)
+        through = super()._through_blocks
+        return self._layers.run((key, texts), lambda: through(hidden, pack), lambda: hidden, always=clean or not texts)
+
+
+def _count_stock_blocks(transformer: Any, layers: LayerCounts) -> None:
+    """Count the blocks of diffusers' own forward: every call of a size asks for the same."""
+
+    def count(forward: Any, hidden: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
+        return layers.run(hidden.shape, lambda: forward(hidden, *args, **options), lambda: hidden)
+
+    for block in transformer.blocks:
+        block.forward = Onlooker(block.forward, count)

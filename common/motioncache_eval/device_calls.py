@@ -5,7 +5,7 @@ the device is made up.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from types import TracebackType
 from typing import Any, Self
@@ -113,6 +113,10 @@ class DeviceCalls(TorchDispatchMode):
         if (there or made) and not waits and _has_kernel(func):
             self.launch([*there, *made])
         return out
+
+    def so_far(self) -> Counts:
+        """What has been counted, inside the block."""
+        return replace(self.counts, flops=self.counts.flops + self._flops.flops)
 
     def is_on_device(self, tensor: torch.Tensor) -> bool:
         """Whether a tensor is where operators are counted."""

@@ -6,8 +6,8 @@ tokens that the published costs come to.
 
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -24,8 +24,7 @@ from motioncache_eval.table import Table
 VANILLA, EXACT, SLOW, FAST, FORECAST = "vanilla", "exact", "slow", "fast", "forecast"
 METHODS = (VANILLA, EXACT, SLOW, FAST, FORECAST)
 
-LAYERS = (1, 2)
-"""Layers of the models that are counted on meta tensors; all layers are alike."""
+NAMES = tuple(field.name for field in fields(Counts))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,12 +61,12 @@ class SamplesPaper(Protocol):
         """The video."""
         ...
 
-    def sample_paper(self, method: str, device: str, layers: int | None) -> Callable[[], object]:
-        """Prepare the video of a method with random weights; what comes back samples it.
+    def sample_paper(self, method: str, device: str) -> Callable[[], object]:
+        """Prepare the video of a method with random weights; what comes back samples it."""
+        ...
 
-        Args:
-            layers: of the transformer; None for all.
-        """
+    def count_paper(self, method: str, layers: "LayerCounts") -> Callable[[], object]:
+        """The same on meta tensors, with a transformer of one layer; `layers` counts its calls."""
         ...
 
 
@@ -101,6 +100,60 @@ class PaperResult:
     method: str
     counts: Counts
     seconds: float | None = None
+
+
+class LayerCounts:
+    """Counts model calls on meta tensors: one layer stands for all, and a pass like an earlier one is not made again.
+
+    Args:
+        layers: how many the one stands for.
+        due: see `DeviceCalls`.
+    """
+
+    def __init__(self, layers: int, due: float) -> None:
+        self._layers = layers
+        self._due = due
+        self._calls = DeviceCalls("meta", due=due)
+        self._made, self._inside, self._skipped = Counts(), Counts(), Counts()
+        self._known: dict[Hashable, Counts] = {}
+
+    def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Count a model call."""
+        with DeviceCalls("meta", due=self._due) as self._calls:
+            out = function(*args, **kwargs)
+        add_counts(self._made, self._calls.counts)
+        return out
+
+    def run(self, key: Hashable, run: Callable[[], Any], skip: Callable[[], Any], *, always: bool = False) -> Any:
+        """Make a pass through the layer within a model call, or what stands for its result.
+
+        Args:
+            key: what the pass asks depends on nothing else.
+            always: something later needs what the pass leaves.
+        """
+        if key in self._known and not always:
+            add_counts(self._inside, self._known[key])
+            add_counts(self._skipped, self._known[key])
+            return skip()
+        before, out = self._calls.so_far(), run()
+        asked = self._calls.so_far()
+        add_counts(asked, before, -1)
+        self._known[key] = asked
+        add_counts(self._inside, asked)
+        return out
+
+    def total(self) -> Counts:
+        """What the calls ask for with all layers."""
+        total = Counts()
+        for counts, times in ((self._made, 1), (self._skipped, 1), (self._inside, self._layers - 1)):
+            add_counts(total, counts, times)
+        return total
+
+
+def add_counts(total: Counts, counts: Counts, times: int = 1) -> None:
+    """Add so many times what was counted."""
+    for name in NAMES:
+        setattr(total, name, getattr(total, name) + times * getattr(counts, name))
 
 
 class Share(Policy):
@@ -156,24 +209,13 @@ def measure_paper(model: SamplesPaper, device: str) -> Iterable[PaperResult]:
 
 
 def _counts(model: SamplesPaper, method: str) -> Counts:
-    """Of all layers, which are alike: those of a few, and the rest in proportion."""
-    few, more = (_count(model.sample_paper(method, "meta", layers), _share(model, method)) for layers in LAYERS)
-    times = (model.paper.layers - LAYERS[0]) // (LAYERS[1] - LAYERS[0])
-    return Counts(**{name: value + times * (getattr(more, name) - value) for name, value in asdict(few).items()})
-
-
-def _count(sample: Callable[[], object], due: float) -> Counts:
-    with DeviceCalls("meta", due=due) as calls:
-        sample()
-    return calls.counts
-
-
-def _share(model: SamplesPaper, method: str) -> float:
-    return model.paper.shares.get(method, 1.0)
+    layers = LayerCounts(model.paper.layers, model.paper.shares.get(method, 1.0))
+    model.count_paper(method, layers)()
+    return layers.total()
 
 
 def _seconds(model: SamplesPaper, method: str, device: str) -> float:
-    sample = model.sample_paper(method, device, None)
+    sample = model.sample_paper(method, device)
     torch.cuda.synchronize(device)
     started = time.perf_counter()
     sample()

@@ -16,10 +16,10 @@ from .conftest import small_config
 TOKEN, CHUNK = "token phase", "chunk phase"
 
 
-def config_of(kind: str) -> MagiConfig:
-    """Steps enough for every phase of the presets."""
+def config_of(kind: str, **runtime: int) -> MagiConfig:
+    """Steps enough for every phase of the presets, unless `runtime` says otherwise."""
     config = small_config(kind)
-    return replace(config, runtime=replace(config.runtime, num_frames=144, num_steps=64))
+    return replace(config, runtime=replace(config.runtime, **{"num_frames": 144, "num_steps": 64, **runtime}))
 
 
 @cache
@@ -28,8 +28,9 @@ def count(kind: str, preset: str, **changes: Any) -> list[ModelCall]:
     return count_steps(create_transformer(config), config, SpeedSettings(preset=preset, **changes))
 
 
-@pytest.mark.parametrize("kind", ["base", "distill"])
-@pytest.mark.parametrize("preset", ["exact", "forecast", "slow", "teacache-slow"])
+@pytest.mark.parametrize(
+    ("kind", "preset"), [("base", "exact"), ("base", "slow"), ("distill", "forecast"), ("distill", "teacache-slow")]
+)
 def test_no_call_waits_but_once_where_latents_decide(kind: str, preset: str) -> None:
     """The distances of MAGI-1 are those of latents, which are on the device: one transfer for all chunks of a call."""
     calls = count(kind, preset)

@@ -117,7 +117,8 @@ def test_without_a_cache_several_processes_sample_the_video_of_one(size: int, pa
 def stream(parallel: str) -> list[torch.Tensor]:
     pipeline = make()
     with motioncache.cached(pipeline, POLICIES["slow"], parallel=parallel):
-        return generate(Streamed(pipeline), **SHORT)
+        chunks: Any = generate(Streamed(pipeline), **SHORT)
+        return chunks
 
 
 @pytest.mark.parametrize("parallel", ["cfg", "ulysses"])

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from motioncache_eval.bench.model import BenchModel
     from motioncache_eval.measured_memory import MeasuredMemory, MemorySettings, Released
     from motioncache_eval.memory import Footprint
-    from motioncache_eval.paper import PaperVideo
+    from motioncache_eval.paper import LayerCounts, PaperVideo
     from motioncache_eval.speed import ModelCall, SpeedSettings
     from motioncache_magi.cache.adapter import MagiAdapter
 
@@ -99,10 +99,15 @@ class MagiJobs:
 
         return PAPER
 
-    def sample_paper(self, method: str, device: str, layers: int | None) -> Callable[[], object]:
+    def sample_paper(self, method: str, device: str) -> Callable[[], object]:
         from motioncache_magi.paper import sample_paper
 
-        return sample_paper(method, device, layers)
+        return sample_paper(method, device)
+
+    def count_paper(self, method: str, layers: "LayerCounts") -> Callable[[], object]:
+        from motioncache_magi.paper import count_paper
+
+        return count_paper(method, layers)
 
     def override(self, values: dict[str, Any], overriding: Mapping[str, Any]) -> dict[str, Any]:
         return override(values, overriding)

@@ -38,7 +38,7 @@ def unwrapped(model: Any) -> Any:
 
 def _project(
     compiled: Any, layer: "Layer", x: torch.Tensor, rotary: tuple[torch.Tensor, torch.Tensor]
-) -> tuple[torch.Tensor, ...]:
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     return compiled(layer, x.contiguous(), rotary)
 
 

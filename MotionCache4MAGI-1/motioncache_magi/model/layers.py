@@ -181,7 +181,7 @@ def _add(x: torch.Tensor, branch: torch.Tensor) -> torch.Tensor:
 class LayerFunctions:
     """What a layer does before attention and after it."""
 
-    project: Callable[..., tuple[torch.Tensor, ...]]
+    project: Callable[..., tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]]
     finish: Callable[..., torch.Tensor]
 
 
