@@ -32,7 +32,7 @@ def measure(name: str, backend: str) -> list[dict[str, Any]]:
     """Both presets of a shipped model, eager and compiled."""
     model, overrides = MODELS[name]
     jobs = find_model(model)
-    loaded = jobs.load(jobs.read(None, [*overrides, "prompt=a red circle moving right", "seed=0"]))
+    loaded = jobs.load(jobs.read(jobs.config, [*overrides, "prompt=a red circle moving right", "seed=0"]))
     eager = {preset: _sample(loaded, preset) for preset in PRESETS}
     loaded.pipeline.transformer.compile(backend=backend)
     rows: list[dict[str, Any]] = []
@@ -80,7 +80,7 @@ def main() -> None:
     backend = parser.parse_args().backend
     torch.set_num_threads(1)
     rows = [row for name in MODELS for row in measure(name, backend)]
-    results = {"torch": torch.__version__, "processor": platform.processor(), "backend": backend, "rows": rows}
+    results = {"torch": torch.__version__, "processor": platform.machine(), "backend": backend, "rows": rows}
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     PAGE.write_text(page(results))
 

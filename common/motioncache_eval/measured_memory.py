@@ -29,7 +29,7 @@ _PARTS = {
     "ChunkStore._put_together": KV,
     "LayeredKVCache.__init__": KV,
     "Engine.complete": OUTPUTS,
-    "text_keys_values": TEXT_KV,
+    "project_text": TEXT_KV,
     "Attention._text_keys_values": TEXT_KV,
 }
 """The parts that outlive a model call, by the function that allocates them."""
@@ -195,7 +195,7 @@ class ComputesAll(Policy):
 
 
 PER_LAYER = (
-    "KVCache.__init__", "KeptAsIs.__init__", "KeptInInt8.__init__", "text_keys_values",
+    "KVCache.__init__", "KeptAsIs.__init__", "KeptInInt8.__init__", "project_text",
     "Attention._text_keys_values",
 )  # fmt: skip
 """The functions that allocate what outlives a layer, and is there for each."""

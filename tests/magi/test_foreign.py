@@ -56,6 +56,7 @@ FOREIGN: dict[str, tuple[Callable[[Any], object], str]] = {
         lambda t: HookRegistry.check_if_exists_or_initialize(t.get_submodule(LAYER)).register_hook(Doubles(), "mine"),
         "has a Doubles",
     ),
+    "compiled layer": (lambda t: t.get_submodule(LAYER).compile(), "is compiled.*Compile the whole transformer"),
     "compiled part": (lambda t: t.get_submodule(f"{LAYER}.mlp").compile(), "is compiled"),
     "cache-dit": (lambda t: setattr(t, "_is_cached", True), "cache-dit"),
 }

@@ -42,7 +42,7 @@ def check_transformer(transformer: object) -> None:
         )
     if getattr(transformer, "_is_cached", False):
         raise MotionCacheError("another cache is on for this transformer: cache-dit. Disable it first")
-    check_modules(transformer, {}, set(transformer.videodit_blocks.layers))
+    check_modules(transformer, {}, {transformer})
 
 
 class MagiHook:

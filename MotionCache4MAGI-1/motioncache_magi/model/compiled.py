@@ -1,31 +1,35 @@
 """torch.compile on MAGI-1: two graphs for all layers, before attention and after it, for any number of rows."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from torch import nn
 
 from motioncache.compiling import backend_of, uncompiled
+from motioncache.stand_in import MISSING, StandIn
+from motioncache_magi.model.layers import Attention, Layer
 
-if TYPE_CHECKING:
-    from motioncache_magi.model.layers import Layer, LayerFunctions
 
+class Compilable(nn.Module):
+    """A model whose layers compile what lies before and after attention, which runs as it is."""
 
-def compile_layers(layers: "Iterable[Layer]", functions: "LayerFunctions", **options: Any) -> None:
-    """Compile what layers do before and after attention, which runs as it is.
+    def compile(self, **options: Any) -> None:
+        """Compile the layers; a copy or a pickle comes uncompiled, as that of any module.
 
-    A copy or a pickle of a layer comes uncompiled, as that of any module.
+        Args:
+            options: of `torch.compile`; sizes are dynamic whatever they say.
+        """
+        compile: Callable[..., Any] = partial(torch.compile, **{**options, "dynamic": True})
+        project, finish = compile(Attention.project), compile(Layer.finish)
+        for layer in self.modules():
+            if isinstance(layer, Layer):
+                attention = layer.self_attention
+                _replace(attention, "project", partial(_project, project, attention))
+                _replace(layer, "finish", partial(_finish, finish, layer))
 
-    Args:
-        options: of `torch.compile`; sizes are dynamic whatever they say.
-    """
-    compile: Callable[..., Any] = partial(torch.compile, **{**options, "dynamic": True})
-    compiled = type(functions)(
-        project=partial(_project, compile(functions.project)), finish=partial(_finish, compile(functions.finish))
-    )
-    for layer in layers:
-        layer._compiled_call_impl = partial(layer._call_impl, functions=compiled)
+    compile_repeated_blocks = compile  # as models of diffusers call it
 
 
 def unwrapped(model: Any) -> Any:
@@ -36,15 +40,19 @@ def unwrapped(model: Any) -> Any:
     return inner
 
 
+def _replace(module: nn.Module, name: str, function: Callable[..., Any]) -> None:
+    setattr(module, name, StandIn(module, name, MISSING, function))
+
+
 def _project(
-    compiled: Any, layer: "Layer", x: torch.Tensor, rotary: tuple[torch.Tensor, torch.Tensor]
+    compiled: Any, attention: Attention, x: torch.Tensor, rotary: tuple[torch.Tensor, torch.Tensor]
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    return compiled(layer, x.contiguous(), rotary)
+    return compiled(attention, x.contiguous(), rotary)
 
 
 def _finish(
     compiled: Any,
-    layer: "Layer",
+    layer: Layer,
     x: torch.Tensor,
     past: torch.Tensor,
     text: torch.Tensor,

@@ -5,14 +5,14 @@ Every tensor has the name and the shape that it has in the official checkpoints.
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, cast
 
 import torch
 from torch import nn
 
+from motioncache_magi.model.compiled import Compilable
 from motioncache_magi.model.config import ModelConfig
 from motioncache_magi.model.dtypes import parameter_dtype as parameter_dtype
-from motioncache_magi.model.layers import EAGER, Layer, LayerNorm1p
+from motioncache_magi.model.layers import Layer, LayerNorm1p
 from motioncache_magi.model.packed import Pack
 from motioncache_magi.model.rope import LearnableRope
 
@@ -77,7 +77,7 @@ class Blocks(nn.Module):
         self.final_layernorm = LayerNorm1p(config.hidden_size, config.layernorm_epsilon)
 
 
-class VideoDiT(nn.Module):
+class VideoDiT(Compilable):
     """Predicts the velocity (clean - noise) of packed chunks; batch size 1 throughout."""
 
     def __init__(self, config: ModelConfig) -> None:
@@ -123,14 +123,6 @@ class VideoDiT(nn.Module):
         """Project a text, `[text_length, caption_channels]` to `[text_length, D]`, in the model's dtype."""
         return self.y_embedder(caption).to(self.dtype)
 
-    def compile(self, **options: Any) -> None:
-        """Compile what layers do before and after attention, in two graphs; options are those of `torch.compile`."""
-        from motioncache_magi.model.compiled import compile_layers
-
-        compile_layers((cast("Layer", layer) for layer in self.videodit_blocks.layers), EAGER, **options)
-
-    compile_repeated_blocks = compile  # as models of diffusers call it
-
     def run_layers(self, tokens: Iterable[torch.Tensor], packs: Sequence[Pack]) -> list[torch.Tensor]:
         """Run all layers over packs of tokens, `[n, D]` each, to hidden states `[n, D]`.
 
@@ -151,10 +143,7 @@ class VideoDiT(nn.Module):
 
 
 def to_patches(latents: torch.Tensor) -> torch.Tensor:
-    """Cut latents `[channels, frames, height, width]` into patches `[tokens, 4 * channels]`.
-
-    The values of a patch are ordered by (row, column, channel).
-    """
+    """Cut latents `[channels, frames, height, width]` into patches `[tokens, 4 * channels]`: row, column, channel."""
     x = latents.unflatten(3, (-1, 2)).unflatten(2, (-1, 2))  # [C, F, rows, 2, columns, 2]
     return x.permute(1, 2, 4, 3, 5, 0).flatten(3).flatten(0, 2)
 

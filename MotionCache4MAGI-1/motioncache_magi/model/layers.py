@@ -1,9 +1,5 @@
 """The transformer layer of MAGI-1, with the module names of the official checkpoints."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
-
 import torch
 from torch import nn
 from torch.nn.functional import gelu, layer_norm, linear, silu
@@ -145,23 +141,11 @@ class Layer(nn.Module):
         self.mlp = MLP(config)
         self.mlp_post_norm = LayerNorm1p(config.hidden_size, config.layernorm_epsilon)
 
-    def forward(self, x: torch.Tensor, pack: Pack, functions: "LayerFunctions | None" = None) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, pack: Pack) -> torch.Tensor:
         """Run the layer over packed rows, `[n, D]`: attention runs eagerly between two functions of tensors alone."""
-        functions = functions or EAGER
-        past, text = self.self_attention.attend(*functions.project(self, x, pack.rotary), pack)
-        return functions.finish(self, x, past, text, pack.condition, pack.segment_of_row)
-
-    def compile(self, **options: Any) -> None:
-        """Compile what lies before and after attention; see `VideoDiT.compile`."""
-        from motioncache_magi.model.compiled import compile_layers
-
-        compile_layers([self], EAGER, **options)
-
-    def project(
-        self, x: torch.Tensor, rotary: tuple[torch.Tensor, torch.Tensor]
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Run what comes before attention."""
-        return self.self_attention.project(x, rotary)
+        attention = self.self_attention
+        past, text = attention.attend(*attention.project(x, pack.rotary), pack)
+        return self.finish(x, past, text, pack.condition, pack.segment_of_row)
 
     def finish(
         self, x: torch.Tensor, past: torch.Tensor, text: torch.Tensor, condition: torch.Tensor, rows: torch.Tensor
@@ -175,15 +159,3 @@ class Layer(nn.Module):
 
 def _add(x: torch.Tensor, branch: torch.Tensor) -> torch.Tensor:
     return (x.float() + branch.float()).to(x.dtype)
-
-
-@dataclass(frozen=True, slots=True)
-class LayerFunctions:
-    """What a layer does before attention and after it."""
-
-    project: Callable[..., tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]]
-    finish: Callable[..., torch.Tensor]
-
-
-EAGER = LayerFunctions(Layer.project, Layer.finish)
-"""The layer's own functions."""
