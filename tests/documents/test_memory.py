@@ -41,10 +41,17 @@ def test_every_released_model_has_figures(writer: ModuleType) -> None:
             assert [one.flags for one in figures[name][: len(ways)]] == [*map(flags_of, ways)]
 
 
+UPPER_BOUNDS = {("4.5B_base", "kv=host"), *((name, "preset=exact") for name in VARIANTS)}
+"""What is estimated as if all that is ever kept of a layer were there at one time."""
+
+
 def test_the_estimate_agrees_with_the_figures(writer: ModuleType) -> None:
     for name, rows in writer.read().items():
         for measured in rows:
-            if not any(flag.startswith(("weights=int8", "gpus")) for flag in measured.flags):
+            if (name, *measured.flags) in UPPER_BOUNDS:
+                total = estimate(name, measured).total(offload=True)
+                assert measured.peak(offload=True) <= total <= 1.1 * measured.peak(offload=True)
+            elif not any(flag.startswith(("weights=int8", "gpus")) for flag in measured.flags):
                 exact = not measured.flags and name not in FP8_VARIANTS  # at their peak a text is still without a layer
                 check_estimate(estimate(name, measured), measured, exact=exact)
 
