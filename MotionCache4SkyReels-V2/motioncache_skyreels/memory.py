@@ -45,6 +45,9 @@ PRESETS: tuple[dict[str, Any], ...] = (
     {"preset": "forecast"},
     {"preset": "exact", "kv": "int8"},
     {"preset": "exact", "synchronous": True},
+    {"gpus": 2},
+    {"gpus": 4},
+    {"gpus": 2, "parallel": "cfg"},
 )
 """Settings whose memory the documents show besides."""
 

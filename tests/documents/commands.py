@@ -180,6 +180,7 @@ class Checker:
     def stopped_at_work(self) -> Generator[None]:
         """Within the block, what would load a model or start processes raises `Understood`."""
         from motioncache_eval.jobs import installed_models
+        from motioncache_eval.paper import SamplesPaper
         from motioncache_eval.speed import CountsCalls
 
         def read(self: Any, config: Path, overrides: list[str]) -> NoReturn:
@@ -193,6 +194,8 @@ class Checker:
                 patch.setattr(type(model), "measure_memory", stop)
                 if isinstance(model, CountsCalls):  # a class that is patched to be one is remembered as one
                     patch.setattr(type(model), "count_calls", stop)
+                if isinstance(model, SamplesPaper):
+                    patch.setattr(type(model), "count_paper", stop)
             patch.setattr(subprocess, "Popen", stop)
             patch.setenv("VBENCH_PYTHON", sys.executable)
             yield
