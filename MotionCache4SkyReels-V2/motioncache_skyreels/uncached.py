@@ -9,6 +9,7 @@ from diffusers import ContextParallelConfig
 from diffusers.hooks.context_parallel import remove_context_parallel
 from diffusers.models._modeling_parallel import ContextParallelInput, ContextParallelOutput
 
+from motioncache.errors import MotionCacheError
 from motioncache.parallel import Group
 
 
@@ -36,8 +37,11 @@ def uncached_parallel(pipeline: Any, world: Group) -> Iterator[None]:
     transformer = pipeline.transformer
     plan = context_parallel_plan(len(transformer.blocks))
     config = ContextParallelConfig(ulysses_degree=world.size, ulysses_anything=True)
-    with _counted_accelerators():
-        transformer.enable_parallelism(config=config, cp_plan=plan)
+    try:
+        with _counted_accelerators():
+            transformer.enable_parallelism(config=config, cp_plan=plan)
+    except ValueError as error:
+        raise MotionCacheError(f"diffusers divides no tokens here: {error}") from None
     try:
         yield
     finally:

@@ -117,7 +117,7 @@ def test_a_check_measures_nothing_and_needs_no_tuning(config: Path, capsys: pyte
     assert not (config.parent / "tuned").exists()
     assert main([str(config), "--check", "methods.fewer steps.tune.knob=job.steps"]) == 2
     assert (
-        "methods.fewer steps.job: unknown key 'steps'; known keys: allow_foreign_calibration, config, "
+        "methods.fewer steps.job: unknown key 'steps'; known keys: allow_foreign_calibration, chunks_at_once, config, "
         in capsys.readouterr().err
     )
     assert main([str(config), "--check", "tuning_prompts=none.txt"]) == 2
