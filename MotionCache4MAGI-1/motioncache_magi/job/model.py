@@ -10,6 +10,7 @@ from motioncache_magi.job.config import MagiJobConfig, load_magi_job, override
 
 if TYPE_CHECKING:
     from motioncache_eval.bench.model import BenchModel
+    from motioncache_eval.job_cost import JobCost
     from motioncache_eval.measured_memory import MeasuredMemory, MemorySettings, Released
     from motioncache_eval.memory import Footprint
     from motioncache_eval.paper import LayerCounts, PaperVideo
@@ -64,6 +65,11 @@ class MagiJobs:
             branch=pipeline.branch,
             exact_is_vanilla=True,
         )
+
+    def cost(self, job: MagiJobConfig) -> "JobCost":
+        from motioncache_magi.job.cost import job_cost
+
+        return job_cost(job)
 
     def bench(self, config: Path | None, overrides: Sequence[str]) -> "BenchModel":
         from motioncache_magi.bench import load

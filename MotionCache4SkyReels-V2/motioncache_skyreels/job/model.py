@@ -11,6 +11,7 @@ from motioncache_skyreels.job.config import JobConfig, load_job
 
 if TYPE_CHECKING:
     from motioncache_eval.bench.model import BenchModel
+    from motioncache_eval.job_cost import JobCost
     from motioncache_eval.measured_memory import MeasuredMemory, MemorySettings, Released
     from motioncache_eval.memory import Footprint
     from motioncache_eval.paper import LayerCounts, PaperVideo
@@ -69,6 +70,11 @@ class SkyReelsJobs:
             warm_up=partial(warm_up, pipeline),
             branch=BRANCHES[0],
         )
+
+    def cost(self, job: JobConfig) -> "JobCost":
+        from motioncache_skyreels.job.cost import job_cost
+
+        return job_cost(job)
 
     def bench(self, config: Path | None, overrides: Sequence[str]) -> "BenchModel":
         from motioncache_skyreels.bench import load
