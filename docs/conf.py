@@ -56,6 +56,7 @@ CONTENTS = """
 
 Overview </README>
 /docs/usage
+/docs/studio
 /docs/results
 /docs/speed
 /docs/troubleshooting

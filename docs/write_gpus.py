@@ -1,6 +1,6 @@
 """Write the table of traffic into docs/gpus.md: `python docs/write_gpus.py`.
 
-Tests compare the figures of the small models with what their processes have counted.
+Tests compare the sums of `Pass.ulysses`, with small models of both kinds, with what their processes have counted.
 """
 
 from collections.abc import Iterator

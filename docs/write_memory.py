@@ -1,12 +1,12 @@
 """Write the tables of memory into docs/memory.md and README.md: `python docs/write_memory.py`.
 
-The figures are in docs/memory.json, which `python docs/write_memory.py --measure` measures again, as `motioncache
-memory` does; it takes some minutes and no GPU.
+The figures are in docs/memory.json, which `python docs/write_memory.py --measure` measures again, all or those of the
+models that are named, as `motioncache memory` does; it takes some minutes and no GPU.
 """
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -31,17 +31,24 @@ Figures = dict[str, list[MeasuredMemory]]
 """By the name of a released model: from the longest window or video to the shortest, the longest in several ways."""
 
 
-def measure() -> Figures:
-    """Every released model at every length."""
+SEVERAL = (*COLUMNS.values(), "4.5B_base")
+"""The models whose longest window or video is measured in several ways."""
+
+
+def measure(names: Sequence[str]) -> Figures:
+    """Released models at every length; all without a name."""
     return {
-        name: list(_lengths(model, name)) for model in installed_models().values() for name in model.released().names
+        name: list(_lengths(model, name))
+        for model in installed_models().values()
+        for name in model.released().names
+        if not names or name in names
     }
 
 
 def _lengths(model: JobModel, name: str) -> Iterator[MeasuredMemory]:
     released = model.released()
     for length in released.lengths:
-        several = length == released.lengths[0] and name in COLUMNS.values()
+        several = length == released.lengths[0] and name in SEVERAL
         ways = (*released.ways, *released.presets) if several else ({},)
         for way in ways:
             settings = replace(MemorySettings(**way), **{released.frames_key: length})
@@ -108,7 +115,8 @@ def _short_row(figures: Figures, card: int) -> str:
 
 def _longest(rows: list[MeasuredMemory], card: int) -> str:
     for one in rows:
-        flags = None if any("preset" in flag for flag in one.flags) else fitting_flags(one, card)
+        on_one = not any(flag.startswith(("preset", "gpus")) for flag in one.flags)
+        flags = fitting_flags(one, card) if on_one else None
         if flags is not None:
             return f"{one.frames} frames" + (f", `{flags}`" if flags else "")
     return "-"
@@ -132,9 +140,11 @@ def _with_table(page: str, table: str, name: str = "memory") -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--measure", action="store_true", help="measure again")
-    if parser.parse_args().measure:
-        figures = {name: [asdict(one) for one in rows] for name, rows in measure().items()}
+    parser.add_argument("--measure", nargs="*", metavar="NAME", help="measure again: all, or these models")
+    names: list[str] | None = parser.parse_args().measure
+    if names is not None:
+        measured = (read() if names else {}) | measure(names)
+        figures = {name: [asdict(one) for one in rows] for name, rows in measured.items()}
         FIGURES.write_text(json.dumps(figures, indent=1) + "\n")
     for path, page in pages(read()).items():
         path.write_text(page)

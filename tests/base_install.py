@@ -18,7 +18,7 @@ IN_WHEEL = (
     "motioncache_helios",
 )  # fmt: skip
 
-ON_GRADIO = ("motioncache_eval.studio.app", "motioncache_eval.studio.page")
+ON_GRADIO = tuple(f"motioncache_eval.studio.{name}" for name in ("app", "interface", "looks", "page"))
 """Written in Gradio's terms from top to bottom; the command asks for the extra before it imports them."""
 
 

@@ -144,6 +144,15 @@ def test_the_pinned_set_lies_within_the_ranges() -> None:
         assert pins[one.name] in one.specifier
 
 
+def test_the_studio_has_the_tested_set_but_for_what_gradio_does_not_take() -> None:
+    tested, studio = (
+        set(re.findall(r"^[\w-]+==.*$", (ROOT / name).read_text(), re.MULTILINE))
+        for name in ("requirements.txt", "requirements-studio.txt")
+    )
+    assert {line.split("==")[0] for line in tested - studio} == {"pillow"}
+    assert {line.split("==")[0] for line in studio - tested} == {"pillow", "gradio"}
+
+
 def test_nothing_imports_torchvision() -> None:
     code = (
         "import sys; sys.modules['torchvision'] = None\n"

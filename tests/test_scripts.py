@@ -70,6 +70,7 @@ def test_the_model_is_chosen_at_the_top(tmp_path: Path, capsys: pytest.CaptureFi
     assert skyreels == ["-m", "motioncache_eval", "demo", "special_tokens=none.npz"]
     assert magi == ["-m", "motioncache_eval", "demo", "flow_shift=3", "model=magi-1", "prompt=a red  ${circle}"]
     assert called("MotionCache4MAGI-1/scripts/motioncache.sh", "seed=1")[2:] == ["demo", "model=magi-1", "seed=1"]
+    assert called("scripts/studio.sh", "port=80")[1:] == ["motioncache_eval", "studio", "port=80"]
     assert called("run_vbench.sh", "seed=1")[1:] == ["motioncache_eval", "vbench", "seed=1"]
     assert called("MotionCache4MAGI-1/run_vbench.sh", "seed=1")[2:] == ["vbench", "magi-1", "seed=1"]
     assert called("MotionCache4SkyReels-V2/run_vbench.sh", "seed=1")[2:] == ["vbench", "skyreels-v2", "seed=1"]
@@ -100,7 +101,7 @@ def test_a_script_runs_the_packages_of_its_own_clone(tmp_path: Path) -> None:
             assert done.stderr == ""
 
 
-@pytest.mark.parametrize("script", [*SCRIPTS, "scripts/benchmark.sh", "scripts/test.sh"])
+@pytest.mark.parametrize("script", [*SCRIPTS, "scripts/benchmark.sh", "scripts/studio.sh", "scripts/test.sh"])
 @pytest.mark.parametrize("flag", ["-h", "--help"])
 def test_every_script_has_help(script: str, flag: str, tmp_path: Path) -> None:
     done = run(script, flag, folder=tmp_path, python=fake_python(tmp_path / "python"))
@@ -108,7 +109,9 @@ def test_every_script_has_help(script: str, flag: str, tmp_path: Path) -> None:
     assert "Usage: bash" in done.stdout
     assert done.stderr == ""
     assert "#" not in done.stdout
-    command = {"scripts/test.sh": None, "scripts/benchmark.sh": "bench"}.get(script, "demo")
+    command = {"scripts/test.sh": None, "scripts/benchmark.sh": "bench", "scripts/studio.sh": "studio"}.get(
+        script, "demo"
+    )
     command = "vbench" if "vbench" in script else command
     lines = done.stdout.splitlines()
     assert ("motioncache_eval" in lines) == (command is not None)

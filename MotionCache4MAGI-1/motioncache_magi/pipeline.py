@@ -19,6 +19,7 @@ from motioncache_magi.given.frames import Frames, image_frames, video_frames
 from motioncache_magi.given.pictures import Picture
 from motioncache_magi.loading.checkpoint import load_dit, load_vae
 from motioncache_magi.loading.folders import Folders
+from motioncache_magi.model.compiled import unwrapped
 from motioncache_magi.model.config import MagiConfig
 from motioncache_magi.model.dit import VideoDiT
 from motioncache_magi.model.packed import Text
@@ -78,6 +79,15 @@ class MagiPipeline:
         self._offload = offload
         self._options = options
         self._progress: dict[str, Any] = {}
+
+    @property
+    def transformer(self) -> VideoDiT:
+        """The model; one that `torch.compile(model)` has wrapped comes without the wrapper, its layers compiled."""
+        return self._transformer
+
+    @transformer.setter
+    def transformer(self, model: Any) -> None:
+        self._transformer: VideoDiT = unwrapped(model)
 
     @classmethod
     def from_pretrained(

@@ -24,13 +24,15 @@ from motioncache.forecast.budget import ForecastConfig
 from motioncache.policies.distance import DistanceConfig
 from motioncache.policies.motioncache import MotionCacheConfig
 from motioncache.registry import resolve_preset
+from motioncache_eval.absent import absent_ranks
 from motioncache_eval.measured_memory import ComputesAll, MeasuredMemory, MemorySettings, Stage, measure, size_of
 from motioncache_skyreels.adapter import SkyReelsAdapter
 from motioncache_skyreels.hook import SkyReelsHook
 from motioncache_skyreels.memory import RELEASED, TEXT_LENGTH
 from motioncache_skyreels.opening import WindowOpener
+from motioncache_skyreels.parallel_hook import ParallelHook, ParallelOpener
 from motioncache_skyreels.schedule import Matrices, Schedule
-from motioncache_skyreels.window import Window
+from motioncache_skyreels.window import BRANCHES, Window
 
 TEXT_ENCODER, TRANSFORMER, AUTOENCODER = "text encoder", "transformer", "autoencoder"
 
@@ -171,7 +173,7 @@ def sample_window(transformer: SkyReelsV2Transformer3DModel, vae: AutoencoderKLW
         kv=settings.kv,
         split_guidance=settings.split_guidance,
     )
-    hook = SkyReelsHook(pipeline, _Opener(pipeline, policy, adapter.presets()))
+    hook = _hook(pipeline, policy, adapter.presets(), settings)
     text = torch.zeros(1, TEXT_LENGTH, transformer.config.text_dim, dtype=transformer.dtype)
     frames = min(settings.num_frames or 0, settings.base_num_frames or 0)
     try:
@@ -190,6 +192,15 @@ def sample_window(transformer: SkyReelsV2Transformer3DModel, vae: AutoencoderKLW
         )
     finally:
         hook.undo()
+
+
+def _hook(pipeline: Any, policy: PolicyConfig, presets: Path, settings: MemorySettings) -> SkyReelsHook:
+    """The hook of the only process, or of the first of several."""
+    if settings.gpus == 1:
+        return SkyReelsHook(pipeline, _Opener(pipeline, policy, presets))
+    heads = pipeline.transformer.config.num_attention_heads
+    ranks = absent_ranks(settings.divided, settings.gpus, branches=len(BRANCHES), heads=heads)
+    return ParallelHook(pipeline, _ParallelOpener(pipeline, policy, presets, ranks=ranks))
 
 
 def host_pipeline(transformer: SkyReelsV2Transformer3DModel, vae: AutoencoderKLWan) -> Any:
@@ -234,12 +245,12 @@ class _Pipeline(SkyReelsV2DiffusionForcingPipeline):
 class WeightlessOpener(WindowOpener):
     """Opens windows of a model without weights, for which no polynomial was fitted and no velocity measured."""
 
-    def __init__(self, pipeline: Any, config: PolicyConfig, presets: Path) -> None:
+    def __init__(self, pipeline: Any, config: PolicyConfig, presets: Path, **options: Any) -> None:
         if isinstance(config, DistanceConfig):
             config = replace(config, coefficients=config.coefficients or (0.0,))
         if isinstance(config, ForecastConfig):
             config = replace(config, target_speedup=1.0, calibration=None)
-        super().__init__(pipeline, config, presets)
+        super().__init__(pipeline, config, presets, **options)
 
 
 class _Opener(WeightlessOpener):
@@ -255,3 +266,7 @@ class _Opener(WeightlessOpener):
 
     def create_schedule(self, matrices: Matrices, chunk_frames: int, fps: Sequence[int] | None) -> Schedule:
         return Schedule(matrices, chunk_frames=chunk_frames)
+
+
+class _ParallelOpener(_Opener, ParallelOpener):
+    """The same in the first of several processes."""

@@ -5,9 +5,11 @@ from typing import Any
 import torch
 from diffusers import SkyReelsV2Transformer3DModel
 
+from motioncache.config import PolicyConfig
 from motioncache_eval.memory import Footprint
 from motioncache_skyreels.cost import SkyReelsCost
-from motioncache_skyreels.peak import KeptKeys, Sizes, peak
+from motioncache_skyreels.job.config import JobConfig
+from motioncache_skyreels.peak import KeptKeys, Sizes, kept_keys, peak
 
 TEXT_ENCODER_PARAMETERS = 5_680_910_336
 """Of the encoder of google/umt5-xxl: 256384 x 4096 for words, 24 layers of 4 x 4096^2 + 3 x 4096 x 10240 and norms."""
@@ -43,6 +45,9 @@ PRESETS: tuple[dict[str, Any], ...] = (
     {"preset": "forecast"},
     {"preset": "exact", "kv": "int8"},
     {"preset": "exact", "synchronous": True},
+    {"gpus": 2},
+    {"gpus": 4},
+    {"gpus": 2, "parallel": "cfg"},
 )
 """Settings whose memory the documents show besides."""
 
@@ -69,6 +74,25 @@ def create_empty(sizes: dict[str, Any]) -> SkyReelsV2Transformer3DModel:
     """A transformer without memory."""
     with torch.device("meta"):
         return SkyReelsV2Transformer3DModel(text_dim=4096, freq_dim=256, inject_sample_info=False, **sizes)
+
+
+def memory_of_job(transformer: SkyReelsV2Transformer3DModel, job: JobConfig, policy: PolicyConfig) -> Footprint:
+    """The footprint of a job with a policy."""
+    dtype: torch.dtype = getattr(torch, job.dtype)
+    frames = min(job.num_frames, job.base_num_frames)
+    return memory(
+        transformer,
+        job.model,
+        height=job.height,
+        width=job.width,
+        num_frames=frames,
+        decoded_frames=job.num_frames,
+        branches=2 if job.guidance_scale > 1 else 1,
+        itemsize=dtype.itemsize,
+        chunks=((frames - 1) // 4 + 1) // job.causal_block_size,
+        kept=kept_keys(policy, synchronous=job.ar_step == 0),
+        split_guidance=policy.split_guidance,
+    )
 
 
 def memory(

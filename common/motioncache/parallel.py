@@ -195,7 +195,7 @@ def split_ranks(parallel: Parallel, *, branches: int, heads: int, device: torch.
         MotionCacheError: if there is one process only, or so many that a model cannot be divided among them.
     """
     size = _world_size(parallel)
-    number = _heads_divided(parallel, size, branches, heads)
+    number = heads_divided(parallel, size, branches, heads)
     traffic = Traffic()
     neighbours = [list(range(first, first + number)) for first in range(0, size, number)]
     across = [list(range(first, size, number)) for first in range(number)]
@@ -213,8 +213,12 @@ def _world_size(parallel: Parallel) -> int:
     return size
 
 
-def _heads_divided(parallel: Parallel, size: int, branches: int, heads: int) -> int:
-    """Among how many processes the heads are divided."""
+def heads_divided(parallel: Parallel, size: int, branches: int, heads: int) -> int:
+    """Among how many processes the heads are divided.
+
+    Raises:
+        MotionCacheError: if a model cannot be divided among so many.
+    """
     fitting = possible_sizes(parallel, branches=branches, heads=heads)
     if size in fitting:
         return fitting[size]

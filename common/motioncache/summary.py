@@ -105,19 +105,18 @@ def summarise(trace: Trace, cost: Cost, *, calibration: str | None = None) -> Su
         vanilla_flops=cost.vanilla(windows),
         vanilla_visible_flops=cost.vanilla(windows, dense=False),
         calibration=calibration,
-        forecast_errors=_forecast_errors(trace),
+        forecast_errors=forecast_errors(trace),
     )
 
 
-def _forecast_errors(trace: Trace) -> ForecastErrors | None:
-    """Read the errors from the device, all at once."""
-    if not trace.errors:
+def forecast_errors(trace: Trace) -> ForecastErrors | None:
+    """How far the forecasts of a video were off; read from the device, all at once."""
+    errors = list(trace.errors)  # more may be added meanwhile
+    if not errors:
         return None
-    found = torch.stack([error.found for error in trace.errors]).cpu().double()
-    expected = torch.tensor([error.expected for error in trace.errors], dtype=torch.float64)
-    return ForecastErrors(
-        expected=float(expected.mean().sqrt()), found=float(found.mean().sqrt()), count=len(trace.errors)
-    )
+    found = torch.stack([error.found for error in errors]).cpu().double()
+    expected = torch.tensor([error.expected for error in errors], dtype=torch.float64)
+    return ForecastErrors(expected=float(expected.mean().sqrt()), found=float(found.mean().sqrt()), count=len(errors))
 
 
 def _chunk(window: int, chunk: int, records: list[Record]) -> ChunkSummary:

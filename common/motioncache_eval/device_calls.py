@@ -5,7 +5,8 @@ the device is made up.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from types import TracebackType
 from typing import Any, Self
 
@@ -76,10 +77,13 @@ class DeviceCalls(TorchDispatchMode):
         self._due = due
         self._functions = _Functions(self)
         self._flops = FlopCount()
+        self._entered = 0
 
     def __enter__(self) -> Self:
-        self._functions.__enter__()
-        self._flops.__enter__()
+        self._entered += 1
+        if self._entered == 1:
+            self._functions.__enter__()
+            self._flops.__enter__()
         super().__enter__()
         return self
 
@@ -87,15 +91,20 @@ class DeviceCalls(TorchDispatchMode):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         super().__exit__(kind, error, trace)
-        self._flops.__exit__(kind, error, trace)
-        self._functions.__exit__(kind, error, trace)
-        self.counts.flops += self._flops.flops
-        self._flops.flops = 0
+        self._entered -= 1
+        if self._entered == 0:
+            self._flops.__exit__(kind, error, trace)
+            self._functions.__exit__(kind, error, trace)
+            self.counts.flops += self._flops.flops
+            self._flops.flops = 0
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        if _is_made_of_others(func):  # such come here in inference mode
+            with self:
+                return func.decompose(*args, **kwargs)
         read = _tensors((args, kwargs))
         there = [one for one in read if self.is_on_device(one)]
         waits = self._count_transfers(func, args, kwargs, there)
@@ -104,6 +113,10 @@ class DeviceCalls(TorchDispatchMode):
         if (there or made) and not waits and _has_kernel(func):
             self.launch([*there, *made])
         return out
+
+    def so_far(self) -> Counts:
+        """What has been counted, inside the block."""
+        return replace(self.counts, flops=self.counts.flops + self._flops.flops)
 
     def is_on_device(self, tensor: torch.Tensor) -> bool:
         """Whether a tensor is where operators are counted."""
@@ -184,6 +197,11 @@ class _Functions(TorchFunctionMode):
             values = args[1] if func is torch.Tensor.new_tensor else args[0]
             self._calls.counts.copies += not isinstance(values, torch.Tensor)  # a tensor is copied by an operator
         return out
+
+
+@cache
+def _is_made_of_others(func: Any) -> bool:
+    return func.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd)
 
 
 def _tensors(values: Any) -> list[torch.Tensor]:

@@ -100,7 +100,7 @@ def _refuse_twice(what: str, values: Sequence[str]) -> None:
             raise ConfigError(f"{what}: {value!r} occurs twice, as number {values.index(value) + 1} and {index + 1}")
 
 
-def settings_of(job: Any, policy: PolicyConfig) -> dict[str, Any]:
+def settings_of(job: Any, policy: PolicyConfig | None) -> dict[str, Any]:
     """What the videos of a folder have in common."""
     values = {key: value for key, value in asdict(job).items() if key not in WITHOUT_EFFECT}
     if Path(job.model).exists():

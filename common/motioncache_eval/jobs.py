@@ -18,6 +18,7 @@ from motioncache_eval.team import ALONE, Team
 
 if TYPE_CHECKING:
     from motioncache_eval.bench.model import BenchModel
+    from motioncache_eval.job_cost import JobCost
     from motioncache_eval.measured_memory import MeasuredMemory, MemorySettings, Released
     from motioncache_eval.memory import Footprint
 
@@ -121,6 +122,10 @@ class JobModel(Protocol):
 
     def load(self, job: Any) -> LoadedJob:
         """Load the pipeline of a job, and refuse sizes that it cannot sample."""
+        ...
+
+    def cost(self, job: Any) -> "JobCost | None":
+        """What a job takes, from configurations alone; None where that is not known."""
         ...
 
     def bench(self, config: Path | None, overrides: Sequence[str]) -> "BenchModel":

@@ -10,6 +10,7 @@ from torch import nn
 
 from motioncache.decision import Call, Decision, Memory
 from motioncache.limits import check_limits
+from motioncache.parallel import Parallel
 from motioncache.policies.policy import Policy
 from motioncache.record import Phase, WindowShape
 from motioncache.registry import kv_storage
@@ -50,6 +51,8 @@ class MemorySettings:
         synchronous: denoise all chunks at once, as `ar_step=0` does; else they finish one after another.
         weights: `int8` for a transformer whose linear layers were quantised; null keeps the dtype. Each layer is
             counted in its dtype while it is applied.
+        gpus: GPUs that make a video together, of which the first is measured.
+        parallel: what they divide: `cfg`, `ulysses` or `cfg+ulysses`; null takes `ulysses`.
     """
 
     height: int | None = None
@@ -63,6 +66,8 @@ class MemorySettings:
     split_guidance: bool = False
     synchronous: bool = False
     weights: str | None = None
+    gpus: int = 1
+    parallel: str | None = None
 
     def __post_init__(self) -> None:
         check_limits(asdict(self), optional=("height", "width", "num_frames", "base_num_frames"))
@@ -73,6 +78,15 @@ class MemorySettings:
             require(name, value, value is None or value % 16 == 0, "a multiple of 16")
         require("dtype", self.dtype, self.dtype in (None, *DTYPES), f"null, {', '.join(DTYPES)}")
         require("weights", self.weights, self.weights in (None, "int8"), "null, int8")
+        require("gpus", self.gpus, self.gpus >= 1, "1 or more")
+        require("parallel", self.parallel, self.parallel is None or self.gpus > 1, "null where gpus=1")
+        if self.parallel is not None:
+            Parallel.of(self.parallel)
+
+    @property
+    def divided(self) -> Parallel:
+        """What several GPUs divide."""
+        return Parallel.of(self.parallel or Parallel.ulysses)
 
     def filled(self, **defaults: Any) -> "MemorySettings":
         """The settings, with defaults in place of nulls."""

@@ -60,7 +60,11 @@ class MotionRecorder(Probe):
 
     def weights(self) -> dict[int, torch.Tensor]:
         """The last motion weights of each chunk of the last window, float32 `[tokens_per_chunk]`."""
-        return {decision.chunk: decision.weight for decision in self._decisions if decision.window == self._window}
+        return {chunk: weight for (window, chunk), weight in self.last_weights().items() if window == self._window}
+
+    def last_weights(self) -> dict[tuple[int, int], torch.Tensor]:
+        """The last motion weights of each chunk of each window, float32 `[tokens_per_chunk]`."""
+        return {(decision.window, decision.chunk): decision.weight for decision in self._decisions}
 
     def motion_map(self, trace: Trace, video: NDArray[np.uint8]) -> MotionMap | None:
         """A decision of the last window over its frame, if possible one that computed only some of the tokens.

@@ -12,7 +12,17 @@ PATTERNS = ("README.md", "CONTRIBUTING.md", "docs/*.md", "*/README.md", "MotionC
 
 PAGES = sorted({path for pattern in PATTERNS for path in ROOT.glob(pattern)})
 
-NEEDS = ("official checkpoint", "GPU", "VBench", "minutes", "hours", "days", "a cluster", "a sketch")
+NEEDS = (
+    "official checkpoint",
+    "GPU",
+    "VBench",
+    "minutes",
+    "hours",
+    "days",
+    "a cluster",
+    "a sketch",
+    "a running studio",
+)
 """Why a block may be marked as parsed only: `<!-- parsed only: official checkpoint, GPU -->` on the line above it."""
 
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<language>[^\n]*)\n(?P<text>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL)

@@ -19,6 +19,7 @@ from .blocks import ROOT, Command
 SCRIPTS = {
     "scripts/motioncache.sh": ("demo",),
     "MotionCache4MAGI-1/scripts/motioncache.sh": ("demo", "model=magi-1"),
+    "scripts/studio.sh": ("studio",),
     "run_vbench.sh": ("vbench",),
     "MotionCache4SkyReels-V2/run_vbench.sh": ("vbench", "skyreels-v2"),
     "MotionCache4MAGI-1/run_vbench.sh": ("vbench", "magi-1"),
@@ -52,6 +53,7 @@ class Checker:
         self._patch = patch
         self._kinds = {
             "bash": self.script,
+            "curl": self.curl,
             "make": self.make,
             "motioncache": self.console,
             "pip": self.pip,
@@ -71,6 +73,7 @@ class Checker:
     def console(self, arguments: list[str], run: bool) -> None:
         """`motioncache COMMAND ...`"""
         from motioncache_eval.cli import COMMANDS, main
+        from motioncache_eval.cli.studio import read_config
 
         name = arguments[0]
         assert name in COMMANDS, f"there is no command {name}"
@@ -82,9 +85,15 @@ class Checker:
             assert main([*arguments, *small]) == 0
         elif name == "parity":
             assert len(arguments) == 3
+        elif name == "studio":
+            assert read_config(arguments[1:])
         else:
             with self.understood(), self.stopped_at_work():
                 raise SystemExit(main(arguments))
+
+    def curl(self, arguments: list[str], run: bool) -> None:
+        """`curl ...`, of a running studio; tests/eval/test_studio_page.py runs it."""
+        assert not run, "curl needs a running studio: mark its block as parsed only"
 
     def torchrun(self, arguments: list[str], run: bool) -> None:
         """`torchrun --nproc-per-node N -m motioncache COMMAND ...`, which has tests of its own."""
@@ -171,6 +180,7 @@ class Checker:
     def stopped_at_work(self) -> Generator[None]:
         """Within the block, what would load a model or start processes raises `Understood`."""
         from motioncache_eval.jobs import installed_models
+        from motioncache_eval.paper import SamplesPaper
         from motioncache_eval.speed import CountsCalls
 
         def read(self: Any, config: Path, overrides: list[str]) -> NoReturn:
@@ -184,6 +194,8 @@ class Checker:
                 patch.setattr(type(model), "measure_memory", stop)
                 if isinstance(model, CountsCalls):  # a class that is patched to be one is remembered as one
                     patch.setattr(type(model), "count_calls", stop)
+                if isinstance(model, SamplesPaper):
+                    patch.setattr(type(model), "count_paper", stop)
             patch.setattr(subprocess, "Popen", stop)
             patch.setenv("VBENCH_PYTHON", sys.executable)
             yield

@@ -60,6 +60,15 @@ def test_a_copy_to_the_device_is_counted(name: str) -> None:
     assert (counts.copies, counts.waits) == (1, 0)
 
 
+@torch.inference_mode()
+def test_operators_that_are_made_of_others_count_alike_in_inference_mode() -> None:
+    x = torch.zeros(4, 6, device="meta")
+    assert count(lambda: x.cpu()).waits == 1
+    assert count(lambda: x.chunk(2)[0].reshape(-1)) == Counts()
+    counts = count(lambda: x.matmul(x.T.contiguous()))
+    assert (counts.launches, counts.flops) == (2, 2 * 4 * 4 * 6)
+
+
 def test_what_stays_on_the_device_is_a_launch_and_nothing_else() -> None:
     rows = torch.zeros(2, dtype=torch.int64, device="meta")
     counts = count(lambda: (X + 1, X.index_select(0, rows), torch.full((3,), 2.0, device="meta"), X[rows]))

@@ -7,65 +7,28 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
-import torch
+from PIL import Image
 
 from motioncache.errors import MotionCacheError
+from motioncache_eval.job_cost import JobCost
 from motioncache_eval.studio.commands import as_command, as_python
-from motioncache_eval.studio.estimate import estimate
+from motioncache_eval.studio.estimate import Estimate, estimate
 from motioncache_eval.studio.history import History
 from motioncache_eval.studio.models import Models, Wanted
 from motioncache_eval.studio.studio import Studio
 from motioncache_eval.video import read_video, write_lossless
 
-MODEL = "skyreels-v2"
-SMALL = {"num_frames": 37, "height": 32, "width": 32, "num_inference_steps": 2, "prompt": "a red <b>square</b>"}
-
-
-class StandIn:
-    """A loaded job whose chunks are noise of a seed; it takes no time and no cache."""
-
-    branch = "cond"
-    adapter = None
-
-    def __init__(self, job: Any, pause: threading.Event | None = None) -> None:
-        self.job = job
-        self.pipeline = self
-        self._pause = pause
-
-    def set_progress_bar_config(self, **_: Any) -> None: ...
-
-    def stream(self, _: Any, job: Any, step_done: Any) -> Iterator[torch.Tensor]:
-        generator = torch.Generator().manual_seed(job.seed)
-        for chunk in range(3):
-            if chunk == 2 and self._pause is not None:
-                assert self._pause.wait(60)
-            step_done((chunk + 1) / 3)
-            yield torch.rand(4, 3, job.height, job.width, generator=generator)
-
-
-@pytest.fixture
-def studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Studio:
-    models = Models([MODEL])
-    monkeypatch.setattr(models, "load", lambda wanted: StandIn(wanted.job))
-    return Studio(models, tmp_path / "out")
-
-
-def wanted(studio: Studio, preset: str = "vanilla", **wishes: Any) -> Wanted:
-    return studio.models.read(MODEL, preset, {**SMALL, **wishes})
-
-
-def make(studio: Studio, **wishes: Any) -> str:
-    return list(studio.make("me", wanted(studio, **wishes)))[-1].entry
+from .studio_standin import COST, MODEL, SMALL, follow, make, wanted
 
 
 def test_a_video_is_kept_with_its_chunks_its_frames_and_its_settings(studio: Studio) -> None:
-    steps = list(studio.make("me", wanted(studio)))
+    steps = list(follow(studio, wanted(studio)))
     entry = studio.history.find(steps[-1].entry)
     assert [len(step.parts) for step in steps if step.finished is None][-1] == 3
     assert (entry.state, entry.parts) == ("complete", tuple(f"part-{i:03d}.mp4" for i in range(3)))
@@ -106,33 +69,33 @@ def test_a_video_is_not_compared_with_itself_or_with_one_of_another_size(studio:
         studio.compare(first, small)
 
 
-def test_a_stopped_video_keeps_the_chunks_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pause, models = threading.Event(), Models([MODEL])
-    monkeypatch.setattr(models, "load", lambda wanted: StandIn(wanted.job, pause))
-    studio = Studio(models, tmp_path / "out")
+def test_a_stopped_video_keeps_the_chunks_it_has(paused: Studio, pause: threading.Event) -> None:
     entry = ""
-    for progress in studio.make("me", wanted(studio)):
+    for progress in follow(paused, wanted(paused)):
         entry = progress.entry
         if len(progress.parts) == 2:
-            studio.stop("somebody else")
-            studio.stop("me")
+            paused.stop("somebody else")
+            paused.stop("me")
             pause.set()
-    found = studio.history.find(entry)
+    found = paused.history.find(entry)
     assert (found.state, found.report["frames"], len(found.parts)) == ("stopped", 8, 2)
 
 
-def test_a_video_that_is_made_can_be_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pause, models = threading.Event(), Models([MODEL])
-    monkeypatch.setattr(models, "load", lambda wanted: StandIn(wanted.job, pause))
-    studio = Studio(models, tmp_path / "out")
+def test_a_video_that_is_made_can_be_followed(paused: Studio, pause: threading.Event) -> None:
     entry = ""
-    for progress in studio.make("me", wanted(studio)):
+    for progress in follow(paused, wanted(paused)):
         entry = progress.entry
-        if len(progress.parts) == 2:
-            assert studio.progress(entry) == progress
-            assert studio.history.find(entry).state == "interrupted"  # not whole yet
+        if len(progress.parts) == 2 and not pause.is_set():
+            found = paused.progress(entry)
+            assert found is not None
+            assert found.parts == progress.parts
+            assert paused.history.find(entry).state == "interrupted"  # not whole yet
+            with pytest.raises(MotionCacheError, match="is being made: stop it first"):
+                paused.remove(entry)
             pause.set()
-    assert studio.progress(entry) is None
+    assert paused.progress(entry) is None
+    paused.remove(entry)
+    assert paused.history.entries() == []
 
 
 @pytest.mark.parametrize(
@@ -169,24 +132,34 @@ def test_a_prompt_is_data(studio: Studio) -> None:
     assert page.count("</script>") == 2  # those of the page itself
 
 
-def test_what_a_video_takes_is_told_from_those_that_were_made(studio: Studio) -> None:
-    assert "known after the first video" in estimate(wanted(studio), studio.history.entries())
+def test_what_a_video_takes_is_told_from_its_settings_and_from_those_that_were_made(studio: Studio) -> None:
+    before = estimate(wanted(studio, "slow"), COST, [])
+    assert before == Estimate(whole=6e12, flops=None, seconds=None, memory=10**9)
     entry = studio.history.find(make(studio))
     report = {**entry.report, "seconds": 20.0, "flops": 2e12, "vanilla_flops": 6e12, "preset": "slow"}
     (entry.folder / "video.json").write_text(json.dumps(report))
     entries = studio.history.entries()
-    assert estimate(wanted(studio, "slow"), entries) == "It takes about 2 TFLOPs, about 20 s on this machine."
-    assert estimate(wanted(studio), entries) == "It takes about 6 TFLOPs, about 60 s on this machine."
-    three = wanted(studio, "forecast", target_speedup=3)
-    assert estimate(three, entries) == "It takes about 2 TFLOPs, about 20 s on this machine."
-    longer = wanted(studio, "slow", num_frames=57)
-    assert "known after the first video" in estimate(longer, entries)
+
+    def taken(*args: Any, **wishes: Any) -> tuple[float | None, float | None]:
+        found = estimate(wanted(studio, *args, **wishes), COST, entries)
+        return found.flops, found.seconds
+
+    assert taken("slow") == (2e12, 20)
+    assert taken() == (6e12, pytest.approx(60))  # at the rate of the one that was made
+    assert taken("forecast", target_speedup=3) == (2e12, pytest.approx(20))
+    assert taken("fast") == (None, None)
+    assert taken("slow", num_frames=57) == (2e12, pytest.approx(20))  # a third of what `cost` says
+    assert estimate(wanted(studio), None, entries) == Estimate(whole=None, flops=None, seconds=None, memory=None)
 
 
 def test_the_command_and_the_program_make_the_same_video(studio: Studio) -> None:
     entry = studio.history.find(make(studio, prompt="it's a $HOME"))
-    assert "'prompt=it'\"'\"'s a $HOME'" in as_command(entry)
-    assert "num_frames=37" in as_command(entry)
+    entry.report["config"] |= {"flow_shift": 8.0, "cpu_offload": True}
+    command = as_command(entry, studio.models.defaults(MODEL))
+    assert "'prompt=it'\"'\"'s a $HOME'" in command
+    assert "num_frames=37" in command
+    assert command.endswith(" flow_shift=8.0 cpu_offload=true")
+    assert "guidance_scale" not in command  # the model's own
     compile(as_python(entry), "program", "exec")
     assert '"it\'s a $HOME"' in as_python(entry)
 
@@ -195,16 +168,15 @@ def test_the_history_is_whole_after_a_kill(tmp_path: Path) -> None:
     program = f"""
 import sys, time
 from pathlib import Path
-from motioncache_eval.studio.models import Models
 from motioncache_eval.studio.studio import Studio
-from tests.eval.test_studio import StandIn, wanted
+from tests.eval.studio_standin import StandIn, follow, stand_in_models, wanted
 import threading
-models = Models(["{MODEL}"])
 pause = threading.Event()
+models = stand_in_models()
 models.load = lambda wanted: StandIn(wanted.job, None if wanted.job.seed else pause)
 studio = Studio(models, Path({str(tmp_path / "out")!r}))
-list(studio.make("me", wanted(studio, seed=1)))
-for progress in studio.make("me", wanted(studio)):
+list(follow(studio, wanted(studio, seed=1)))
+for progress in follow(studio, wanted(studio)):
     if len(progress.parts) == 2:
         print("two", flush=True)
 """
@@ -226,10 +198,36 @@ for progress in studio.make("me", wanted(studio)):
 def test_the_shipped_model_is_streamed_with_a_cache(tmp_path: Path) -> None:
     studio = Studio(Models([MODEL], ["causal_block_size=5"]), tmp_path / "out")
     started = time.perf_counter()
-    steps = list(studio.make("me", wanted(studio, "slow", num_inference_steps=3, height=16, width=16)))
+    asked = wanted(studio, "slow", num_inference_steps=14, height=16, width=16)
+    steps = list(follow(studio, asked))
     entry = studio.history.find(steps[-1].entry)
     assert (entry.state, len(entry.parts), entry.report["frames"]) == ("complete", 2, 37)
     assert entry.report["vanilla_flops"] > entry.report["flops"] > 0
     assert steps[-1].decisions
-    assert [len(row) for row in steps[-1].decisions] == [3, 3]
+    assert [len(row) for row in steps[-1].decisions] == [14, 14]
     assert 0 < entry.report["seconds"] < time.perf_counter() - started
+    assert (steps[-1].weighed, entry.report["decisions"]) == ((0, 1), steps[-1].decisions)
+    assert studio.models.cost(asked) == JobCost(flops=entry.report["vanilla_flops"], memory=ANY)  # known before
+
+
+def test_a_video_starts_from_an_image_that_is_kept_beside_it(tmp_path: Path) -> None:
+    image, broken = tmp_path / "../odd name.PNG", tmp_path / "broken.png"
+    Image.fromarray(np.full((32, 32, 3), 200, np.uint8)).save(image)
+    broken.write_bytes(b"<html>no image</html>")
+    studio = Studio(Models(["magi-1"]), tmp_path / "out")
+
+    def ask(file: Path) -> Wanted:
+        small = {"num_frames": 24, "height": 32, "width": 32, "num_inference_steps": 8}
+        return studio.models.read("magi-1", "forecast", {"prompt": "a square", "image": str(file), **small})
+
+    with pytest.raises(MotionCacheError, match=r"broken\.png"):
+        list(follow(studio, ask(broken)))
+    assert studio.history.entries() == []
+    last = list(follow(studio, ask(image)))[-1]
+    entry = studio.history.find(last.entry)
+    kept = entry.folder / "given-image.png"
+    assert kept.read_bytes() == image.read_bytes()
+    assert entry.report["config"]["image"] == str(kept)
+    assert f"image={kept}" in as_command(entry, studio.models.defaults("magi-1"))
+    assert last.errors is None or last.errors.count > 0
+    assert entry.report["flops"] < entry.report["vanilla_flops"]

@@ -5,6 +5,7 @@ import math
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -33,14 +34,22 @@ def shipped(kind: str) -> MagiConfig:
     return MagiConfig.from_file(SHIPPED / kind / "config.json")
 
 
-def measure_shipped(config: MagiConfig, device: str, preset: str) -> Stage:
+def measure_shipped(config: MagiConfig, device: str, preset: str, **more: Any) -> Stage:
     with torch.device("meta"):
         model = VideoDiT(config.model).set_dtypes().requires_grad_(False)
     model = model.to_empty(device=device)
     torch._foreach_zero_(list(model.parameters()))
-    return measure(
-        "sampling", {"transformer": model}, lambda: sample_steps(model, config, MemorySettings(preset=preset)), device
-    )
+    settings = MemorySettings(preset=preset, **more)
+    return measure("sampling", {"transformer": model}, lambda: sample_steps(model, config, settings), device)
+
+
+@pytest.mark.parametrize("preset", ["exact", "slow"])
+def test_one_of_two_gpus_keeps_half_of_the_keys_and_values(preset: str) -> None:
+    config = shipped("base")
+    config = replace(config, model=replace(config.model, num_query_groups=2))
+    alone, one_of_two = (measure_shipped(config, "meta", preset, **more).parts for more in ({}, {"gpus": 2}))
+    assert 2 * one_of_two[KV] == alone[KV]
+    assert one_of_two["MLP._activate"] <= 0.6 * alone["MLP._activate"]
 
 
 @pytest.mark.parametrize("kind", ["base", "distilled"])

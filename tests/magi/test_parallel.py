@@ -1,5 +1,8 @@
 """One video on several processes: the same as on one, with a part of its keys and values on each."""
 
+import importlib
+import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +14,7 @@ import torch
 import motioncache
 from motioncache import ForecastConfig, NoCacheConfig
 from motioncache.api import get_hook
+from motioncache.parallel import Traffic
 from motioncache_magi.cache.hook import identity_of
 from motioncache_magi.cache.motioncache import MagiMotionCacheConfig
 from motioncache_magi.pipeline import MagiPipeline
@@ -19,6 +23,9 @@ from ..calibration import write_calibration
 from ..ranks import run_on_ranks
 from .conftest import random_dit, small_config
 from .test_pipeline import load
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "docs"))
+Pass = importlib.import_module("write_gpus").Pass
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +57,47 @@ def sample(pipeline: MagiPipeline, calibration: str, parallel: str | None) -> di
             latents = pipeline("a red circle", generator=noise, **call).frames
             hook: Any = get_hook(pipeline)
             records = [(r.iteration, r.branch, r.chunk, r.computed) for r in hook.engine.trace.records]
-        found[name] = (latents, records, statistics.summary().flops)
+            traffic = hook.ranks.traffic if parallel else None
+        found[name] = (latents, records, statistics.summary().flops, traffic)
     return found
+
+
+def check_traffic(records: list[tuple[int, str, int, int]], size: int, traffic: Traffic) -> None:
+    """What the processes have counted is what the page of several GPUs says of an iteration, for each of them."""
+    rows: Counter[int] = Counter()
+    for iteration, _, _, computed in records:
+        rows[iteration] += computed
+    passes = [Pass(layers=2, rows=n, width=64, exchanged=4 * 64, velocities=0, bytes=4) for n in rows.values()]
+    expected = [one.ulysses(size) for one in passes]
+    assert traffic.calls["all-to-all"] + traffic.calls["all-gather"] == sum(number for number, _ in expected)
+    assert traffic.sent["all-to-all"] + traffic.sent["all-gather"] == sum(sent for _, sent in expected)
+
+
+def sample_otherwise(pipeline: MagiPipeline, parallel: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Without a cache, and as a stream."""
+
+    def call() -> dict[str, Any]:
+        noise = torch.Generator().manual_seed(3)
+        return {"num_frames": 48, "num_inference_steps": 8, "output_type": "latent", "generator": noise}
+
+    with motioncache.uncached(pipeline, parallel=parallel):
+        uncached = pipeline("a red circle", **call()).frames
+    with motioncache.cached(pipeline, "exact", parallel=parallel):
+        chunks = list(motioncache.stream(pipeline, "a red circle", **call()))
+    return uncached, torch.cat(chunks, dim=1)[None]
+
+
+@pytest.mark.parametrize(("kind", "size", "parallel"), [("base", 3, "cfg"), ("distill", 2, "ulysses")])
+def test_without_a_cache_and_as_a_stream_it_is_the_same_video(
+    kind: str, size: int, parallel: str, make: Callable[[str], MagiPipeline]
+) -> None:
+    pipeline = make(kind)
+    noise = torch.Generator().manual_seed(3)
+    call = {"num_frames": 48, "num_inference_steps": 8, "output_type": "latent"}
+    alone = pipeline("a red circle", generator=noise, **call).frames
+    for videos in run_on_ranks(size, sample_otherwise, pipeline, parallel):
+        for latents in videos:
+            assert (latents - alone).abs().max() < 1e-5 * alone.abs().max()
 
 
 @pytest.mark.parametrize(
@@ -66,9 +112,11 @@ def test_several_processes_sample_the_video_of_one(
     alone = sample(pipeline, calibration, None)
     for size, parallel in ways:
         for found in run_on_ranks(size, sample, pipeline, calibration, parallel):
-            for name, (latents, records, flops) in found.items():
+            for name, (latents, records, flops, _) in found.items():
                 expected = alone[name]
                 # One process that runs the branches apart differs as much: other shapes are rounded otherwise.
                 assert (latents - expected[0]).abs().max() < 1e-5 * expected[0].abs().max()
                 assert records == expected[1]
                 assert flops == expected[2]
+            if parallel == "ulysses":
+                check_traffic(found["exact"][1], size, found["exact"][3])

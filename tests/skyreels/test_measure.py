@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from motioncache.errors import ConfigError
+from motioncache.errors import ConfigError, MotionCacheError
 from motioncache_eval.measured_memory import KV, OUTPUTS, TEXT_KV, MeasuredMemory, MemorySettings, Stage, measure
 from motioncache_eval.memory import GIB
 from motioncache_skyreels.measure import (
@@ -37,10 +37,10 @@ def sampling(measured: MeasuredMemory) -> Stage:
     return next(stage for stage in measured.stages if stage.name == "sampling")
 
 
-def measure_tiny(device: str, preset: str) -> Stage:
+def measure_tiny(device: str, preset: str, **more: Any) -> Stage:
     transformer, autoencoder = create_transformer(TINY, torch.float32).to_empty(device=device), create_autoencoder()
     torch._foreach_zero_(list(transformer.parameters()))
-    settings = MemorySettings(height=128, width=192, num_frames=57, base_num_frames=57, preset=preset)
+    settings = MemorySettings(height=128, width=192, num_frames=57, base_num_frames=57, preset=preset, **more)
     return measure(
         "sampling", {TRANSFORMER: transformer}, lambda: sample_window(transformer, autoencoder, settings), device
     )
@@ -133,3 +133,19 @@ def test_a_gpu_allocates_what_was_measured() -> None:
 
 def test_the_text_encoder_is_measured_in_the_dtype_of_the_job() -> None:
     assert create_text_encoder(torch.float32).dtype == torch.float32
+
+
+@pytest.mark.parametrize(("parallel", "sharing"), [("ulysses", True), ("cfg", False)])
+@pytest.mark.parametrize("preset", ["exact", "slow"])
+def test_one_of_two_gpus_keeps_half_of_the_keys_and_values(parallel: str, sharing: bool, preset: str) -> None:
+    alone, one_of_two = (measure_tiny("meta", preset, **more).parts for more in ({}, {"gpus": 2, "parallel": parallel}))
+    assert 2 * one_of_two[KV] == alone[KV]
+    assert one_of_two["GELU"] <= alone["GELU"] / 2 + 2 * 512 * 4  # of half the rows, or of one branch
+    assert one_of_two[TEXT_KV] <= alone[TEXT_KV] / (1 if sharing else 2)
+
+
+def test_gpus_that_do_not_divide_the_heads_are_refused() -> None:
+    with pytest.raises(MotionCacheError, match="12 heads of keys and values, among 5 processes: start 2, 3, 4, 6, 12"):
+        measure_released("1.3B-540P", MemorySettings(gpus=5))
+    with pytest.raises(ConfigError, match="parallel"):
+        MemorySettings(parallel="cfg")

@@ -19,6 +19,7 @@ from motioncache_skyreels.opening import identity_of
 
 from ..calibration import write_calibration
 from ..ranks import run_on_ranks
+from ..streamed import Streamed
 from .conftest import COEFFICIENTS, generate, make_pipeline
 
 
@@ -111,6 +112,20 @@ def test_without_a_cache_several_processes_sample_the_video_of_one(size: int, pa
     for latents, undone in run_on_ranks(size, sample_uncached, parallel):
         assert (latents - alone).abs().max() < 1e-5
         assert undone
+
+
+def stream(parallel: str) -> list[torch.Tensor]:
+    pipeline = make()
+    with motioncache.cached(pipeline, POLICIES["slow"], parallel=parallel):
+        chunks: Any = generate(Streamed(pipeline), **SHORT)
+        return chunks
+
+
+@pytest.mark.parametrize("parallel", ["cfg", "ulysses"])
+def test_a_stream_of_several_processes_is_the_video_of_one(parallel: str, alone: dict[str, Any]) -> None:
+    for chunks in run_on_ranks(2, stream, parallel):
+        assert len(chunks) == 3
+        assert (torch.cat(chunks, dim=1) - alone["slow"][0][0]).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize(("size", "parallel"), [(2, "cfg"), (2, "ulysses"), (4, "ulysses"), (4, "cfg+ulysses")])

@@ -61,6 +61,9 @@ class HeliosJobs:
             branch=BRANCHES[0],
         )
 
+    def cost(self, job: JobConfig) -> None:
+        return None
+
     def bench(self, config: Path | None, overrides: Sequence[str]) -> "BenchModel":
         from motioncache_helios.bench import load
 

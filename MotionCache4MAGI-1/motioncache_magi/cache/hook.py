@@ -35,15 +35,14 @@ def identity_of(transformer: VideoDiT) -> ModelIdentity:
 
 
 def check_transformer(transformer: object) -> None:
-    """Refuse a transformer that is none of ours or compiled, and one with hooks of others in its modules."""
+    """Refuse a transformer that is none of ours, and one with hooks of others or compiled parts in its layers."""
     if not isinstance(transformer, VideoDiT):
         raise MotionCacheError(
-            f"the pipeline's transformer is a {type(transformer).__name__}; use a pipeline with a VideoDiT, and not a "
-            "compiled one: the cache passes it a different number of tokens at every step"
+            f"the pipeline's transformer is a {type(transformer).__name__}; use a pipeline with a VideoDiT"
         )
     if getattr(transformer, "_is_cached", False):
         raise MotionCacheError("another cache is on for this transformer: cache-dit. Disable it first")
-    check_modules(transformer, {})
+    check_modules(transformer, {}, {transformer})
 
 
 class MagiHook:

@@ -16,6 +16,7 @@ from motioncache.policies.policy import Policy
 from motioncache_magi.cache.cost import MagiCost
 from motioncache_magi.cache.flowcache import MagiFlowCacheConfig
 from motioncache_magi.cache.hook import MagiHook, check_transformer
+from motioncache_magi.model.config import MagiConfig
 from motioncache_magi.model.dit import VideoDiT
 from motioncache_magi.sampling.guidance import Guidance, branches_of
 from motioncache_magi.sampling.parallel import ParallelSampler
@@ -23,11 +24,15 @@ from motioncache_magi.sampling.sampler import Sampler, Settings
 
 
 def ranks_of(pipeline: Any, parallel: Parallel) -> Ranks:
-    """Divide a pipeline's model among the processes; the pass of a nearly clean chunk is no branch by itself."""
-    guidance = Guidance.of(pipeline.config)
-    branches = 1 if guidance.distilled else len(branches_of(guidance))
-    heads = pipeline.transformer.config.num_query_groups
+    """Divide a pipeline's model among the processes."""
+    branches, heads = divided_parts(pipeline.config, pipeline.transformer)
     return split_ranks(parallel, branches=branches, heads=heads, device=torch.device(pipeline.device))
+
+
+def divided_parts(config: MagiConfig, model: VideoDiT) -> tuple[int, int]:
+    """Branches and heads that can be divided; the pass of a nearly clean chunk is no branch by itself."""
+    guidance = Guidance.of(config)
+    return 1 if guidance.distilled else len(branches_of(guidance)), model.config.num_query_groups
 
 
 class ParallelHook(MagiHook):

@@ -1,6 +1,6 @@
 """MAGI-1 as it is registered under `motioncache.jobs`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,8 +10,11 @@ from motioncache_magi.job.config import MagiJobConfig, load_magi_job, override
 
 if TYPE_CHECKING:
     from motioncache_eval.bench.model import BenchModel
+    from motioncache_eval.job_cost import JobCost
     from motioncache_eval.measured_memory import MeasuredMemory, MemorySettings, Released
     from motioncache_eval.memory import Footprint
+    from motioncache_eval.paper import LayerCounts, PaperVideo
+    from motioncache_eval.speed import ModelCall, SpeedSettings
     from motioncache_magi.cache.adapter import MagiAdapter
 
 
@@ -63,6 +66,11 @@ class MagiJobs:
             exact_is_vanilla=True,
         )
 
+    def cost(self, job: MagiJobConfig) -> "JobCost":
+        from motioncache_magi.job.cost import job_cost
+
+        return job_cost(job)
+
     def bench(self, config: Path | None, overrides: Sequence[str]) -> "BenchModel":
         from motioncache_magi.bench import load
 
@@ -78,12 +86,34 @@ class MagiJobs:
         from motioncache_magi.loading.variants import FP8_VARIANTS, VARIANTS
 
         names, ways = (*VARIANTS, *FP8_VARIANTS), ({}, {"kv": "int8"}, {"kv": "host"})
-        return Released(names=names, frames_key="num_frames", lengths=(240, 96, 48), ways=ways)
+        presets = ({"preset": "exact"}, {"gpus": 2}, {"gpus": 4})
+        return Released(names=names, frames_key="num_frames", lengths=(240, 96, 48), ways=ways, presets=presets)
 
     def measure_memory(self, name: str, settings: "MemorySettings") -> "MeasuredMemory":
         from motioncache_magi.measure import measure_released
 
         return measure_released(name, settings)
+
+    def count_calls(self, name: str, settings: "SpeedSettings") -> "list[ModelCall]":
+        from motioncache_magi.speed import count_released
+
+        return count_released(name, settings)
+
+    @property
+    def paper(self) -> "PaperVideo":
+        from motioncache_magi.paper import PAPER
+
+        return PAPER
+
+    def sample_paper(self, method: str, device: str) -> Callable[[], object]:
+        from motioncache_magi.paper import sample_paper
+
+        return sample_paper(method, device)
+
+    def count_paper(self, method: str, layers: "LayerCounts") -> Callable[[], object]:
+        from motioncache_magi.paper import count_paper
+
+        return count_paper(method, layers)
 
     def override(self, values: dict[str, Any], overriding: Mapping[str, Any]) -> dict[str, Any]:
         return override(values, overriding)

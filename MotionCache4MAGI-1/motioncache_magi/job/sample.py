@@ -8,15 +8,11 @@ from typing import Any
 import torch
 from transformers.utils import logging
 
-from motioncache.forecast.budget import ForecastConfig
-from motioncache.policies.none import NoCacheConfig
-from motioncache_eval.jobs import policy_of
 from motioncache_eval.memory import Footprint
 from motioncache_eval.out_of_memory import explain_out_of_memory
 from motioncache_eval.settings import check_device
-from motioncache_magi.cache.adapter import MagiAdapter
 from motioncache_magi.job.config import MagiJobConfig
-from motioncache_magi.memory import memory
+from motioncache_magi.job.cost import memory_of_job, sized
 from motioncache_magi.pipeline import MagiPipeline
 from motioncache_magi.text.kept import KeptText
 
@@ -106,21 +102,7 @@ def stream_frames(
 
 
 def _estimate(pipeline: MagiPipeline, job: MagiJobConfig) -> Footprint:
-    runtime = replace(
-        pipeline.config.runtime,
-        num_frames=job.num_frames,
-        video_size_h=job.height,
-        video_size_w=job.width,
-        num_steps=job.num_inference_steps,
-    )  # pyright: ignore[reportArgumentType]  # `load_pipeline` fills all of them in
-    policy = policy_of(MagiAdapter(), job)
-    return memory(
-        replace(pipeline.config, runtime=runtime),
-        job.model,
-        kv=policy.kv,
-        keeps_active=not isinstance(policy, NoCacheConfig | ForecastConfig),
-        keep_fp8=job.weights == "fp8",
-    )
+    return memory_of_job(sized(pipeline.config, job), job)
 
 
 def warm_up(pipeline: MagiPipeline, job: MagiJobConfig) -> None:

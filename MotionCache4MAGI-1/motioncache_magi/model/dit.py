@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import nn
 
+from motioncache_magi.model.compiled import Compilable
 from motioncache_magi.model.config import ModelConfig
 from motioncache_magi.model.dtypes import parameter_dtype as parameter_dtype
 from motioncache_magi.model.layers import Layer, LayerNorm1p
@@ -76,7 +77,7 @@ class Blocks(nn.Module):
         self.final_layernorm = LayerNorm1p(config.hidden_size, config.layernorm_epsilon)
 
 
-class VideoDiT(nn.Module):
+class VideoDiT(Compilable):
     """Predicts the velocity (clean - noise) of packed chunks; batch size 1 throughout."""
 
     def __init__(self, config: ModelConfig) -> None:
@@ -142,10 +143,7 @@ class VideoDiT(nn.Module):
 
 
 def to_patches(latents: torch.Tensor) -> torch.Tensor:
-    """Cut latents `[channels, frames, height, width]` into patches `[tokens, 4 * channels]`.
-
-    The values of a patch are ordered by (row, column, channel).
-    """
+    """Cut latents `[channels, frames, height, width]` into patches `[tokens, 4 * channels]`: row, column, channel."""
     x = latents.unflatten(3, (-1, 2)).unflatten(2, (-1, 2))  # [C, F, rows, 2, columns, 2]
     return x.permute(1, 2, 4, 3, 5, 0).flatten(3).flatten(0, 2)
 

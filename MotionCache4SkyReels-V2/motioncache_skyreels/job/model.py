@@ -1,6 +1,6 @@
 """SkyReels-V2 as it is registered under `motioncache.jobs`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +11,10 @@ from motioncache_skyreels.job.config import JobConfig, load_job
 
 if TYPE_CHECKING:
     from motioncache_eval.bench.model import BenchModel
+    from motioncache_eval.job_cost import JobCost
     from motioncache_eval.measured_memory import MeasuredMemory, MemorySettings, Released
     from motioncache_eval.memory import Footprint
+    from motioncache_eval.paper import LayerCounts, PaperVideo
     from motioncache_eval.speed import ModelCall, SpeedSettings
     from motioncache_skyreels.adapter import SkyReelsAdapter
 
@@ -69,6 +71,11 @@ class SkyReelsJobs:
             branch=BRANCHES[0],
         )
 
+    def cost(self, job: JobConfig) -> "JobCost":
+        from motioncache_skyreels.job.cost import job_cost
+
+        return job_cost(job)
+
     def bench(self, config: Path | None, overrides: Sequence[str]) -> "BenchModel":
         from motioncache_skyreels.bench import load
 
@@ -96,6 +103,22 @@ class SkyReelsJobs:
         from motioncache_skyreels.speed import count_released
 
         return count_released(name, settings)
+
+    @property
+    def paper(self) -> "PaperVideo":
+        from motioncache_skyreels.paper import PAPER
+
+        return PAPER
+
+    def sample_paper(self, method: str, device: str) -> Callable[[], object]:
+        from motioncache_skyreels.paper import sample_paper
+
+        return sample_paper(method, device)
+
+    def count_paper(self, method: str, layers: "LayerCounts") -> Callable[[], object]:
+        from motioncache_skyreels.paper import count_paper
+
+        return count_paper(method, layers)
 
     def override(self, values: dict[str, Any], overriding: Mapping[str, Any]) -> dict[str, Any]:
         return {**values, **overriding}

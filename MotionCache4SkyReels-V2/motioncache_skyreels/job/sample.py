@@ -18,8 +18,7 @@ from motioncache_eval.sampling import Sample, take_sample
 from motioncache_skyreels.adapter import SkyReelsAdapter
 from motioncache_skyreels.job.config import JobConfig
 from motioncache_skyreels.job.load import video_size
-from motioncache_skyreels.memory import memory
-from motioncache_skyreels.peak import kept_keys
+from motioncache_skyreels.memory import memory_of_job
 from motioncache_skyreels.stream import stream
 
 
@@ -63,21 +62,7 @@ def run_pipeline(
 
 
 def _estimate(pipeline: SkyReelsV2DiffusionForcingPipeline, job: JobConfig) -> Footprint:
-    dtype: torch.dtype = getattr(torch, job.dtype)
-    frames, policy = min(job.num_frames, job.base_num_frames), policy_of(SkyReelsAdapter(), job)
-    return memory(
-        pipeline.transformer,
-        job.model,
-        height=job.height,
-        width=job.width,
-        num_frames=frames,
-        decoded_frames=job.num_frames,
-        branches=2 if job.guidance_scale > 1 else 1,
-        itemsize=dtype.itemsize,
-        chunks=((frames - 1) // 4 + 1) // job.causal_block_size,
-        kept=kept_keys(policy, synchronous=job.ar_step == 0),
-        split_guidance=policy.split_guidance,
-    )
+    return memory_of_job(pipeline.transformer, job, policy_of(SkyReelsAdapter(), job))
 
 
 def stream_frames(

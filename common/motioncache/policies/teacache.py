@@ -32,10 +32,11 @@ class TeaMemory:
     """What TeaCache remembers, the same for all chunks of a window.
 
     Attributes:
-        accumulated: distance since the window was last computed, float32 scalar.
+        accumulated: distance since the window was last computed: 0 after the warm-up, then a float32 scalar where the
+            distances are.
     """
 
-    accumulated: torch.Tensor
+    accumulated: torch.Tensor | float = 0.0
 
 
 class TeaCache(Policy):
@@ -62,10 +63,9 @@ class TeaCache(Policy):
         started = [(c, m) for c, m in zip(calls, memories, strict=True) if isinstance(m, TeaMemory)]
         iteration = calls[0].iteration if calls else 0
         if not started or iteration <= self._warmup or iteration == window.iterations - 1:
-            fresh = TeaMemory(accumulated=torch.zeros(()))
-            return [Decision(call=call, phase=Phase.warmup, due=True, memory=fresh) for call in calls]
+            return [Decision(call=call, phase=Phase.warmup, due=True, memory=TeaMemory()) for call in calls]
         distances = torch.stack([torch.as_tensor(call.distance, dtype=torch.float32).mean() for call, _ in started])
-        accumulated = started[0][1].accumulated.to(distances.device) + distances.mean()
+        accumulated = started[0][1].accumulated + distances.mean()
         due = accumulated >= self._threshold
         memory = TeaMemory(accumulated=accumulated.masked_fill(due, 0.0))
         return [

@@ -65,12 +65,20 @@ def write_page(path: Path, page: Page) -> None:
 def write_document(
     path: Path, *, heading: str, lead: str, main: str, data: Mapping[str, Any], script: str = "page.js"
 ) -> None:
-    """Write a page as one file that needs no other; it is either whole or absent.
+    """Write a page as one file that needs no other; it is either whole or absent. See `draw_document`."""
+    text = draw_document(heading=heading, lead=lead, main=main, data=data, script=script)
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def draw_document(*, heading: str, lead: str, main: str, data: Mapping[str, Any], script: str) -> str:
+    """A page as HTML.
 
     Args:
         heading: text.
         lead, main: HTML.
-        data: what the script reads; for `page.js` `videos`, `chosen` (shown at first, or all if empty) and `autoplay`.
+        data: what the script reads; for `page.js` `videos`, `chosen` (shown at first, or all if empty) and `autoplay`;
+            for `compare.js` two `videos`, their `difference` and `fps`.
         script: a file beside this one, which follows `base.js`.
     """
     parts = {
@@ -85,9 +93,7 @@ def write_document(
         "DATA": json.dumps(data).replace("<", "\\u003c"),
     }
     # In one pass, as a method may be named like a part: what was put in is not looked at again.
-    text = re.sub(r"\[\[([A-Z]+)\]\]", lambda found: parts[found[1]], read_part("page.html"))
-    with whole_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    return re.sub(r"\[\[([A-Z]+)\]\]", lambda found: parts[found[1]], read_part("page.html"))
 
 
 def read_part(name: str) -> str:

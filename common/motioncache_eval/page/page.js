@@ -2,7 +2,6 @@ const OVERLAYS = ["none", "weight", "reused"];
 const state = { frame: 0, frames: 1, playing: false, overlay: "none", difference: false, players: [], prompt: "", shown: new Set() };
 
 const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 /* One method's video: draws a frame of its sprite sheet, or of that of its differences, and a map over it. */
 class Player {
@@ -73,20 +72,9 @@ class Player {
     }
   }
 
-  /* Chunk by denoise step: computed, partly computed, reused. */
   drawMap(name) {
-    const rows = this.view.decisions, steps = Math.max(...rows.map((row) => row.length));
-    const canvas = element("canvas", { className: "map", width: steps, height: rows.length });
-    const all = rows.flat(), mean = all.reduce((a, b) => a + b, 0) / all.length;
-    canvas.setAttribute("role", "img");
-    canvas.setAttribute("aria-label", `decisions of ${name}, a row for each chunk: ${Math.round(100 * mean)} % computed`);
-    canvas.title = "a row for each chunk, a column for each denoise step";
-    const context = canvas.getContext("2d");
-    rows.forEach((row, y) => row.forEach((share, x) => {
-      context.fillStyle = css(share === 1 ? "--computed" : share === 0 ? "--reused" : "--partial");
-      context.fillRect(x, y, 1, 1);
-    }));
-    return canvas;
+    const rows = this.view.decisions, all = rows.flat(), mean = all.reduce((a, b) => a + b, 0) / all.length;
+    return drawMap(rows, `decisions of ${name}, a row for each chunk: ${Math.round(100 * mean)} % computed`);
   }
 
   steps() {

@@ -76,12 +76,22 @@ def _as_bytes(values: NDArray[Any]) -> NDArray[np.uint8]:
 
 def decisions(trace: Trace) -> list[list[float]]:
     """Share of the tokens that were computed: a row for each chunk of each window, a value for each denoise step."""
+    rows = _shares(trace)
+    return [rows[key] for key in sorted(rows)]
+
+
+def chunks_of(trace: Trace) -> list[tuple[int, int]]:
+    """Window and chunk of each row of `decisions`."""
+    return sorted(_shares(trace))
+
+
+def _shares(trace: Trace) -> dict[tuple[int, int], list[float]]:
     branch = next((record.branch for record in trace.denoise_records()), None)
     rows: dict[tuple[int, int], list[float]] = {}
     for record in trace.denoise_records():
         if record.branch == branch:
             rows.setdefault((record.window, record.chunk), []).append(round(record.computed / record.tokens, 3))
-    return [rows[key] for key in sorted(rows)]
+    return rows
 
 
 def make_view(

@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import asdict
-from importlib.resources import files
 from typing import Any
 
 import gradio  # pyright: ignore[reportMissingImports]
@@ -12,16 +11,18 @@ from fastapi.responses import FileResponse, HTMLResponse  # pyright: ignore[repo
 from starlette.middleware.trustedhost import TrustedHostMiddleware  # pyright: ignore[reportMissingImports]
 
 from motioncache.errors import MotionCacheError
-from motioncache_eval.page.build import read_part
 from motioncache_eval.studio.config import StudioConfig
 from motioncache_eval.studio.history import FRAMES, PAGE, VIDEO
-from motioncache_eval.studio.page import CSS, build_page
+from motioncache_eval.studio.page import HEAD, THEME, build_page
+from motioncache_eval.studio.pages import draw_live_page
 from motioncache_eval.studio.studio import COMPARISONS, Studio
 
 SERVED = re.compile(rf"{VIDEO}\.(mp4|json)|settings\.json|{re.escape(PAGE)}|part-\d+\.mp4")
 """The files of an entry that are handed out."""
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
+
+LARGEST_UPLOAD = "200mb"
 
 
 def create_app(studio: Studio, config: StudioConfig) -> FastAPI:
@@ -31,28 +32,19 @@ def create_app(studio: Studio, config: StudioConfig) -> FastAPI:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOCAL, "testserver"])
     app.get("/runs/{entry}/{name}")(lambda entry, name: _file(studio, entry, name))
     app.get("/progress/{entry}")(lambda entry: _progress(studio, entry))
-    app.get("/live/{entry}")(lambda entry: HTMLResponse(live_page()))
+    app.get("/progress/{entry}/weights/{part}")(lambda entry, part: _weights(studio, entry, part))
+    app.get("/live/{entry}")(lambda entry: _live(studio, entry))
     app.get("/comparisons/{name}")(lambda name: _comparison(studio, name))
     page = build_page(studio)
-    page.queue(default_concurrency_limit=1, max_size=config.queue)
-    return gradio.mount_gradio_app(app, page, path="/", show_error=True, css=CSS)
+    page.queue(default_concurrency_limit=None)  # the studio has a line of its own, whose videos say where they stand
+    return gradio.mount_gradio_app(
+        app, page, path="/", show_error=True, head=HEAD, theme=THEME, max_file_size=LARGEST_UPLOAD, footer_links=[]
+    )
 
 
 def serve(studio: Studio, config: StudioConfig) -> None:
     """Serve until an interrupt."""
     uvicorn.run(create_app(studio, config), host=config.host, port=config.port, log_level="warning")
-
-
-def live_page() -> str:
-    """The page that follows a video in the making."""
-    here = files("motioncache_eval.studio")
-    parts = {
-        "STYLE": read_part("page.css"),
-        "LEGEND": read_part("legend.html"),
-        "SCRIPT": (here / "live.js").read_text("utf-8"),
-    }
-    text = (here / "live.html").read_text("utf-8")
-    return re.sub(r"\[\[([A-Z]+)\]\]", lambda found: parts[found[1]], text)
 
 
 def _file(studio: Studio, entry: str, name: str) -> FileResponse:
@@ -67,12 +59,25 @@ def _file(studio: Studio, entry: str, name: str) -> FileResponse:
     return FileResponse(path)
 
 
-def _progress(studio: Studio, entry: str) -> dict[str, Any]:
+def _progress(studio: Studio, entry: str) -> dict[str, Any] | None:
+    """How far a video is; null for one that is not being made, which is no error to the page that followed it."""
     progress = studio.progress(entry)
     if progress is None:
-        raise HTTPException(404, f"{entry} is not being made")
+        return None
     shown = {key: value for key, value in asdict(progress).items() if key not in ("folder", "finished")}
     return {**shown, "seconds_left": progress.seconds_left}
+
+
+def _weights(studio: Studio, entry: str, part: str) -> dict[str, Any] | None:
+    return studio.weights(entry, int(part)) if part.isdecimal() and len(part) < 6 else None
+
+
+def _live(studio: Studio, entry: str) -> HTMLResponse:
+    try:
+        report = studio.history.find(entry).report
+    except MotionCacheError as error:
+        raise HTTPException(404, str(error)) from None
+    return HTMLResponse(draw_live_page(entry, report))
 
 
 def _comparison(studio: Studio, name: str) -> FileResponse:

@@ -13,6 +13,8 @@ class StudioConfig:
         host: address that is listened on; only this machine reaches 127.0.0.1.
         port: TCP port.
         queue: requests that may wait; more are refused.
+        devices: one video at a time is made on each, such as `[cuda:0,cuda:1]`; where none is named, on each GPU if the
+            settings say `device=cuda`, and else on the device of the settings.
         output: folder of the history.
     """
 
@@ -21,4 +23,5 @@ class StudioConfig:
     host: str = "127.0.0.1"
     port: int = 7860
     queue: int = 16
+    devices: tuple[str, ...] = ()
     output: str = "outputs/studio"

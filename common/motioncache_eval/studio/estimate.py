@@ -1,38 +1,55 @@
-"""What a video will take, from what videos of the history took."""
+"""What a video will take: FLOPs and memory from its settings, time from what videos took on this machine."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from motioncache_eval.job_cost import JobCost
 from motioncache_eval.studio.history import Entry
 from motioncache_eval.studio.models import Wanted
 
 SIZE = ("num_frames", "height", "width", "num_inference_steps")
 
 
-def estimate(wanted: Wanted, entries: Sequence[Entry]) -> str:
-    """FLOPs and seconds of a video, in words, as far as complete videos of its model tell."""
-    alike = [e.report for e in entries if e.state == "complete" and e.report["model"] == wanted.model]
-    flops = _flops(wanted, alike)
-    seconds = _seconds(wanted, alike, flops)
-    if flops is None and seconds is None:
-        return "What it takes is known after the first video of this model and size."
-    cost = [] if flops is None else [f"about {flops / 1e12:.3g} TFLOPs"]
-    cost += [] if seconds is None else [f"about {seconds:.0f} s on this machine"]
-    return f"It takes {', '.join(cost)}."
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What a video takes, about; None stands for what cannot be known yet.
+
+    Attributes:
+        whole: FLOPs without a cache.
+        flops: FLOPs with the policy. Those of a policy that decides while it samples are taken from its last video.
+        seconds: on this machine, with decoding.
+        memory: bytes at the peak.
+    """
+
+    whole: float | None
+    flops: float | None
+    seconds: float | None
+    memory: int | None
 
 
-def _flops(wanted: Wanted, reports: Sequence[dict[str, Any]]) -> float | None:
-    same = [report for report in reports if _same_size(wanted, report) and report["vanilla_flops"]]
-    if not same:
-        return None
-    whole = float(same[0]["vanilla_flops"])
+def estimate(wanted: Wanted, cost: JobCost | None, entries: Sequence[Entry]) -> Estimate:
+    """What a video takes.
+
+    Args:
+        cost: None if the model's package knows none.
+        entries: of the history, the newest first.
+    """
+    made = [e.report for e in entries if e.state == "complete" and e.report["model"] == wanted.model]
+    whole = None if cost is None else float(cost.flops)
+    flops = None if whole is None else _flops(wanted, made, whole)
+    memory = None if cost is None else cost.memory
+    return Estimate(whole=whole, flops=flops, seconds=_seconds(wanted, made, flops), memory=memory)
+
+
+def _flops(wanted: Wanted, reports: Sequence[dict[str, Any]], whole: float) -> float | None:
     if wanted.policy is None:
         return whole
     target = getattr(wanted.policy, "target_speedup", None)
     if target is not None:
         return whole / target
-    taken = [report["flops"] for report in same if report["preset"] == wanted.preset]
-    return float(taken[0]) if taken else None
+    shares = [r["flops"] / r["vanilla_flops"] for r in reports if r["preset"] == wanted.preset and r["vanilla_flops"]]
+    return whole * shares[0] if shares else None
 
 
 def _seconds(wanted: Wanted, reports: Sequence[dict[str, Any]], flops: float | None) -> float | None:

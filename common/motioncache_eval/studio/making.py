@@ -1,9 +1,10 @@
 """Makes one video, and tells how far it is: chunks as they become clean, decisions as they are made."""
 
 import time
+from base64 import b64encode
 from collections.abc import Generator, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
@@ -16,13 +17,14 @@ from numpy.typing import NDArray
 from motioncache.api import cached, get_hook
 from motioncache.engine import Engine
 from motioncache.errors import MotionCacheError
+from motioncache.summary import ForecastErrors, forecast_errors
 from motioncache.trace import Trace
 from motioncache_eval.jobs import LoadedJob
 from motioncache_eval.motion_map import MotionRecorder
 from motioncache_eval.outputs import RunFolder, write_video
-from motioncache_eval.page.view import decisions, make_overlay, make_view
+from motioncache_eval.page.view import chunks_of, decisions, make_overlay, make_view
 from motioncache_eval.sampling import Sample
-from motioncache_eval.studio.history import PAGE, VIDEO, begin_entry, complete_entry
+from motioncache_eval.studio.history import PAGE, VIDEO, abandon_entry, begin_entry, complete_entry
 from motioncache_eval.studio.models import Wanted
 from motioncache_eval.studio.pages import write_video_page
 from motioncache_eval.video import to_uint8
@@ -40,6 +42,8 @@ class Progress:
         share: of the model calls that are done.
         parts: the chunks that can be watched, names of files in the folder.
         decisions: see `page.view.decisions`; empty without a cache.
+        weighed: the parts whose frames have motion weights, see `Making.weights`.
+        errors: how far forecasts were off until now; None where none was followed by a computed step.
         finished: the folder of the history, when the video is whole or was stopped.
     """
 
@@ -49,6 +53,8 @@ class Progress:
     seconds: float
     parts: tuple[str, ...]
     decisions: list[list[float]]
+    weighed: tuple[int, ...] = ()
+    errors: ForecastErrors | None = None
     finished: Path | None = None
 
     @property
@@ -57,12 +63,17 @@ class Progress:
 
 
 class Making:
-    """One video in the making: iterate to make it, call `stop` from elsewhere to end it with the chunks it has."""
+    """One video in the making: iterate to make it, call `stop` from elsewhere to end it with the chunks it has.
 
-    def __init__(self, loaded: LoadedJob, wanted: Wanted, output: Path) -> None:
+    Args:
+        flops: without a cache, if they are known; the figures of a video that is made without one.
+    """
+
+    def __init__(self, loaded: LoadedJob, wanted: Wanted, output: Path, flops: int | None = None) -> None:
         self._loaded = loaded
-        self._wanted = wanted
+        self._wanted = replace(wanted, job=loaded.job)  # in which the model has filled what was left open
         self._output = output
+        self._flops = flops
         self._stop = Event()
         self._events: SimpleQueue[torch.Tensor | _Finished | BaseException] = SimpleQueue()
         self._recorder = MotionRecorder(loaded.branch)
@@ -83,9 +94,30 @@ class Making:
             thread.start()
             try:
                 yield from self._follow(run)
+            except BaseException:
+                if not self._parts:
+                    abandon_entry(run)
+                raise
             finally:
                 self._stop.set()
                 thread.join()
+
+    def weights(self, part: int) -> dict[str, object] | None:
+        """The last motion weights over the frames of a chunk that can be watched; None if it has none.
+
+        Returns `grid`, the latent frames, rows and columns, and `weight`, bytes in Base64, of which 255 stands for 1.
+        """
+        trace, place = self._trace, self._places().get(part)
+        found = None if place is None else self._recorder.last_weights().get(place)
+        if trace is None or place is None or found is None:
+            return None
+        grid = trace.windows[place[0]].grid
+        values = (found.float().clamp(0, 1) * 255).round().byte().cpu().numpy()
+        return {"grid": [grid.chunk_frames, grid.height, grid.width], "weight": b64encode(values.tobytes()).decode()}
+
+    def _places(self) -> dict[int, tuple[int, int]]:
+        """Window and chunk of each part, which come in the order of the chunks that are denoised."""
+        return {} if self._trace is None else dict(zip(range(len(self._parts)), chunks_of(self._trace), strict=False))
 
     def _follow(self, run: RunFolder) -> Generator[Progress]:
         while True:
@@ -146,13 +178,16 @@ class Making:
         self._parts.append(name)
 
     def _progress(self, run: RunFolder, finished: Path | None = None) -> Progress:
+        trace, weights = self._trace, self._recorder.last_weights()
         return Progress(
             entry=run.final.name,
             folder=run.path,
             share=1.0 if finished else self._share,
             seconds=time.perf_counter() - self._started,
             parts=tuple(self._parts),
-            decisions=[] if self._trace is None else decisions(self._trace),
+            decisions=[] if trace is None else decisions(trace),
+            weighed=tuple(part for part, place in self._places().items() if place in weights),
+            errors=None if trace is None else forecast_errors(trace),
             finished=finished,
         )
 
@@ -160,9 +195,8 @@ class Making:
         if not self._frames:
             raise MotionCacheError("stopped before the first chunk was clean; nothing is kept")
         frames = np.concatenate(self._frames)
-        complete_entry(run, self._wanted, event.sample, frames, stopped=event.stopped)
-        view = self._view(frames, event.sample.trace)
-        write_video_page(run.path / PAGE, self._wanted, event.sample, view)
+        report = complete_entry(run, self._wanted, event.sample, frames, stopped=event.stopped, flops=self._flops)
+        write_video_page(run.path / PAGE, report, self._view(frames, event.sample.trace))
         write_video(run.path / f"{VIDEO}.mp4", frames, fps=self._wanted.job.fps)
         return self._progress(run, finished=run.complete())
 

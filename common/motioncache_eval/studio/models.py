@@ -1,12 +1,13 @@
 """The models that the studio offers, and the one that is loaded."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from motioncache.config import PolicyConfig, plain_values, read_yaml
 from motioncache.errors import ConfigError, MotionCacheError
 from motioncache_eval.cli.options import Choice, choose
+from motioncache_eval.job_cost import JobCost
 from motioncache_eval.jobs import LoadedJob, policy_of
 from motioncache_eval.settings import require
 
@@ -35,9 +36,13 @@ class Wanted:
     job: Any
     policy: PolicyConfig | None
 
+    def on(self, device: str) -> "Wanted":
+        """The same on another device."""
+        return replace(self, job=replace(self.job, device=device))
+
 
 class Models:
-    """The models that the studio offers; the one that was asked for last stays loaded.
+    """The models that the studio offers; on each device, the one that was asked for last stays loaded.
 
     Args:
         names: what a job's `model` may be: names of shipped models, folders and hub ids.
@@ -49,7 +54,7 @@ class Models:
 
     def __init__(self, names: Sequence[str], settings: Sequence[str] = ()) -> None:
         self._choices: dict[str, Choice] = {name: choose([f"model={name}", *settings]) for name in names}
-        self._loaded: tuple[str, LoadedJob] | None = None
+        self._loaded: dict[str, tuple[str, LoadedJob]] = {}  # by device
 
     @property
     def names(self) -> list[str]:
@@ -64,9 +69,9 @@ class Models:
         """The settings that the page may set for a model."""
         return {field.name for field in fields(self._choice(name).model.schema)} & set(WISHES)
 
-    def defaults(self, name: str) -> Any:
-        """A job of a model with the settings of its file."""
-        return self._choice(name).job(_None)
+    def defaults(self, name: str) -> dict[str, Any]:
+        """The settings of a job of a model where none is named; empty for a model that is not offered any more."""
+        return asdict(choose([f"model={name}"]).job(_None, "prompt=a video")) if name in self._choices else {}
 
     def read(self, name: str, preset: str, wishes: Mapping[str, object]) -> Wanted:
         """Check what somebody asks for; nothing is loaded yet.
@@ -84,16 +89,26 @@ class Models:
             raise ConfigError(f"{name} takes no {', '.join(unknown)}: leave it out")
         texts = [f"{key}={value}" for key, value in wishes.items() if value is not None]
         chosen = "null" if preset == VANILLA else preset
-        job = choice.job(_None, *texts, f"preset={chosen}")
+        try:
+            job = choice.job(_None, *texts, f"preset={chosen}")
+        except ConfigError as error:  # whoever asks knows of no file
+            raise ConfigError(
+                str(error).removeprefix(f"{choice.config.name if choice.config else 'overrides'}.")
+            ) from None
         policy = None if preset == VANILLA else policy_of(choice.model.adapter(), job)
         return Wanted(model=name, preset=preset, job=job, policy=policy)
 
     def load(self, wanted: Wanted) -> LoadedJob:
-        """The model, which is loaded if it is not yet; the one before it is let go first."""
-        if self._loaded is None or self._loaded[0] != wanted.model:
-            self._loaded = None
-            self._loaded = (wanted.model, self._choice(wanted.model).model.load(wanted.job))
-        return self._loaded[1].of_job(wanted.job)
+        """The model on the job's device, loaded if it is not yet; the one before it is let go first."""
+        device = wanted.job.device
+        if self._loaded.get(device, ("",))[0] != wanted.model:
+            self._loaded.pop(device, None)
+            self._loaded[device] = (wanted.model, self._choice(wanted.model).model.load(wanted.job))
+        return self._loaded[device][1].of_job(wanted.job)
+
+    def cost(self, wanted: Wanted) -> JobCost | None:
+        """What a video takes; None where the model's package does not know."""
+        return self._choice(wanted.model).model.cost(wanted.job)
 
     def _choice(self, name: str) -> Choice:
         if name not in self._choices:

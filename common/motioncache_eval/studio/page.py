@@ -1,6 +1,5 @@
-"""The studio's page, on Gradio: make, watch, compare, keep."""
+"""The studio's page, on Gradio: ask for a video on the left, watch, compare and keep it on the right."""
 
-import html
 from collections.abc import Generator, Sequence
 from typing import Any
 
@@ -8,191 +7,252 @@ import gradio as gr  # pyright: ignore[reportMissingImports]
 
 from motioncache.errors import MotionCacheError
 from motioncache_eval.studio.commands import as_command, as_python
-from motioncache_eval.studio.estimate import estimate
-from motioncache_eval.studio.history import PAGE, VIDEO, Entry
-from motioncache_eval.studio.models import Wanted
+from motioncache_eval.studio.history import PAGE
+from motioncache_eval.studio.interface import PRESET, TARGET, Interface, UploadsOnly, read_wanted, session_of, uploaded
+from motioncache_eval.studio.line import Waiting
+from motioncache_eval.studio.looks import (
+    EMPTY,
+    FILES,
+    HEAD,
+    RECKONING,
+    THEME,
+    draw_chunk,
+    draw_estimate,
+    draw_files,
+    draw_frame,
+    draw_mistake,
+    draw_status,
+    title_of,
+)
+from motioncache_eval.studio.models import VANILLA
 from motioncache_eval.studio.studio import Studio
 
-FORECAST, FIRST_PRESET = "forecast", "slow"
+__all__ = ["HEAD", "THEME", "build_page"]
+
+FORECAST = "forecast"
+
+PRESETS = {
+    VANILLA: "without a cache",
+    "exact": "exact: computes everything",
+    "slow": "slow: MotionCache, careful",
+    "fast": "fast: MotionCache, bolder",
+    FORECAST: "forecast: as many times faster as you say",
+}
+"""What the page says of the presets that every model has."""
 
 LONGEST = 5000
 """Letters of a prompt that the page takes."""
 
-EMPTY = "<p>What you make appears here, chunk by chunk.</p>"
+NUMBERS = {
+    "num_frames": "Frames",
+    "height": "Height",
+    "width": "Width",
+    "num_inference_steps": "Denoise steps",
+    "seed": "Seed",
+}
+"""Settings that are numbers, with their labels."""
 
-CSS = """
-iframe.motioncache { width: 100%; height: 44rem; border: 0; }
-footer { display: none !important; }
-"""
+PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
 
 
 def build_page(studio: Studio) -> gr.Blocks:
-    """The page, whose functions are the HTTP interface, too."""
-    with gr.Blocks(title="MotionCache studio") as page:
+    """The page, with the HTTP interface beside it."""
+    with UploadsOnly(
+        title="MotionCache studio", analytics_enabled=False, fill_width=True, delete_cache=(3600, 86400)
+    ) as page:
         gr.Markdown("# MotionCache studio\nVideos that appear chunk by chunk, and what the cache saved.")
-        with gr.Tab("Make"):
-            _MakeTab(studio)
-        with gr.Tab("History and comparison"):
-            _history_tab(studio, page)
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=2, min_width=320):
+                ask = _Ask(studio)
+            with gr.Column(scale=3, min_width=320):
+                shown = _Shown(studio)
+        ask.wire(page, shown)
+        shown.wire(page)
+        Interface(studio).offer()
     return page
 
 
-class _MakeTab:
-    """The tab that makes a video: what is asked for on the left, the video on the right."""
+class _Ask:
+    """What is asked for."""
 
     def __init__(self, studio: Studio) -> None:
         self._studio = studio
+        names = studio.models.names
+        takes = studio.models.takes(names[0])
+        self._model = gr.Dropdown(names, value=names[0], label="Model")
+        self._prompt = gr.Textbox(label="Prompt", lines=3, max_length=LONGEST, placeholder="What the video shows")
+        self._negative = gr.Textbox(
+            label="Negative prompt", max_length=LONGEST, visible="negative_prompt" in takes,
+            placeholder="What it must not show",
+        )  # fmt: skip
+        with gr.Accordion("Start from an image or a video", open=False, visible="image" in takes) as self._given:
+            self._image = gr.Image(label="Image", type="filepath", sources=["upload"], height=160)
+            self._video = gr.Video(label="Video", sources=["upload"], height=160)
+        self._preset = gr.Dropdown(self._presets(names[0]), value=PRESET, label="Cache")
+        self._target = gr.Slider(
+            1.5, 8, value=TARGET, step=0.5, label="How many times faster", info="In FLOPs.", visible=False
+        )
+        with gr.Accordion("Size, length, steps and seed", open=False):
+            gr.Markdown("What is left empty is the model's own.")
+            with gr.Row():
+                self._numbers = [gr.Number(None, label=one, precision=0, min_width=110) for one in NUMBERS.values()]
+        self._cost = gr.HTML(RECKONING, elem_id="cost")
         with gr.Row():
-            with gr.Column(scale=2, min_width=320):
-                self._ask()
-                with gr.Row():
-                    self._make = gr.Button("Make", variant="primary")
-                    self._stop = gr.Button("Stop")
-            with gr.Column(scale=3, min_width=320):
-                self._status = gr.Markdown("")
-                self._view = gr.HTML(EMPTY)
+            self._make = gr.Button("Make the video", variant="primary", elem_id="make", scale=3, min_width=160)
+            self._stop = gr.Button("Stop", elem_id="stop", scale=1, min_width=90)
         self._inputs = [
-            self._model, self._preset, self._prompt, self._negative, self._image, self._video, *self._numbers,
-            self._target,
+            self._model, self._preset, self._target, self._prompt, self._negative, self._image, self._video,
+            *self._numbers,
         ]  # fmt: skip
-        self._wire()
 
-    def _ask(self) -> None:
-        models, first = self._studio.models, self._studio.models.names[0]
-        takes = models.takes(first)
-        self._model = gr.Dropdown(models.names, value=first, label="Model")
-        self._prompt = gr.Textbox(label="Prompt", lines=2, max_length=LONGEST, placeholder="what the video shows")
-        self._negative = gr.Textbox(label="Negative prompt", max_length=LONGEST, visible="negative_prompt" in takes)
-        with gr.Accordion("Start from a picture or a video", open=False, visible="image" in takes) as self._given:
-            self._image = gr.Image(label="Picture", type="filepath", sources=["upload"])
-            self._video = gr.Video(label="Video", sources=["upload"])
-        self._preset = gr.Radio(models.presets(first), value=FIRST_PRESET, label="Preset")
-        self._target = gr.Slider(1.5, 8, value=3, step=0.5, label="How many times fewer FLOPs", visible=False)
-        with gr.Row():
-            labels = ("Frames", "Height", "Width", "Denoise steps", "Seed")
-            self._numbers = [gr.Number(0, label=label, precision=0) for label in labels]
-        gr.Markdown("0 frames, pixels or steps are the model's own.")
-        self._cost = gr.Markdown()
-
-    def _wire(self) -> None:
-        hidden: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
-        self._model.change(self._choose, self._model, [self._preset, self._negative, self._given], **hidden)
-        self._preset.change(lambda name: gr.update(visible=name == FORECAST), self._preset, self._target, **hidden)
+    def wire(self, page: gr.Blocks, shown: "_Shown") -> None:
+        """Connect the widgets."""
+        choice = [self._preset, self._target, self._negative, self._given]
+        self._model.change(self._choose, self._model, choice, **PRIVATE)
+        self._preset.change(lambda name: gr.update(visible=name == FORECAST), self._preset, self._target, **PRIVATE)
         for field in (self._model, self._preset, self._target, *self._numbers):
-            field.change(self._estimate, self._inputs, self._cost, **hidden)
-        shown = [self._status, self._view]
-        self._make.click(self._run, self._inputs, shown, api_name="make", show_progress="hidden")
-        self._stop.click(self._end, None, None, api_name="stop", queue=False)
+            field.change(self._estimate, self._inputs, self._cost, **PRIVATE)
+        page.load(self._estimate, self._inputs, self._cost, **PRIVATE)
+        made = {**PRIVATE, "queue": True, "concurrency_limit": None}
+        run = self._make.click(self._run(shown), self._inputs, shown.outputs, **made)
+        run.then(self._estimate, self._inputs, self._cost, **PRIVATE)  # this machine has made one more
+        self._stop.click(self._end, None, None, **PRIVATE)
+
+    def _presets(self, model: str) -> list[tuple[str, str]]:
+        return [(PRESETS.get(name, f"{name}, for comparison"), name) for name in self._studio.models.presets(model)]
 
     def _choose(self, name: str) -> list[Any]:
         """What a model takes."""
         takes = self._studio.models.takes(name)
         return [
-            gr.update(choices=self._studio.models.presets(name), value=FIRST_PRESET),
+            gr.update(choices=self._presets(name), value=PRESET),
+            gr.update(visible=False),
             gr.update(visible="negative_prompt" in takes),
             gr.update(visible="image" in takes),
         ]
 
     def _estimate(self, *values: Any) -> str:
         try:
-            return estimate(_wanted(self._studio, *values), self._studio.history.entries())
+            return draw_estimate(self._studio.estimate(self._read(values, "a video")))
         except MotionCacheError as error:
-            return str(error)
+            return draw_mistake(_with_labels(error))
 
-    def _run(self, request: gr.Request, *values: Any) -> Generator[tuple[str, str]]:
-        yield from _run(self._studio, request.session_hash or "", values)
+    def _read(self, values: Sequence[Any], prompt: str | None = None) -> Any:
+        model, preset, target, own, negative, image, video, *numbers = values
+        given = {
+            "target_speedup": target, "prompt": prompt or own, "negative_prompt": negative, "image": uploaded(image),
+            "video": uploaded(video), **dict(zip(NUMBERS, numbers, strict=True)),
+        }  # fmt: skip
+        takes = self._studio.models.takes(model)
+        return read_wanted(self._studio, model, preset, {key: given[key] for key in given if key in takes})
 
     def _end(self, request: gr.Request) -> None:
-        self._studio.stop(request.session_hash or "")
+        self._studio.stop(session_of(request))
+
+    def _run(self, shown: "_Shown") -> Any:
+        def run(request: gr.Request, *values: Any) -> Generator[list[Any]]:
+            entry = ""
+            try:
+                yield shown.plain(draw_status("Beginning"), EMPTY)
+                for told in self._studio.make(session_of(request), self._read(values)):
+                    if isinstance(told, Waiting):
+                        yield shown.plain(draw_status(f"{told.before} before this one: it waits."), EMPTY)
+                    elif told.finished is not None:
+                        yield shown.entry(told.entry)
+                    elif told.entry != entry:
+                        entry = told.entry
+                        yield shown.plain(draw_status("In the making"), draw_frame(f"live/{entry}", "in the making"))
+            except MotionCacheError as error:
+                yield shown.plain(draw_mistake(_with_labels(error)), EMPTY)
+
+        return run
 
 
-def _run(studio: Studio, who: str, values: Sequence[Any]) -> Generator[tuple[str, str]]:
-    shown = ""
-    try:
-        for progress in studio.make(who, _wanted(studio, *values)):
-            if progress.finished is not None:
-                yield f"Complete: {progress.entry}", _frame(f"runs/{progress.entry}/{PAGE}", "the video")
-            elif shown != progress.entry:
-                shown = progress.entry
-                yield f"Making {shown}", _frame(f"live/{shown}", "the video in the making")
-    except MotionCacheError as error:
-        raise gr.Error(str(error), title="This cannot be made", print_exception=False) from None
+class _Shown:
+    """What is watched: a video of the history, one in the making, or a comparison."""
 
+    def __init__(self, studio: Studio) -> None:
+        self._studio = studio
+        self._chosen = gr.Dropdown([], label="Video", value=None, elem_id="chosen")
+        self._status = gr.HTML("", elem_id="status")
+        self._view = gr.HTML(EMPTY, elem_id="view")
+        with gr.Column(visible=False) as self._keep:
+            self._files = gr.HTML("", elem_id="files")
+            with gr.Row():
+                self._pin = gr.Button("Pin as reference", size="sm", min_width=140)
+                self._compare = gr.Button("Compare with the reference", size="sm", min_width=200)
+                self._remove = gr.Button("Delete", size="sm", min_width=90)
+            self._pinned = gr.Dropdown([], label="Reference", value=None, elem_id="pinned")
+            with gr.Accordion("Make it again: as a command, in Python", open=False):
+                self._command = gr.Code(label="Copy as command", language="shell", interactive=False, wrap_lines=True)
+                self._python = gr.Code(label="Copy as Python", language="python", interactive=False)
 
-def _wanted(
-    studio: Studio, model: str, preset: str, prompt: str, negative: str, image: str | None, video: str | None,
-    frames: int | None, height: int | None, width: int | None, steps: int | None, seed: int | None, target: float,
-) -> Wanted:  # fmt: skip
-    takes = studio.models.takes(model)
-    wishes = {
-        "prompt": prompt,
-        "negative_prompt": negative or None,
-        "image": image,
-        "video": video,
-        "num_frames": frames or None,
-        "height": height or None,
-        "width": width or None,
-        "num_inference_steps": steps or None,
-        "seed": seed,
-        "target_speedup": target if preset == FORECAST else None,
-    }
-    given = {key: value for key, value in wishes.items() if key in takes}
-    return studio.models.read(model, preset, given)
+    @property
+    def outputs(self) -> list[Any]:
+        """What `plain` and `entry` fill."""
+        return [
+            self._chosen, self._pinned, self._status, self._view, self._keep, self._files, self._command, self._python,
+        ]  # fmt: skip
 
+    def wire(self, page: gr.Blocks) -> None:
+        """Connect the widgets."""
+        page.load(self._lists, None, [self._chosen, self._pinned], **PRIVATE)
+        self._chosen.focus(self._lists, None, [self._chosen, self._pinned], **PRIVATE)
+        self._chosen.input(self.entry, self._chosen, self.outputs, **PRIVATE)
+        self._pin.click(lambda name: name, self._chosen, self._pinned, **PRIVATE)
+        self._compare.click(self._beside, [self._pinned, self._chosen], self.outputs[2:4], **PRIVATE)
+        confirm = "name => name && confirm(`Delete ${name}?`) ? name : null"
+        self._remove.click(self._delete, self._chosen, self.outputs, js=confirm, **PRIVATE)
 
-def _history_tab(studio: Studio, page: gr.Blocks) -> None:
-    with gr.Row():
-        refresh = gr.Button("Refresh")
-        chosen = gr.Dropdown([], label="Video", value=None)
-        pinned = gr.Dropdown([], label="Reference", value=None)
-        compare = gr.Button("Compare", variant="primary")
-    status = gr.Markdown("")
-    view = gr.HTML("")
-    with gr.Row():
-        command = gr.Code(label="As a command", language="shell", interactive=False)
-        python = gr.Code(label="As Python", language="python", interactive=False)
+    def plain(self, status: str, view: str) -> list[Any]:
+        """Only a status and a view."""
+        return [*self._lists(None), status, view, gr.update(visible=False), "", "", ""]
 
-    def entries() -> tuple[Any, Any]:
-        names = [(_title(entry), entry.name) for entry in studio.history.entries()]
-        return gr.update(choices=names), gr.update(choices=names)
-
-    def show(name: str | None) -> tuple[str, str, str, str]:
-        return _show(studio, name)
-
-    def beside(reference: str | None, other: str | None) -> tuple[str, str]:
-        if not reference or not other:
-            raise gr.Error("choose a video and a reference", print_exception=False)
+    def entry(self, name: str | None) -> list[Any]:
+        """A video of the history."""
+        if not name:
+            return self.plain("", EMPTY)
         try:
-            found = studio.compare(reference, other)
+            entry = self._studio.history.find(name)
         except MotionCacheError as error:
-            raise gr.Error(str(error), title="These cannot be compared", print_exception=False) from None
-        return found.distance, _frame(f"comparisons/{found.page}", "two videos in step")
+            return self.plain(draw_mistake(str(error)), EMPTY)
+        if self._studio.progress(name) is not None:
+            return self.plain(draw_status("In the making"), draw_frame(f"live/{name}", "in the making"))
+        if entry.whole:
+            said, view, files = entry.state.capitalize(), draw_frame(f"runs/{name}/{PAGE}", "the video"), tuple(FILES)
+            codes = [as_command(entry, self._studio.models.defaults(entry.report["model"])), as_python(entry)]
+        else:
+            said, files, codes = f"Interrupted after {len(entry.parts)} chunks", entry.parts[-1:], ["", ""]
+            view = draw_chunk(name, files[0]) if files else EMPTY
+        keep = gr.update(visible=True)
+        return [*self._lists(name), draw_status(said), view, keep, draw_files(name, files), *codes]
 
-    page.load(entries, None, [chosen, pinned], api_visibility="private")
-    refresh.click(entries, None, [chosen, pinned], api_visibility="private")
-    chosen.change(show, chosen, [status, view, command, python], api_name="show", queue=False)
-    compare.click(beside, [pinned, chosen], [status, view], api_name="compare", queue=False)
+    def _lists(self, chosen: str | None = "") -> list[Any]:
+        """The choices of both lists; an empty text leaves what is chosen."""
+        names = [(title_of(entry), entry.name) for entry in self._studio.history.entries()]
+        value = {} if chosen == "" else {"value": chosen}
+        return [gr.update(choices=names, **value), gr.update(choices=names)]
+
+    def _beside(self, reference: str | None, other: str | None) -> tuple[str, str]:
+        if not reference or not other:
+            return draw_mistake("Choose a video, pin it as the reference, and choose another one."), gr.skip()
+        try:
+            found = self._studio.compare(reference, other)
+        except MotionCacheError as error:
+            return draw_mistake(str(error)), gr.skip()
+        return draw_status(found.distance), draw_frame(f"comparisons/{found.page}", "two videos in step")
+
+    def _delete(self, name: str | None) -> list[Any]:
+        if not name:
+            return [gr.skip()] * len(self.outputs)
+        try:
+            self._studio.remove(name)
+        except MotionCacheError as error:
+            return [gr.skip(), gr.skip(), draw_mistake(str(error)), *[gr.skip()] * (len(self.outputs) - 3)]
+        return self.plain(draw_status("Deleted"), EMPTY)
 
 
-def _show(studio: Studio, name: str | None) -> tuple[str, str, str, str]:
-    if not name:
-        return "", "", "", ""
-    try:
-        entry = studio.history.find(name)
-    except MotionCacheError as error:
-        raise gr.Error(str(error), print_exception=False) from None
-    if not entry.whole:
-        last = f"runs/{name}/{entry.parts[-1]}" if entry.parts else None
-        parts = f'<video src="{html.escape(last)}" controls muted></video>' if last else ""
-        return f"Interrupted after {len(entry.parts)} chunks.", parts, "", ""
-    files = " · ".join(f"[{file}](runs/{name}/{file})" for file in (f"{VIDEO}.mp4", f"{VIDEO}.json", "settings.json"))
-    return files, _frame(f"runs/{name}/{PAGE}", "the video"), as_command(entry), as_python(entry)
-
-
-def _title(entry: Entry) -> str:
-    prompt = str(entry.report.get("prompt", ""))
-    return f"{entry.name} ({entry.state}): {prompt[:60]}"
-
-
-def _frame(address: str, title: str) -> str:
-    return f'<iframe class="motioncache" src="{html.escape(address)}" title="{html.escape(title)}"></iframe>'
+def _with_labels(error: MotionCacheError) -> str:
+    """An error in the words of the page."""
+    name, colon, rest = str(error).partition(": ")
+    return f"{NUMBERS[name]}: {rest}" if colon and name in NUMBERS else str(error)

@@ -1,4 +1,4 @@
-"""The pages of one video, and of two beside each other."""
+"""The pages of one video, of one in the making, and of two beside each other."""
 
 import html
 from collections.abc import Mapping
@@ -10,27 +10,39 @@ import torch
 from numpy.typing import NDArray
 
 from motioncache.errors import MotionCacheError
-from motioncache.summary import Summary
 from motioncache_eval.metrics import IDENTICAL, Fidelity, fidelity
-from motioncache_eval.page.build import draw_table, read_part, section, write_document
-from motioncache_eval.page.view import make_view
-from motioncache_eval.sampling import Sample
+from motioncache_eval.page.build import draw_document, draw_table, read_part, write_document
+from motioncache_eval.page.view import difference, sprite
 from motioncache_eval.studio.history import Entry
-from motioncache_eval.studio.models import Wanted
+from motioncache_eval.studio.models import VANILLA
 from motioncache_eval.table import Table
 
 PLAYERS = '<div class="players large" id="players"></div>'
 
+Report = Mapping[str, Any]
+"""The figures of a video, as its JSON file has them."""
 
-def write_video_page(path: Path, wanted: Wanted, sample: Sample, view: Mapping[str, Any]) -> None:
+
+def write_video_page(path: Path, report: Report, view: Mapping[str, Any]) -> None:
     """Write the page of one video: a player, what was computed, and the figures."""
-    figures = _figures(sample.seconds, sample.summary)
-    main = f"{PLAYERS}{read_part('controls.html')}{read_part('legend.html')}{draw_table(_table(figures))}"
-    _write(path, wanted.preset, wanted.job.prompt, main, {wanted.preset: {**view, "title": wanted.preset}})
+    legend = read_part("legend.html") if view["decisions"] else ""
+    main = f"{PLAYERS}{read_part('controls.html')}{legend}{draw_table(_table(report))}"
+    name = describe_preset(report)
+    views = {name: {**view, "title": f"{report['frames']} frames"}}
+    data = {"videos": {report["prompt"]: views}, "chosen": [], "autoplay": True}
+    write_document(path, heading=name, lead=_prompt(report), main=main, data=data)
+
+
+def draw_live_page(entry: str, report: Report) -> str:
+    """The page that follows a video in the making."""
+    main = read_part("live.html").replace("[[LEGEND]]", read_part("legend.html"))
+    config = report["config"]
+    data = {"entry": entry, "fps": config["fps"], "width": config["width"]}
+    return draw_document(heading=describe_preset(report), lead=_prompt(report), main=main, data=data, script="live.js")
 
 
 def write_comparison(path: Path, reference: Entry, other: Entry) -> Fidelity:
-    """Write the page of two videos in step, with their difference; return how far they are apart.
+    """Write the page of two videos in step, with a wipe and their difference; return how far they are apart.
 
     Raises:
         MotionCacheError: if the videos differ in size or length.
@@ -40,19 +52,26 @@ def write_comparison(path: Path, reference: Entry, other: Entry) -> Fidelity:
         found = " and ".join(f"{len(one)} frames of {one.shape[2]}x{one.shape[1]}" for one in (base, frames))
         raise MotionCacheError(f"videos of different sizes cannot be compared: {found}")
     apart = fidelity(_floats(frames), _floats(base))
-    names = (f"reference: {reference.report['preset']}", f"{other.report['preset']}")
-    views: dict[str, dict[str, Any]] = {}
-    for name, entry, video in zip(names, (reference, other), (base, frames), strict=True):
-        view = make_view(
-            video, fps=entry.report["config"]["fps"], trace=None, overlay=None,
-            reference=base if entry is other else None,
-        )  # fmt: skip
-        views[name] = {**view, "title": name, "caption": f"{entry.report['seconds']:.1f} s"}
-    main = (
-        f"{PLAYERS}{read_part('controls.html')}{section('Figures', draw_table(_comparison(reference, other, apart)))}"
-    )
-    _write(path, f"{names[1]} beside {names[0]}", other.report["prompt"], main, views)
+    names = [f"reference: {describe_preset(reference.report)}", describe_preset(other.report)]
+    videos = [
+        {**sprite(video), "title": name, "caption": _cost(entry.report), "decisions": entry.report["decisions"]}
+        for name, entry, video in zip(names, (reference, other), (base, frames), strict=True)
+    ]
+    shown = sprite(difference(frames, base))["sprite"]
+    legend = read_part("legend.html") if any(video["decisions"] for video in videos) else ""
+    main = f"{read_part('compare.html')}{legend}{draw_table(_comparison(reference, other, apart))}"
+    data = {"videos": videos, "difference": shown, "fps": other.report["config"]["fps"]}
+    heading = f"{names[1]} beside {names[0]}"
+    write_document(path, heading=heading, lead=_prompt(other.report), main=main, data=data, script="compare.js")
     return apart
+
+
+def describe_preset(report: Report) -> str:
+    """What a video was sampled with, in words."""
+    target, preset = report["config"].get("target_speedup"), report["preset"]
+    if preset == VANILLA:
+        return "without a cache"
+    return preset if target is None else f"{preset}, {target:g} times fewer FLOPs"
 
 
 def describe_distance(apart: Fidelity) -> str:
@@ -62,47 +81,40 @@ def describe_distance(apart: Fidelity) -> str:
     return f"PSNR {apart.psnr_db:.1f} dB, SSIM {apart.ssim:.4f}, on the frames as they were made."
 
 
-def _write(path: Path, heading: str, prompt: str, main: str, views: Mapping[str, Mapping[str, Any]]) -> None:
-    lead = f'<p class="prompt">“{html.escape(prompt)}”</p>'
-    data = {"videos": {prompt: views}, "chosen": [], "autoplay": True}
-    write_document(path, heading=heading, lead=lead, main=main, data=data)
+def _prompt(report: Report) -> str:
+    return f'<p class="prompt">“{html.escape(report["prompt"])}”</p>'
 
 
-def _figures(seconds: float, summary: Summary | None) -> dict[str, str]:
-    figures = {"seconds, with decoding": f"{seconds:.1f}"}
-    if summary is None:
-        return figures
-    figures |= {
-        "TFLOPs": f"{summary.flops / 1e12:.3g}",
-        "fewer FLOPs than without a cache": f"{summary.vanilla_flops / max(summary.flops, 1):.2f}x",
-        "tokens computed": f"{summary.computed_share:.0%}",
-    }
-    if summary.calibration is not None:
-        figures["forecast with"] = summary.calibration
-    if summary.forecast_errors is not None:
-        errors = summary.forecast_errors
-        figures["forecasts were off by"] = f"{errors.found:.1%}; {errors.expected:.1%} expected"
-    return figures
+def _cost(report: Report) -> str:
+    flops = "" if report["flops"] is None else f", {report['flops'] / 1e12:.3g} TFLOPs"
+    return f"{report['seconds']:.1f} s{flops}"
 
 
-def _table(figures: Mapping[str, str]) -> Table:
+def _table(report: Report) -> Table:
+    figures = {"seconds, with decoding": f"{report['seconds']:.1f}"}
+    if report["flops"] is not None:
+        figures["TFLOPs"] = f"{report['flops'] / 1e12:.3g}"
+    summary = report["summary"]
+    if summary is not None:
+        figures["fewer FLOPs than without a cache"] = f"{summary['vanilla_flops'] / max(summary['flops'], 1):.2f} times"
+        figures["tokens computed"] = f"{summary['computed_share']:.0%}"
+        errors = summary["forecast_errors"]
+        if errors is not None:
+            figures["forecasts were off by"] = f"{errors['found']:.1%}"
+            figures["expected"] = f"{errors['expected']:.1%}"
     return Table(title="What it took", header=("", "figure"), rows=[[name, text] for name, text in figures.items()])
 
 
 def _comparison(reference: Entry, other: Entry, apart: Fidelity) -> Table:
+    reports = (reference.report, other.report)
     rows = [
-        ["seconds, with decoding", *(f"{entry.report['seconds']:.1f}" for entry in (reference, other))],
-        ["TFLOPs", *(_tflops(entry) for entry in (reference, other))],
-        ["PSNR dB", "", f"{apart.psnr_db:.1f}"],
+        ["seconds, with decoding", *(f"{report['seconds']:.1f}" for report in reports)],
+        ["TFLOPs", *("not counted" if r["flops"] is None else f"{r['flops'] / 1e12:.3g}" for r in reports)],
+        ["PSNR", "", "identical" if apart.psnr_db >= IDENTICAL else f"{apart.psnr_db:.1f} dB"],
         ["SSIM", "", f"{apart.ssim:.4f}"],
     ]
-    header = ("", "reference", str(other.report["preset"]))
+    header = ("", "reference", describe_preset(other.report))
     return Table(title="Cost, and distance from the reference", header=header, rows=rows)
-
-
-def _tflops(entry: Entry) -> str:
-    flops = entry.report["flops"]
-    return "not counted" if flops is None else f"{flops / 1e12:.3g}"
 
 
 def _floats(frames: NDArray[np.uint8]) -> torch.Tensor:

@@ -1,13 +1,15 @@
-"""What the page and the HTTP interface stand on: makes videos one at a time, and knows those that were made."""
+"""What the page and the HTTP interface stand on: makes videos in turn, and knows those that were made."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
 from motioncache.errors import MotionCacheError
 from motioncache_eval.outputs import make_folder
+from motioncache_eval.studio.estimate import Estimate, estimate
 from motioncache_eval.studio.history import History
+from motioncache_eval.studio.line import Line, Waiting
 from motioncache_eval.studio.making import Making, Progress
 from motioncache_eval.studio.models import Models, Wanted
 from motioncache_eval.studio.pages import describe_distance, write_comparison
@@ -22,50 +24,67 @@ class Comparison:
 
     page: str
     distance: str
+    psnr_db: float
+    ssim: float
 
 
 class Studio:
-    """Makes videos for several people, one after another.
+    """Makes videos for several people, in turn, and keeps them.
 
     Args:
         output: folder of the history.
+        devices: see `Line`.
+        most: videos that may wait.
     """
 
-    def __init__(self, models: Models, output: Path) -> None:
+    def __init__(
+        self, models: Models, output: Path, *, devices: Sequence[str | None] = (None,), most: int = 16
+    ) -> None:
         self.models = models
         self.history = History(output)
-        self._one_at_a_time = Lock()
-        self._running: dict[str, Making] = {}
-        self._latest: dict[str, Progress] = {}
+        self._comparing = Lock()
+        self._line = Line(self._begin, devices, most)
 
-    def make(self, who: str, wanted: Wanted) -> Iterator[Progress]:
-        """Make a video, and tell how far it is; others wait.
+    def _begin(self, wanted: Wanted, device: str | None) -> Making:
+        placed = wanted if device is None else wanted.on(device)
+        cost = self.models.cost(placed)
+        return Making(self.models.load(placed), placed, self.history.output, None if cost is None else cost.flops)
+
+    def make(self, who: str, wanted: Wanted) -> Iterator[Progress | Waiting]:
+        """Make a video, and tell how far it is; see `Line.follow`.
 
         Args:
             who: whose video it is, which `stop` takes.
         """
-        with self._one_at_a_time:
-            making = Making(self.models.load(wanted), wanted, self.history.output)
-            self._running[who] = making
-            entry = ""
-            try:
-                for progress in making:
-                    entry = progress.entry
-                    self._latest[entry] = progress
-                    yield progress
-            finally:
-                self._running.pop(who, None)
-                self._latest.pop(entry, None)
+        return self._line.follow(who, wanted)
 
     def stop(self, who: str) -> None:
-        """End the video that somebody is making, with the chunks it has; nothing happens if there is none."""
-        making = self._running.get(who)
-        if making is not None:
-            making.stop()
+        """End what somebody has asked for; see `Line.stop`."""
+        self._line.stop(who)
+
+    def estimate(self, wanted: Wanted) -> Estimate:
+        """What a video will take."""
+        return estimate(wanted, self.models.cost(wanted), self.history.entries())
 
     def progress(self, entry: str) -> Progress | None:
         """How far a video is; None if it is not being made."""
-        return self._latest.get(entry)
+        found = self._line.making(entry)
+        return None if found is None else found[1]
+
+    def weights(self, entry: str, part: int) -> dict[str, object] | None:
+        """Motion weights over the frames of a chunk of a video that is being made; see `Making.weights`."""
+        found = self._line.making(entry)
+        return None if found is None else found[0].weights(part)
+
+    def remove(self, entry: str) -> None:
+        """Delete a video of the history.
+
+        Raises:
+            MotionCacheError: if there is none of this name, or it is being made.
+        """
+        if self._line.making(entry) is not None:
+            raise MotionCacheError(f"{entry} is being made: stop it first")
+        self.history.remove(entry)
 
     def compare(self, reference: str, other: str) -> Comparison:
         """Write the page of two videos of the history.
@@ -76,8 +95,8 @@ class Studio:
         first, second = self.history.find(reference), self.history.find(other)
         if first.name == second.name:
             raise MotionCacheError("choose two different videos to compare")
-        folder = self.history.output / COMPARISONS
+        folder, name = self.history.output / COMPARISONS, f"{first.name}--{second.name}.html"
         make_folder(folder)
-        name = f"{first.name}--{second.name}.html"
-        apart = write_comparison(folder / name, first, second)
-        return Comparison(page=name, distance=describe_distance(apart))
+        with self._comparing:  # whole videos are in memory
+            apart = write_comparison(folder / name, first, second)
+        return Comparison(page=name, distance=describe_distance(apart), psnr_db=apart.psnr_db, ssim=apart.ssim)
