@@ -25,6 +25,7 @@ from motioncache.engine import Engine
 from motioncache.errors import ConfigError
 from motioncache.forecast.budget import ForecastConfig, shipped_calibration
 from motioncache.forecast.calibration import Calibration
+from motioncache.forecast.guided import measured_products
 from motioncache.forecast.policy import ForecastCache
 from motioncache.forecast.prediction import Array, Forecast, end_sigmas
 from motioncache_eval.bench.config import Method
@@ -138,7 +139,8 @@ class Known:
         assert isinstance(engine.policy, ForecastCache)
         self.profile, self.grid = engine.policy.profile, engine.trace.windows[0].grid
         self.frames = bench.decode(job, taken.sample.latents)
-        self.products = np.mean(list(velocities.products().values()), axis=0)
+        found = np.mean(list(velocities.products().values()), axis=0)
+        self.products, _ = measured_products(found, bench.guidance(job))
 
 
 def make(bench: BenchModel, job: Any, known: Known, variation: Variation, calibration: Calibration) -> dict[str, Any]:

@@ -23,6 +23,7 @@ import torch
 from motioncache.errors import ConfigError, MotionCacheError
 from motioncache.forecast.budget import ForecastConfig
 from motioncache.forecast.calibration import Calibration, sensitivity_between
+from motioncache.forecast.guided import measured_products
 from motioncache.forecast.prediction import Array, Forecast
 from motioncache_eval.bench.config import Method, job_settings
 from motioncache_eval.bench.model import BenchModel, find_loader
@@ -54,14 +55,14 @@ class Exact:
 
     Attributes:
         latents: the final latents.
-        products: by chunk, see `GuidedVelocities.products`.
+        found: by chunk, see `GuidedVelocities.products`.
         values_per_chunk: the number of values in a chunk's latents.
         sigmas: noise level of each denoise step.
     """
 
     job: Any
     latents: torch.Tensor
-    products: dict[int, Array]
+    found: dict[int, Array]
     values_per_chunk: int
     sigmas: tuple[float, ...]
 
@@ -78,9 +79,12 @@ def calibrate(model: BenchModel, prompts: Sequence[str], progress: Progress | No
     jobs, progress = jobs_of(model.job, prompts), progress or NoProgress()
     shorter = sample_shorter(model, jobs, progress)
     videos = [kept_exact(progress, f"exact-{index}", model, job) for index, job in enumerate(jobs)]
-    products = np.mean([products for video in videos for products in video.products.values()], axis=0)
+    found = np.mean([found for video in videos for found in video.found.values()], axis=0)
+    products, parts = measured_products(found, model.guidance(model.job))
     sigmas = videos[0].sigmas
-    calibration = Calibration(model=model.identity, sigmas=sigmas, products=products, sensitivity=np.ones(len(sigmas)))
+    calibration = Calibration(
+        model=model.identity, sigmas=sigmas, products=products, sensitivity=np.ones(len(sigmas)), parts=parts
+    )
     return replace(calibration, sensitivity=measure_sensitivity(model, shorter, calibration, progress))
 
 
@@ -108,14 +112,14 @@ def kept_exact(progress: Progress, name: str, model: BenchModel, job: Any) -> Ex
             "latents": video.latents.float().cpu().numpy(),
             "sigmas": np.array(video.sigmas),
             "values_per_chunk": np.array(video.values_per_chunk),
-            **{f"products-{chunk}": one for chunk, one in video.products.items()},
+            **{f"found-{chunk}": one for chunk, one in video.found.items()},
         }
 
     kept = progress.arrays(name, make)
     return Exact(
         job=job,
         latents=torch.from_numpy(kept["latents"]),
-        products={int(key[9:]): one for key, one in kept.items() if key.startswith("products-")},
+        found={int(key[6:]): one for key, one in kept.items() if key.startswith("found-")},
         sigmas=tuple(kept["sigmas"].tolist()),
         values_per_chunk=int(kept["values_per_chunk"]),
     )
@@ -134,14 +138,14 @@ def sample_exact(model: BenchModel, job: Any) -> Exact:
     sigmas = tuple(velocities.sigmas)
     if not all(a > b for a, b in pairwise(sigmas)):
         raise MotionCacheError("two steps have the same noise level: pass a smaller num_inference_steps")
-    products = velocities.products()
-    if not all(np.isfinite(values).all() for values in (sample.latents.float().cpu().numpy(), *products.values())):
+    found = velocities.products()
+    if not all(np.isfinite(values).all() for values in (sample.latents.float().cpu().numpy(), *found.values())):
         raise MotionCacheError(f"the video of {job.prompt!r} has NaN or infinite values: pass another dtype or prompt")
     say(f"{job.prompt}: {sample.seconds:.1f} s, {len(sigmas)} steps")
     return Exact(
         job=job,
         latents=sample.latents,
-        products=products,
+        found=found,
         values_per_chunk=velocities.values_per_chunk,
         sigmas=sigmas,
     )
@@ -174,7 +178,7 @@ def measure_sensitivity(
     forecast = calibration.at(sigmas, 2)
     growths: list[list[float]] = []  # one row of [steps] for each video
     for index, video in enumerate(videos):
-        chunks = list(video.products)
+        chunks = list(video.found)
         chunk = chunks[index % len(chunks)]
         growth = partial(error_growth, model, video, chunk, forecast=forecast)
         growths.append([progress.number(f"growth-{index}-{step}", partial(growth, step)) for step in steps])
@@ -197,7 +201,8 @@ def error_growth(model: BenchModel, exact: Exact, chunk: int, step: int, forecas
     # The velocity minus its forecast is a sum of velocities with these factors.
     factors = np.array([1.0, *(-c for c in coefficients)])
     summed = [step, *earlier]
-    velocity_error = float(factors @ exact.products[chunk][np.ix_(summed, summed)] @ factors)
+    products, _ = measured_products(exact.found[chunk], model.guidance(exact.job))
+    velocity_error = float(factors @ products[np.ix_(summed, summed)] @ factors)
     if velocity_error <= 0:
         raise MotionCacheError(
             f"the velocity of chunk {chunk} at step {step} is its forecast, so its error cannot be measured: pass "
@@ -238,7 +243,8 @@ def run(options: argparse.Namespace) -> int:
     model = find_loader(options.model)(options.job, overrides)
     prompts = prompts or [model.job.prompt] * OWN_PROMPT_VIDEOS
     jobs = jobs_of(model.job, prompts)
-    progress = Progress(options.output, {"jobs": [job_settings(job) for job in jobs], "weights": model.weights})
+    settings = {"jobs": [job_settings(job) for job in jobs], "weights": model.weights, "kept": "found"}
+    progress = Progress(options.output, settings)
     state_cost(model.job, len(prompts), progress)
     with progress_bar(all_steps(model.job, len(prompts)), unit="steps") as bar:
         calibrate(with_progress(model, bar, len(prompts)), prompts, progress).save(options.output)

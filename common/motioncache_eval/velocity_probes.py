@@ -8,13 +8,14 @@ import torch
 
 from motioncache.decision import ChunkState, Decision
 from motioncache.engine import Engine
+from motioncache.forecast.guided import two_parts
 from motioncache.forecast.policy import ForecastCache
 from motioncache.forecast.prediction import Array, velocity_products
 from motioncache.probe import Probe
 
 
 class GuidedVelocities(Probe):
-    """Collects the guided velocity of every chunk at every denoise step of a video.
+    """Collects the guided velocity of every chunk at every denoise step of a video, in two parts where it has them.
 
     Args:
         guidance: the factor of each CFG branch in the guided velocity.
@@ -27,8 +28,8 @@ class GuidedVelocities(Probe):
     def __init__(self, guidance: Mapping[str, float]) -> None:
         self.sigmas: Sequence[float] = ()
         self.values_per_chunk = 0
-        self._guidance = guidance
-        self._velocities: dict[int, dict[int, torch.Tensor]] = defaultdict(dict)  # by chunk and step
+        self._parts = two_parts(guidance) or (guidance,)
+        self._velocities: dict[int, dict[tuple[int, int], torch.Tensor]] = defaultdict(dict)  # by chunk; part and step
         self._engine: Engine | None = None
 
     def attach(self, hook: Any) -> None:
@@ -43,16 +44,17 @@ class GuidedVelocities(Probe):
         assert self._engine is not None
         assert isinstance(self._engine.policy, ForecastCache)
         self.sigmas = self._engine.policy.profile.sigmas
-        velocities, step = self._velocities[call.chunk], call.step
-        share = self._guidance[call.branch] * state.outputs[0].double().cpu().flatten()
-        velocities[step] = velocities[step] + share if step in velocities else share
-        self.values_per_chunk = share.numel()
+        velocities, velocity = self._velocities[call.chunk], state.outputs[0].double().cpu().flatten()
+        for part, shares in enumerate(self._parts):
+            share, place = shares[call.branch] * velocity, (part, call.step)
+            velocities[place] = velocities[place] + share if place in velocities else share
+        self.values_per_chunk = velocity.numel()
 
     def products(self) -> dict[int, Array]:
-        """By chunk, the mean products of its velocities at any two steps, `[steps, steps]`."""
+        """By chunk, the mean products of its velocities at any two steps, see `measured_products`."""
         products: dict[int, Array] = {}
         for chunk, velocities in self._velocities.items():
-            stacked = torch.stack([velocities[step] for step in sorted(velocities)])  # [steps, values]
+            stacked = torch.stack([velocities[place] for place in sorted(velocities)])  # [parts x steps, values]
             products[chunk] = velocity_products(stacked.numpy())
         return products
 

@@ -162,7 +162,7 @@ def test_a_schedule_that_stands_still_is_refused_before_sampling() -> None:
 
 def test_a_shipped_file_of_another_model_is_left_aside(tmp_path: Path) -> None:
     other = replace(MODEL, width=16)
-    measured(PROFILE, other, guided_products()).save(tmp_path / "calibration.json")
+    measured(PROFILE, other, guided_products(), {"only": 1.0}).save(tmp_path / "calibration.json")
     config = ForecastConfig(target_speedup=1.5)
     ours = ForecastPlanner(config, tmp_path / "config.yaml")
     ours.check_model(MODEL)

@@ -31,8 +31,8 @@ class Job:
 def exact(job: Job, *scales: float) -> Exact:
     """A video whose chunks have these products, up to their scale."""
     sigmas = SIGMAS[:: 8 // job.num_inference_steps]
-    products = {chunk: scale * np.eye(len(sigmas)) for chunk, scale in enumerate(scales)}
-    return Exact(job=job, latents=torch.zeros(1), products=products, values_per_chunk=1, sigmas=sigmas)
+    found = {chunk: scale * np.eye(len(sigmas)) for chunk, scale in enumerate(scales)}
+    return Exact(job=job, latents=torch.zeros(1), found=found, values_per_chunk=1, sigmas=sigmas)
 
 
 def made(monkeypatch: pytest.MonkeyPatch, sample: Any) -> Any:
@@ -45,7 +45,9 @@ def made(monkeypatch: pytest.MonkeyPatch, sample: Any) -> Any:
 
     monkeypatch.setattr(calibrate, "sample_exact", sample)
     monkeypatch.setattr(calibrate, "measure_sensitivity", measure)
-    model: Any = SimpleNamespace(job=Job(), identity=ModelIdentity(1, 1, weights=()))
+    model: Any = SimpleNamespace(
+        job=Job(), identity=ModelIdentity(1, 1, weights=()), guidance=lambda job: {"only": 1.0}
+    )
     return calibrate.calibrate(model, ["a", "b"]), shorter
 
 
@@ -54,6 +56,19 @@ def test_products_are_means_over_chunks_and_videos(monkeypatch: pytest.MonkeyPat
     assert result.products == pytest.approx(4 * np.eye(8))
     assert [video.job.num_inference_steps for video in shorter] == [4, 4]
     assert len({video.job.seed for video in shorter}) == 2
+
+
+def test_of_a_guided_model_both_parts_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight steps of the velocity without the prompt, and eight of what the prompt adds, at a scale of 3."""
+    both = np.diag([2.0] * 8 + [0.5] * 8)
+    monkeypatch.setattr(calibrate, "sample_exact", lambda _, job: replace(exact(job), found={0: both}))
+    monkeypatch.setattr(calibrate, "measure_sensitivity", lambda *_: np.ones(8))
+    model: Any = SimpleNamespace(
+        job=Job(), identity=ModelIdentity(1, 1, weights=()), guidance=lambda job: {"cond": 3.0, "uncond": -2.0}
+    )
+    result = calibrate.calibrate(model, ["a"])
+    assert result.parts == pytest.approx(both)
+    assert result.products == pytest.approx((2.0 + 9 * 0.5) * np.eye(8))
 
 
 def test_where_half_of_the_steps_cannot_be_sampled_all_are(
@@ -248,7 +263,7 @@ def test_a_video_comes_back_from_the_folder_as_it_was(tmp_path: Path, monkeypatc
         video = calibrate.kept_exact(progress, "exact-0", model, made.job)
         assert torch.equal(video.latents, made.latents)
         assert (video.sigmas, video.values_per_chunk, video.job) == (made.sigmas, made.values_per_chunk, made.job)
-        assert all(np.array_equal(video.products[chunk], made.products[chunk]) for chunk in (0, 1))
+        assert all(np.array_equal(video.found[chunk], made.found[chunk]) for chunk in (0, 1))
         monkeypatch.setattr(calibrate, "sample_exact", None)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from motioncache.errors import ConfigError, MotionCacheError
 from motioncache.forecast.calibration import Calibration, ModelIdentity, sensitivity_at
+from motioncache.forecast.guided import Shares, measured_products
 from motioncache.forecast.policy import ForecastCache
 from motioncache.forecast.prediction import Array, end_sigmas
 from motioncache.forecast.profile import WindowProfile
@@ -69,8 +70,8 @@ class AutomaticCalibrations:
                 "another num_inference_steps, or the file of a calibration"
             )
 
-        def done(products: Array) -> None:
-            self._add(_key(profile, model), measured(profile, model, products))
+        def done(found: Array) -> None:
+            self._add(_key(profile, model), measured(profile, model, found, shares))
 
         return ForecastCache((True,) * profile.iterations, profile, None, Measurement(profile, shares, done))
 
@@ -86,10 +87,15 @@ class AutomaticCalibrations:
             logger.warning("the calibration is not kept for other processes: %s", error)
 
 
-def measured(profile: WindowProfile, model: ModelIdentity, products: Array) -> Calibration:
-    """The calibration of a window's velocities, with the sensitivity of the trained models."""
+def measured(profile: WindowProfile, model: ModelIdentity, found: Array, shares: Shares) -> Calibration:
+    """The calibration of a window's velocities, with the sensitivity of the trained models.
+
+    Args:
+        found: see `measured_products`.
+    """
     sensitivity = sensitivity_at(end_sigmas(profile.sigmas), PRIOR_SIGMAS, np.array(PRIOR_SENSITIVITY))
-    return Calibration(model, profile.sigmas, products=products, sensitivity=sensitivity)
+    products, parts = measured_products(found, shares)
+    return Calibration(model, profile.sigmas, products=products, sensitivity=sensitivity, parts=parts)
 
 
 def _path(key: str) -> Path:

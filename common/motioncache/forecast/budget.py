@@ -35,8 +35,8 @@ class ForecastConfig(PolicyConfig):
         calibration: a file that `motioncache calibrate` wrote; `auto` measures the first window that is sampled; null
             takes a file beside the presets that was measured on this model, at this guidance scale and with as many
             steps or more, and `auto` where there is none.
-        order: a velocity is forecast from so many that were computed; 1 repeats the last one, scaled; null takes 1 at
-            strong guidance, and 2 elsewhere.
+        order: a velocity is forecast from so many that were computed; 1 repeats the last one, scaled; null takes 2, and
+            1 at strong guidance with a calibration that does not tell what guidance adds.
         allow_foreign_calibration: take a file that was measured on another model, at another guidance scale or with
             fewer steps, which may forecast poorly.
     """
@@ -52,15 +52,24 @@ class ForecastConfig(PolicyConfig):
         require_range("calibration", self.calibration, self.calibration != "", "null, auto, or a path")
         require_range("order", self.order, self.order in (None, 1, 2), "null, 1 or 2")
 
-    def order_at(self, guidance: float | None) -> int:
-        """How many velocities a forecast is made from, at a scale of classifier-free guidance."""
+    def order_at(self, guidance: float | None, *, in_parts: bool = False) -> int:
+        """How many velocities a forecast is made from, at a scale of classifier-free guidance.
+
+        Args:
+            in_parts: whether the calibration has `parts`.
+        """
         if self.order is not None:
             return self.order
-        return 1 if guidance is not None and guidance > STRONG_GUIDANCE else 2
+        return 1 if is_strong(guidance) and not in_parts else 2
 
     def planner(self, presets: Path) -> "ForecastPlanner":
         """What makes the policy of each window, for a model with this presets file."""
         return ForecastPlanner(self, presets)
+
+
+def is_strong(guidance: float | None) -> bool:
+    """Whether a scale of classifier-free guidance is above `STRONG_GUIDANCE`."""
+    return guidance is not None and guidance > STRONG_GUIDANCE
 
 
 def shipped_calibration(presets: Path) -> Path:
@@ -153,7 +162,9 @@ class ForecastPlanner:
         self._used = self._in_words(file, model)
         if self.calibration is None:
             return self._automatic.measuring(profile, model, shares)
-        forecast = self.calibration.at(profile.sigmas, self._config.order_at(model.guidance))
+        order = self._config.order_at(model.guidance, in_parts=self.calibration.parts is not None)
+        parted = shares if is_strong(model.guidance) else None  # elsewhere two parts have not been measured
+        forecast = self.calibration.at(profile.sigmas, order, parted)
         return self._within(profile, forecast, budget, ErrorWatch(forecast, shares))
 
     def _in_words(self, file: Calibration | None, model: ModelIdentity) -> str:

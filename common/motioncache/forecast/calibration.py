@@ -12,6 +12,7 @@ import numpy as np
 from motioncache.config import read_text
 from motioncache.errors import ConfigError
 from motioncache.field_types import require_range, require_type, require_types
+from motioncache.forecast.guided import GuidedForecast, Shares, guided_products, two_parts
 from motioncache.forecast.prediction import Array, Forecast, end_sigmas
 from motioncache.plain import is_plain
 from motioncache.whole_file import whole_file
@@ -85,12 +86,15 @@ class Calibration:
         products: mean over chunks and videos of the `velocity_products` of guided velocities, `[n, n]`.
         sensitivity: how many times larger a squared error of a chunk's latents, brought in by each step, is in the
             final latents of all chunks together, `[n]`.
+        parts: the same products of u and c - u, see `motioncache.forecast.guided`, `[2n, 2n]`; None where only the
+            guided velocity was measured.
     """
 
     model: ModelIdentity
     sigmas: tuple[float, ...]
     products: Array
     sensitivity: Array
+    parts: Array | None = None
 
     def __post_init__(self) -> None:
         require_types(self)
@@ -107,6 +111,8 @@ class Calibration:
             raise ConfigError("a calibration needs products that are symmetric and positive semidefinite")
         if self.sensitivity.shape != (count,) or not _are_positive(self.sensitivity):
             raise ConfigError(f"a calibration needs a positive sensitivity for each sigma, {_POSITIVE}")
+        if self.parts is not None:
+            _check_parts(self.parts, count)
 
     def misses(self, model: ModelIdentity, steps: int) -> str | None:
         """Say which guidance scale or number of steps it was not measured with, to follow "was measured"."""
@@ -132,22 +138,27 @@ class Calibration:
     def save(self, path: Path) -> None:
         """Write the calibration as JSON, whole or not at all."""
         rows = ",\n  ".join(_json_numbers(row, digits=7) for row in self.products)
+        parts = "" if self.parts is None else ",\n  ".join(_json_numbers(row, digits=7) for row in self.parts)
         text = (
             f'{{"layers": {self.model.layers}, "width": {self.model.width}, '
             f'"guidance": {json.dumps(self.model.guidance)},\n'
             f' "weights": {_json_numbers(self.model.weights, digits=5)},\n'
             f' "sigmas": {json.dumps([round(sigma, 6) for sigma in self.sigmas])},\n'
             f' "sensitivity": {_json_numbers(self.sensitivity, digits=4)},\n'
-            f' "products": [\n  {rows}]}}\n'
+            f' "products": [\n  {rows}]' + (f',\n "parts": [\n  {parts}]}}\n' if parts else "}\n")
         )
         with whole_file(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
-    def at(self, sigmas: Sequence[float], order: int) -> Forecast:
+    def at(self, sigmas: Sequence[float], order: int, shares: Shares | None = None) -> Forecast:
         """Make the forecast for a schedule with other noise levels.
 
         A velocity between two measured noise levels is taken to be the linear mix of the two measured velocities. For
         the sensitivity see `sensitivity_between`.
+
+        Args:
+            shares: the factor of each CFG branch in the guided velocity, for a forecast in two parts where they were
+                measured.
         """
         measured = np.array(self.sigmas)[::-1]
         place = np.interp(sigmas, measured, np.arange(len(measured))[::-1])  # fractional index among the measured steps
@@ -157,7 +168,11 @@ class Calibration:
         rows = np.arange(len(sigmas))
         mix[rows, lower], mix[rows, lower + 1] = 1 - share, share
         sensitivity = sensitivity_between(self.sigmas, self.sensitivity, sigmas)
-        return Forecast(tuple(sigmas), mix @ self.products @ mix.T, sensitivity, order)
+        if self.parts is None or shares is None or two_parts(shares) is None:
+            return Forecast(tuple(sigmas), mix @ self.products @ mix.T, sensitivity, order)
+        both = np.kron(np.diag([1.0, max(shares.values())]), mix)  # [2 steps, 2 measured steps]
+        parts = both @ self.parts @ both.T
+        return GuidedForecast(tuple(sigmas), guided_products(parts, 1.0), sensitivity, order, parts, shares)
 
 
 def sensitivity_between(measured: Sequence[float], sensitivity: Array, sigmas: Sequence[float]) -> Array:
@@ -186,6 +201,8 @@ def _parse(content: Any) -> dict[str, Any]:
     read = {key: _to_tuples(content[key]) for key in ("layers", "width", "guidance", "weights", *_NUMBERS)}
     for key, hint in _NUMBERS.items():
         require_type(key, read[key], hint)
+    parts = _to_tuples(content.get("parts"))
+    require_type("parts", parts, tuple[tuple[float, ...], ...] | None)
     return {
         "model": ModelIdentity(
             layers=read["layers"], width=read["width"], weights=read["weights"], guidance=read["guidance"]
@@ -193,6 +210,7 @@ def _parse(content: Any) -> dict[str, Any]:
         "sigmas": tuple(map(float, read["sigmas"])),
         "products": np.array(read["products"], np.float64),
         "sensitivity": np.array(read["sensitivity"], np.float64),
+        "parts": None if parts is None else np.array(parts, np.float64),
     }
 
 
@@ -207,6 +225,14 @@ _NUMBERS = {
 def _to_tuples(value: Any) -> Any:
     """A value of a JSON file, with tuples for its lists."""
     return tuple(map(_to_tuples, cast("list[Any]", value))) if isinstance(value, list) else value
+
+
+def _check_parts(parts: Array, count: int) -> None:
+    """Refuse parts that are no products of two velocities at `count` steps."""
+    if parts.shape != (2 * count, 2 * count) or not np.isfinite(parts).all():
+        raise ConfigError("a calibration of n sigmas needs parts of 2n x 2n finite products")
+    if not _are_positive(np.diagonal(parts)) or not _is_semidefinite(parts):
+        raise ConfigError("a calibration needs parts that are symmetric and positive semidefinite")
 
 
 def _are_positive(values: Array) -> bool:

@@ -42,7 +42,7 @@ class ForecastCache(Policy):
         self.profile = profile
         self.history = 1 if forecast is None else forecast.order
         self._watch = watch
-        self._coefficients = None if forecast is None else cache(forecast.coefficients)  # alike in all branches
+        self._coefficients = None if forecast is None else cache(forecast.coefficients)
 
     def computes_together(self, starts: Sequence[int]) -> bool:
         return all(self.planned[start] for start in starts)
@@ -54,7 +54,7 @@ class ForecastCache(Policy):
         memory = memory if isinstance(memory, ForecastMemory) else ForecastMemory()
         if self.computes(call) or not memory.computed or self._coefficients is None:
             return Decision(call=call, phase=Phase.forecast, due=True, memory=memory)
-        coefficients = self._coefficients(call.step, memory.computed)
+        coefficients = self._coefficients(call.step, memory.computed, call.branch)
         return Decision(call=call, phase=Phase.forecast, due=False, coefficients=coefficients, memory=memory)
 
     def remember(self, decision: Decision, hidden: torch.Tensor, window: WindowShape, predecessor: Memory) -> Memory:

@@ -35,15 +35,16 @@ class Forecast:
     sensitivity: Array
     order: int
 
-    def coefficients(self, step: int, computed: Sequence[int]) -> tuple[float, ...]:
-        """Coefficients of the last `order` of the `computed` steps, latest first, in the forecast of `step`."""
+    def coefficients(self, step: int, computed: Sequence[int], branch: str = "") -> tuple[float, ...]:
+        """Coefficients of the last `order` of the `computed` steps, latest first, in the forecast of `step`.
+
+        Here they are alike in all CFG branches.
+        """
         return tuple(float(c) for c in self.fit(list(computed[: self.order]))[:, step])
 
     def fit(self, known: list[int]) -> Array:
         """Least-squares coefficients of the `known` steps in the forecast of each step, `[known, n]`."""
-        among = self.products[np.ix_(known, known)]
-        ridge = _RIDGE * np.trace(among) / len(known) * np.eye(len(known))
-        return np.asarray(np.linalg.solve(among + ridge, self.products[known]), np.float64)
+        return least_squares(self.products[np.ix_(known, known)], self.products[known])
 
     @cached_property
     def lengths(self) -> Array:
@@ -86,6 +87,17 @@ class Forecast:
     def _mean_square(self, vectors: Array) -> Array:
         """Mean square of vectors that are given as coefficients of all velocities, `[n, n]` to `[n]`."""
         return np.maximum(((vectors @ self.products) * vectors).sum(axis=1), 0.0)
+
+
+def least_squares(among: Array, with_wanted: Array) -> Array:
+    """Coefficients of some vectors in the forecast of others, `[known, wanted]`.
+
+    Args:
+        among: products of the vectors with each other, `[known, known]`.
+        with_wanted: their products with those that are forecast, `[known, wanted]`.
+    """
+    ridge = _RIDGE * np.trace(among) / len(among) * np.eye(len(among))
+    return np.asarray(np.linalg.solve(among + ridge, with_wanted), np.float64)
 
 
 def velocity_products(velocities: Array) -> Array:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from motioncache.decision import Call, Decision
+from motioncache.forecast.guided import two_parts
 from motioncache.forecast.prediction import Array, Forecast, velocity_products
 from motioncache.forecast.profile import WindowProfile
 from motioncache.record import ForecastError
@@ -50,7 +51,7 @@ class ErrorWatch:
         if not computed or call.step - computed[0] < 2:
             return None
         missed = velocity.float()
-        for coefficient, one in zip(self._coefficients(call.step, computed), earlier, strict=True):
+        for coefficient, one in zip(self._coefficients(call.step, computed, call.branch), earlier, strict=True):
             missed = missed - coefficient * one.float()
         guided, whole = self._missed.add(call, missed), self._velocity.add(call, velocity.float())
         if guided is None or whole is None:
@@ -65,29 +66,32 @@ class Measurement:
     Args:
         shares: the factor of each CFG branch in the guided velocity.
         done: is given the mean over chunks of `velocity_products` when the last step is done; this is the only wait.
+            Where guidance has two parts, see `two_parts`, they are those of both.
     """
 
     def __init__(self, profile: WindowProfile, shares: Mapping[str, float], done: Callable[[Array], None]) -> None:
         self._steps, self._chunks = len(profile.sigmas), len(profile.starts)
-        self._sums = GuidedSum(shares)
+        self._sums = [GuidedSum(part) for part in two_parts(shares) or (shares,)]
         self._done = done
-        self._velocities: dict[int, dict[int, torch.Tensor]] = {}  # by chunk and step
+        self._velocities: dict[int, dict[tuple[int, int], torch.Tensor]] = {}  # by chunk, then by part and step
         self._products: list[Array] = []
 
     def observe(
         self, decision: Decision, computed: tuple[int, ...], velocity: torch.Tensor, earlier: Sequence[torch.Tensor]
     ) -> ForecastError | None:
-        guided = self._sums.add(decision.call, _sample(velocity))
-        if guided is not None:
-            self._add(decision.call, guided)
+        values = _sample(velocity)
+        for part, sums in enumerate(self._sums):
+            total = sums.add(decision.call, values)
+            if total is not None:
+                self._add(decision.call, part, total)
         return None
 
-    def _add(self, call: Call, guided: torch.Tensor) -> None:
-        steps = self._velocities.setdefault(call.chunk, {})
-        steps[call.step] = guided
-        if len(steps) < self._steps:
+    def _add(self, call: Call, part: int, total: torch.Tensor) -> None:
+        known = self._velocities.setdefault(call.chunk, {})
+        known[part, call.step] = total
+        if len(known) < len(self._sums) * self._steps:
             return
-        stacked = torch.stack([steps[step] for step in sorted(steps)])  # [steps, values]
+        stacked = torch.stack([known[place] for place in sorted(known)])  # [parts x steps, values]
         self._products.append(velocity_products(stacked.cpu().double().numpy()))
         del self._velocities[call.chunk]
         if len(self._products) == self._chunks:

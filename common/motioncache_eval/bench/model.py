@@ -78,7 +78,9 @@ class BenchModel(LoadedJob):
         settings: dict[str, Any] = {"job": job_settings(job), "policy": method.settings, "weights": self.weights}
         if isinstance(method.policy, ForecastConfig):
             calibration = self._calibration(job, method, method.policy)
-            settings["policy"] = {**(method.settings or {}), "order": method.policy.order_at(self.identity.guidance)}
+            in_parts = calibration is not None and calibration.parts is not None
+            order = method.policy.order_at(self.identity.guidance, in_parts=in_parts)
+            settings["policy"] = {**(method.settings or {}), "order": order}
             if calibration is not None:
                 settings["calibration"] = calibration_hash(calibration)
         return settings
@@ -165,6 +167,7 @@ def calibration_hash(calibration: Calibration) -> str:
             "levels": list(calibration.sigmas),
             "products": calibration.products.tolist(),
             "sensitivity": calibration.sensitivity.tolist(),
+            **({} if calibration.parts is None else {"parts": calibration.parts.tolist()}),
         }
     )
 

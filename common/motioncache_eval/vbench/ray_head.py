@@ -97,14 +97,14 @@ def main() -> None:
 
     answers = os.dup(1)
     os.dup2(2, 1)  # Ray prints, too
-    context = ray.init(
+    ray.init(
         address="local",
         num_cpus=int(sys.argv[1]),
         include_dashboard=False,
         object_store_memory=_STORE,
         log_to_driver=False,
     )
-    os.write(answers, f"{context.address_info['gcs_address']}\n".encode())
+    os.write(answers, f"{ray.get_runtime_context().gcs_address}\n".encode())
     os.close(answers)
     while os.read(0, 1024):
         pass
