@@ -33,7 +33,7 @@ iframe.motioncache { width: 100%; height: 30rem; border: 0; border-radius: 8px; 
 .mc-cost small { display: block; font-weight: 400; font-size: .8rem; color: var(--body-text-color-subdued); }
 .mc-chunk { width: 100%; max-height: 30rem; border-radius: 8px; background: var(--background-fill-secondary); }
 @media (max-width: 640px) {
-  .gradio-container main { padding-left: 12px !important; padding-right: 12px !important; }
+  .gradio-container .fillable { padding-left: 12px !important; padding-right: 12px !important; }
   .mc-cost { grid-template-columns: 1fr; }
   .mc-cost div { display: grid; grid-template-columns: 7rem 1fr; align-items: baseline; }
 }

@@ -26,7 +26,7 @@ Report = Mapping[str, Any]
 def write_video_page(path: Path, report: Report, view: Mapping[str, Any]) -> None:
     """Write the page of one video: a player, what was computed, and the figures."""
     legend = read_part("legend.html") if view["decisions"] else ""
-    main = f"{PLAYERS}{read_part('controls.html')}{legend}{draw_table(_table(report))}"
+    main = f"{PLAYERS}{read_part('controls.html')}{legend}<section>{draw_table(_table(report))}</section>"
     name = describe_preset(report)
     views = {name: {**view, "title": f"{report['frames']} frames"}}
     data = {"videos": {report["prompt"]: views}, "chosen": [], "autoplay": True}
@@ -59,7 +59,7 @@ def write_comparison(path: Path, reference: Entry, other: Entry) -> Fidelity:
     ]
     shown = sprite(difference(frames, base))["sprite"]
     legend = read_part("legend.html") if any(video["decisions"] for video in videos) else ""
-    main = f"{read_part('compare.html')}{legend}{draw_table(_comparison(reference, other, apart))}"
+    main = f"{read_part('compare.html')}{legend}<section>{draw_table(_comparison(reference, other, apart))}</section>"
     data = {"videos": videos, "difference": shown, "fps": other.report["config"]["fps"]}
     heading = f"{names[1]} beside {names[0]}"
     write_document(path, heading=heading, lead=_prompt(other.report), main=main, data=data, script="compare.js")
