@@ -1,5 +1,6 @@
 """What all tests share."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,3 +12,15 @@ def _own_cache_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyt
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("MOTIONCACHE_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture
+def fresh_compiler() -> Iterator[None]:
+    """No graph is there from an earlier test, and none is left behind."""
+    import torch
+    from torch._dynamo.utils import counters
+
+    torch._dynamo.reset()
+    counters.clear()
+    yield
+    torch._dynamo.reset()

@@ -21,16 +21,21 @@ DTYPES = ("float32", "bfloat16", "float16")
 
 OUTPUTS, KV, TEXT_KV = "residuals or velocities", "K/V", "text K/V"
 
-_PARTS = {
+_IN_EACH_LAYER = {
     "KVCache.__init__": KV,
     "KeptAsIs.__init__": KV,
     "KeptInInt8.__init__": KV,
+    "project_text": TEXT_KV,
+    "Attention._text_keys_values": TEXT_KV,
+}
+"""What outlives a layer, and is there for each, by the function that allocates it."""
+
+_PARTS = {
+    **_IN_EACH_LAYER,
     "KeptOnHost.fetch": KV,
     "ChunkStore._put_together": KV,
     "LayeredKVCache.__init__": KV,
     "Engine.complete": OUTPUTS,
-    "project_text": TEXT_KV,
-    "Attention._text_keys_values": TEXT_KV,
 }
 """The parts that outlive a model call, by the function that allocates them."""
 
@@ -194,13 +199,6 @@ class ComputesAll(Policy):
         return torch.arange(call.tokens) > 0 if self._by_token and call.step > 0 else True
 
 
-PER_LAYER = (
-    "KVCache.__init__", "KeptAsIs.__init__", "KeptInInt8.__init__", "project_text",
-    "Attention._text_keys_values",
-)  # fmt: skip
-"""The functions that allocate what outlives a layer, and is there for each."""
-
-
 def measure(
     stage: str, needs: Mapping[str, nn.Module], run: Callable[[], object], device: str = "meta", layers: float = 1
 ) -> Stage:
@@ -209,7 +207,7 @@ def measure(
     Args:
         layers: how many layers a layer stands for: all are alike, and a few of them run in a fraction of the time.
     """
-    with Allocations(device, dict.fromkeys(PER_LAYER, layers)) as allocations, torch.no_grad():
+    with Allocations(device, dict.fromkeys(_IN_EACH_LAYER, layers)) as allocations, torch.no_grad():
         allocations.hold(tensors_of(needs.values()))
         run()
     parts: Counter[str] = Counter()

@@ -11,6 +11,7 @@ from motioncache.engine import Engine
 from motioncache.forecast.guided import two_parts
 from motioncache.forecast.policy import ForecastCache
 from motioncache.forecast.prediction import Array, velocity_products
+from motioncache.forecast.watch import GuidedSum
 from motioncache.probe import Probe
 
 
@@ -28,7 +29,7 @@ class GuidedVelocities(Probe):
     def __init__(self, guidance: Mapping[str, float]) -> None:
         self.sigmas: Sequence[float] = ()
         self.values_per_chunk = 0
-        self._parts = two_parts(guidance) or (guidance,)
+        self._sums = [GuidedSum(part) for part in two_parts(guidance) or (guidance,)]
         self._velocities: dict[int, dict[tuple[int, int], torch.Tensor]] = defaultdict(dict)  # by chunk; part and step
         self._engine: Engine | None = None
 
@@ -45,9 +46,10 @@ class GuidedVelocities(Probe):
         assert isinstance(self._engine.policy, ForecastCache)
         self.sigmas = self._engine.policy.profile.sigmas
         velocities, velocity = self._velocities[call.chunk], state.outputs[0].double().cpu().flatten()
-        for part, shares in enumerate(self._parts):
-            share, place = shares[call.branch] * velocity, (part, call.step)
-            velocities[place] = velocities[place] + share if place in velocities else share
+        for part, sums in enumerate(self._sums):
+            total = sums.add(call, velocity)
+            if total is not None:
+                velocities[part, call.step] = total
         self.values_per_chunk = velocity.numel()
 
     def products(self) -> dict[int, Array]:

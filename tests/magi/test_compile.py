@@ -1,41 +1,27 @@
 """Compiled transformers give what they give uncompiled, in two graphs, with a cache and without."""
 
 import copy
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from torch._dynamo.utils import counters
 
 import motioncache
 from motioncache_magi.pipeline import MagiPipeline
 from motioncache_magi.sampling.options import MemoryOptions
 
+from ..compiling import BACKEND, wrap
 from .test_cache import CACHE, latents
 from .test_pipeline import load
 
-BACKEND = os.environ.get("MOTIONCACHE_COMPILER", "aot_eager")
-"""`inductor` takes minutes; it needs a C++ compiler."""
-
-
-@pytest.fixture(autouse=True)
-def fresh() -> Iterator[None]:
-    torch._dynamo.reset()
-    counters.clear()
-    yield
-    torch._dynamo.reset()
+pytestmark = pytest.mark.usefixtures("fresh_compiler")
 
 
 @pytest.fixture(scope="module")
 def loaded(distilled: Path, base: Path) -> dict[str, MagiPipeline]:
     return {"distilled": load(distilled), "base": load(base)}
-
-
-def wrap(pipeline: Any) -> None:
-    pipeline.transformer = torch.compile(pipeline.transformer, backend=BACKEND)
 
 
 WAYS: dict[str, Callable[[Any], object]] = {

@@ -1,32 +1,18 @@
 """Compiled transformers give what they give uncompiled, in two graphs, whenever they are compiled."""
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-import torch
 from torch._dynamo.utils import counters
 
 import motioncache
 from motioncache.policies.motioncache import MotionCacheConfig
 
+from ..compiling import BACKEND, wrap
 from .conftest import generate, make_pipeline
 
-BACKEND = os.environ.get("MOTIONCACHE_COMPILER", "aot_eager")
-"""`inductor` takes minutes; it needs a C++ compiler."""
-
-
-@pytest.fixture(autouse=True)
-def fresh() -> Iterator[None]:
-    torch._dynamo.reset()
-    counters.clear()
-    yield
-    torch._dynamo.reset()
-
-
-def wrap(pipeline: Any) -> None:
-    pipeline.transformer = torch.compile(pipeline.transformer, backend=BACKEND)
+pytestmark = pytest.mark.usefixtures("fresh_compiler")
 
 
 SIZE = {"num_frames": 57, "base_num_frames": 57}
